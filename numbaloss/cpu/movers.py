@@ -1,0 +1,225 @@
+"""Blocks of any array, in or out of contiguous scratch memory of the compute type.
+
+An array that is contiguous, aligned and of the compute type is used where it lies. Any
+other (strided, transposed, broadcast, of another dtype or byte order, unaligned) is moved
+block by block through scratch memory in the first-level cache; no array is ever copied as
+a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numba import njit, types
+
+from ..arrays import Operand
+from .compile import Code, c_function
+from .intrinsics import load_integer, pointer, store_integer, swap_bytes
+
+_inner = {"forceinline": True, "error_model": "numpy"}
+
+
+def arrange(
+    shape: tuple[int, ...], operands: Sequence[Operand | None], real: str
+) -> tuple[np.ndarray, int]:
+    """Descriptors of the arrays of a call, and the number of elements.
+
+    All arrays are walked in one order, the memory order of the first; axes that lie
+    behind one another in every array count as one. The result holds, for each operand,
+    the position of its descriptor (0: use the array as it is), then the descriptors: the
+    address of the mover, the number of axes, the length of each and the stride of each.
+    """
+    present = [operand for operand in operands if operand is not None]
+    steps = [operand.array.strides for operand in present]
+    axes = sorted(
+        (axis for axis in range(len(shape)) if shape[axis] != 1),
+        key=lambda axis: tuple(-abs(strides[axis]) for strides in steps),
+    )
+    lengths: list[int] = []
+    strides: list[list[int]] = [[] for _ in present]
+    for axis in axes:
+        joins = bool(lengths) and all(
+            own[-1] == step[axis] * shape[axis] for own, step in zip(strides, steps)
+        )
+        if joins:
+            lengths[-1] *= shape[axis]
+        else:
+            lengths.append(shape[axis])
+        for own, step in zip(strides, steps):
+            if joins:
+                own[-1] = step[axis]
+            else:
+                own.append(step[axis])
+    if not lengths:
+        lengths = [1]
+        strides = [[operand.array.itemsize] for operand in present]
+    layouts = [0] * len(operands)
+    for slot, operand in enumerate(operands):
+        if operand is None:
+            continue
+        own = strides.pop(0)
+        if len(lengths) == 1 and own[0] == operand.array.itemsize and operand.direct(real):
+            continue
+        layouts[slot] = len(layouts)
+        direction = "load" if slot < 3 else "store"
+        layouts += [mover(direction, operand.kind, operand.swapped, real).address, len(lengths)]
+        layouts += lengths + own
+    size = 1
+    for length in shape:
+        size *= length
+    return np.array(layouts, np.int64), size
+
+
+@lru_cache(maxsize=None)
+def mover(direction: str, kind: str, swapped: bool, real: str) -> Code:
+    """The function that loads or stores blocks of arrays of one dtype."""
+    itemsize = 2 if kind == "bfloat16" else np.dtype(kind).itemsize
+    integer = np.dtype(kind if kind[0] in "iu" else f"uint{8 * itemsize}").type
+    element, scalar = integer(0), np.dtype(real).type(0)
+
+    if direction == "load":
+        decode = _decoder(kind, np.dtype(real).type)
+
+        @njit(**_inner)
+        def move(place, scratch):
+            bits = load_integer(place, element)
+            if swapped:
+                bits = swap_bytes(bits)
+            scratch[0] = decode(bits)
+
+    else:
+        encode = _encoder(kind)
+
+        @njit(**_inner)
+        def move(place, scratch):
+            bits = encode(scratch[0])
+            if swapped:
+                bits = swap_bytes(bits)
+            store_integer(place, bits)
+
+    scalar_size = np.dtype(real).itemsize
+
+    @njit(**_inner)
+    def run(place, stride, size, scratch):
+        if stride == itemsize:  # a constant step, so that LLVM vectorises
+            for i in range(size):
+                move(place + i * itemsize, pointer(scratch + i * scalar_size, scalar))
+        else:
+            for i in range(size):
+                move(place + i * stride, pointer(scratch + i * scalar_size, scalar))
+
+    def move_block(base, layout, start, size, scratch):
+        description = pointer(layout, 1)
+        axes = description[1]
+        length, stride = description[1 + axes], description[1 + 2 * axes]
+        row = start // length
+        column = start - row * length
+        done = 0
+        while done < size:
+            place = base + column * stride
+            rest = row
+            for axis in range(axes - 2, -1, -1):
+                above = rest // description[2 + axis]
+                place += (rest - above * description[2 + axis]) * description[2 + axes + axis]
+                rest = above
+            count = min(length - column, size - done)
+            run(place, stride, count, scratch + done * scalar_size)
+            done += count
+            row += 1
+            column = 0
+
+    name = f"{direction} {kind} {'swapped' if swapped else 'native'} {real}"
+    return c_function(
+        move_block, types.void(*[types.int64] * 5), name, error_model="numpy"
+    )
+
+
+def _decoder(kind: str, real: Any) -> Callable:
+    """Function from the bits of an element to a number of the compute type."""
+    if kind == "float16":
+        scale = np.float32(2.0**112)
+
+        @njit(**_inner)
+        def decode(bits):
+            # Numba widens the results of integer operators to 64 bits; the outer casts undo it.
+            sign = np.int32((np.int32(bits) & 0x8000) << 16)
+            rest = np.int32((np.int32(bits) & 0x7FFF) << 13)
+            # The exponent is off by 112; a product also settles denormal numbers.
+            scaled = np.int32(rest).view(np.float32) * scale
+            special = np.int32(rest | 0x7F800000)
+            finite = np.int32(bits) & 0x7C00 != 0x7C00
+            magnitude = np.float32(scaled).view(np.int32) if finite else special
+            return real(np.int32(magnitude | sign).view(np.float32))
+
+    elif kind == "bfloat16":
+
+        @njit(**_inner)
+        def decode(bits):
+            return real(np.int32(np.int32(bits) << 16).view(np.float32))
+
+    elif kind in ("float32", "float64"):
+        own = np.dtype(kind).type
+        integer = np.dtype(f"uint{8 * np.dtype(kind).itemsize}").type
+
+        @njit(**_inner)
+        def decode(bits):
+            return real(integer(bits).view(own))
+
+    elif kind == "bool":
+
+        @njit(**_inner)
+        def decode(bits):
+            return real(bits != 0)
+
+    else:
+
+        @njit(**_inner)
+        def decode(bits):
+            return real(bits)
+
+    return decode
+
+
+def _encoder(kind: str) -> Callable:
+    """Function from a number of the compute type to the bits of an element, rounded to even."""
+    if kind == "float16":
+        half = np.float32(0.5)
+
+        @njit(**_inner)
+        def encode(number):
+            bits = np.float32(number).view(np.int32)
+            sign = np.int32((bits >> 16) & 0x8000)
+            rest = np.int32(bits & 0x7FFFFFFF)
+            odd = np.int32((rest >> 13) & 1)
+            # 112 << 23 is the difference of the exponents, 0xFFF + odd rounds half to even.
+            normal = np.int32((rest + 0xFFF + odd - (112 << 23)) >> 13)
+            # Below 2**-14 one unit is 2**-24: what adding 0.5 rounds a float32 to.
+            small = np.int32(np.float32(np.int32(rest).view(np.float32) + half).view(np.int32) - 0x3F000000)
+            result = small if rest < 0x38800000 else normal
+            if rest >= 0x477FF000:  # 65520 and above round to infinity
+                result = np.int32(0x7C00)
+            if rest > 0x7F800000:
+                result = np.int32(0x7E00)
+            return np.uint16(result | sign)
+
+    elif kind == "bfloat16":
+
+        @njit(**_inner)
+        def encode(number):
+            bits = np.float32(number).view(np.int32)
+            rounded = np.int32((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16)
+            quiet = np.int32((bits >> 16) | 0x40)
+            return np.uint16(quiet if number != number else rounded)
+
+    else:
+        own = np.dtype(kind).type
+        integer = np.dtype(f"uint{8 * np.dtype(kind).itemsize}").type
+
+        @njit(**_inner)
+        def encode(number):
+            return own(number).view(integer)
+
+    return encode

@@ -1,0 +1,255 @@
+"""From a loss, as its author wrote it, to something that Numba compiles.
+
+A kernel receives a loss as a named tuple of plain numbers and calls the generic
+:func:`point` on it. The type of the tuple leads back to the class of the loss, whose own
+``point`` is then compiled in place. Both the CPU and the GPU take this road.
+"""
+
+from __future__ import annotations
+
+import builtins
+import math
+import types as pytypes
+from collections import namedtuple
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numba import types
+from numba.extending import overload
+
+from . import vmath
+from .structures.composition import Sum
+from .structures.loss import Loss
+from .vmath.overloads import install as install_vmath
+
+install_vmath()
+
+_records: WeakKeyDictionary[type, type] = WeakKeyDictionary()
+
+
+def record(cls: type[Loss]) -> type:
+    """The class of named tuples that carries the parameters of ``cls`` into kernels.
+
+    One per class object: two losses of the same name, or a class that a notebook cell
+    defines again, never share one.
+    """
+    known = _records.get(cls)
+    if known is None:
+        known = namedtuple(cls.__name__, [p.name for p in cls.parameters()])  # type: ignore[misc]
+        known.loss_class = cls
+        _records[cls] = known
+    return known
+
+
+def lower(loss: Loss) -> Loss:
+    """The loss that kernels see: numbers only, sums flat."""
+    while True:
+        lowered = loss.lower()
+        if lowered is loss:
+            return loss
+        loss = lowered
+
+
+def terms(loss: Loss) -> tuple[tuple[float, Loss], ...]:
+    """A lowered loss as a weighted sum of losses that are no sums."""
+    if not isinstance(loss, Sum):
+        return ((1.0, loss),)
+    return tuple(
+        (weight * inner, part) for weight, term in loss.terms for inner, part in terms(lower(term))
+    )
+
+
+class Structure(tuple):
+    """The classes of the terms of a loss: all that a kernel's machine code depends on."""
+
+    @classmethod
+    def of(cls, loss: Loss) -> Structure:
+        return cls(type(part) for _, part in terms(loss))
+
+    def numba_type(self, dtype: types.Type) -> types.Type:
+        """Type of the kernel's ``self``: one record, or weight and record by turns."""
+        records = [
+            types.NamedTuple(
+                [_field_type(parameter, cls, dtype) for parameter in cls.parameters()], record(cls)
+            )
+            for cls in self
+        ]
+        if len(records) == 1:
+            return records[0]
+        return types.Tuple([kind for one in records for kind in (dtype, one)])
+
+    @property
+    def cacheable(self) -> bool:
+        """Whether the machine code may be kept on disk: all classes are the package's own.
+
+        Another's class can change without a trace that the digest of our sources sees.
+        """
+        return all(_ours(cls) for cls in self)
+
+    @property
+    def name(self) -> str:
+        """A name that no other structure of this process has."""
+        return "+".join(
+            f"{cls.__module__}.{cls.__qualname__}" + ("" if _ours(cls) else f"@{id(record(cls)):x}")
+            for cls in self
+        )
+
+
+def parameter_values(loss: Loss) -> list[float]:
+    """The numbers of a lowered loss in the order of its Numba type's leaves."""
+    parts = terms(loss)
+    if len(parts) == 1 and not isinstance(loss, Sum):
+        return [float(value) for value in parts[0][1].values()]
+    values = []
+    for weight, part in parts:
+        values += [weight, *(float(value) for value in part.values())]
+    return values
+
+
+def _ours(cls: type) -> bool:
+    import sys
+
+    package = __name__.partition(".")[0]
+    module = sys.modules.get(cls.__module__)
+    return cls.__module__.startswith(f"{package}.") and getattr(module, cls.__name__, None) is cls
+
+
+def _field_type(parameter: Any, cls: type, dtype: types.Type) -> types.Type:
+    kinds = {float: dtype, int: types.int64, bool: types.boolean}
+    if parameter.kind not in kinds:
+        raise TypeError(
+            f"{cls.__name__}.{parameter.name}: point() sees float, int and bool parameters only; "
+            f"give the class a lower() that turns it into a loss of numbers"
+        )
+    return kinds[parameter.kind]
+
+
+def point(self, prediction, target):
+    """Value, gradient and curvature of a loss at one point: what kernels call."""
+    if isinstance(self, tuple) and not hasattr(self, "loss_class"):
+        return _add_scaled(self, prediction, target)
+    return self.loss_class.point(self, prediction, target)
+
+
+def _add_scaled(self, prediction, target):
+    value, gradient, curvature = point(self[1], prediction, target)
+    value, gradient, curvature = self[0] * value, self[0] * gradient, self[0] * curvature
+    if len(self) > 2:
+        rest = _add_scaled(self[2:], prediction, target)
+        value, gradient, curvature = value + rest[0], gradient + rest[1], curvature + rest[2]
+    return value, gradient, curvature
+
+
+# forceinline is LLVM's: each function keeps its own floating-point flags. `contract` lets
+# a multiply and an add fuse; nothing else is loosened inside a loss.
+_options = {"forceinline": True, "error_model": "numpy", "fastmath": {"contract"}}
+
+
+@overload(point, jit_options=_options, strict=False)
+def _point(self, prediction, target):
+    if isinstance(self, types.BaseNamedTuple):
+        function = self.instance_class.loss_class.point
+        return _positional(specialised(function, prediction))
+    if not isinstance(self, types.BaseTuple):
+        return None
+    if len(self) == 2:
+
+        def scale_term(self, prediction, target):
+            value, gradient, curvature = point(self[1], prediction, target)
+            return self[0] * value, self[0] * gradient, self[0] * curvature
+
+        return scale_term
+
+    def add_terms(self, prediction, target):
+        value, gradient, curvature = point(self[1], prediction, target)
+        rest = point(self[2:], prediction, target)
+        return (
+            self[0] * value + rest[0],
+            self[0] * gradient + rest[1],
+            self[0] * curvature + rest[2],
+        )
+
+    return add_terms
+
+
+def _positional(function: Callable) -> Callable:
+    """Give the arguments the names that the overload has, whatever the author called them."""
+    code = function.__code__
+    if code.co_argcount != 3:
+        raise TypeError(f"{function.__qualname__} must take (self, prediction, target)")
+    names = ("self", "prediction", "target")
+    taken = set(code.co_varnames[3:]) & set(names)
+    rename = dict(zip(code.co_varnames[:3], names)) | {name: f"{name}_" for name in taken}
+    code = code.replace(co_varnames=tuple(rename.get(n, n) for n in code.co_varnames))
+    return _rebuilt(function, code, function.__globals__)
+
+
+_FAST = {
+    original: getattr(vmath, name)
+    for name in ("exp", "log", "log1p", "expm1", "tanh", "sqrt")
+    for original in (getattr(math, name), getattr(np, name))
+} | {math.pow: vmath.pow, np.power: vmath.pow}
+
+
+class _FastModule(pytypes.ModuleType):
+    """``math`` or ``numpy`` with the functions that vectorise in the place of those that don't."""
+
+    def __init__(self, module: pytypes.ModuleType) -> None:
+        super().__init__(module.__name__)
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._module, name)
+        try:
+            return _FAST.get(found, found)
+        except TypeError:
+            return found
+
+
+_modules: dict[pytypes.ModuleType, _FastModule] = {}
+
+
+def specialised(function: Callable, kind: types.Type) -> Callable:
+    """A copy of ``function`` for the floating-point type ``kind``.
+
+    Float constants, in the code or among the globals and closure cells it names, are cast
+    to the type: a float64 literal would promote every operation on float32 (measured: 2.8
+    times slower). ``math.exp`` and kin become those of vmath, which vectorise.
+    """
+    if not isinstance(kind, types.Float):
+        return function
+    cast = np.dtype(kind.name).type
+
+    def swap(value: Any) -> Any:
+        if type(value) is float:
+            return cast(value)
+        if value is math or value is np:
+            return _modules.setdefault(value, _FastModule(value))
+        if isinstance(value, (pytypes.BuiltinFunctionType, np.ufunc)):
+            return _FAST.get(value, value)  # type: ignore[call-overload]
+        return value
+
+    code = function.__code__
+    code = code.replace(co_consts=tuple(swap(constant) for constant in code.co_consts))
+    namespace = dict(function.__globals__)
+    for name in code.co_names:
+        if name in namespace:
+            namespace[name] = swap(namespace[name])
+    cells = tuple(
+        pytypes.CellType(swap(cell.cell_contents)) for cell in function.__closure__ or ()
+    )
+    return _rebuilt(function, code, namespace, cells)
+
+
+def _rebuilt(
+    function: Callable, code: Any, namespace: dict, closure: tuple | None = None
+) -> Callable:
+    closure = function.__closure__ if closure is None else closure
+    namespace.setdefault("__builtins__", builtins)
+    copy = pytypes.FunctionType(code, namespace, function.__name__, None, closure or None)
+    copy.__module__ = function.__module__
+    # Numba resolves calls that were not inlined by name; the identity keeps names apart.
+    copy.__qualname__ = f"{function.__qualname__}_{id(function):x}"
+    return copy

@@ -1,0 +1,1 @@
+"""What the losses are: one class each, its maths and nothing else."""

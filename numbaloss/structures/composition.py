@@ -1,0 +1,89 @@
+"""Sums and multiples of losses are losses: ``nl.Huber() + 0.1 * nl.LogCosh()``."""
+
+from __future__ import annotations
+
+import math
+from functools import reduce
+from typing import Any
+
+from .intervals import Interval
+from .loss import Loss, Parameter, domain
+
+Terms = tuple[tuple[float, Loss], ...]
+
+
+class Sum(Loss):
+    """Weighted sum of losses of one structure, flat: a term is never a sum itself.
+
+    Kernels see all terms at once, so that a sum costs one trip over memory, and what the
+    terms share (an exponential, a residual) is computed once.
+    """
+
+    terms: Terms
+
+    def __init__(self, terms: Terms) -> None:
+        flat: list[tuple[float, Loss]] = []
+        for weight, term in terms:
+            if isinstance(term, Sum):
+                flat += [(weight * inner, part) for inner, part in term.terms]
+            else:
+                flat.append((weight, term))
+        self.__dict__["terms"] = tuple(flat)
+        self.target_domain, self.prediction_domain  # raise here where they do not meet
+
+    @classmethod
+    def parameters(cls) -> tuple[Parameter, ...]:
+        return ()
+
+    def values(self) -> tuple[Any, ...]:
+        return (self.terms,)
+
+    def replace(self, **changes: Any) -> Sum:
+        raise TypeError("a sum of losses has no parameters; build it anew from its terms")
+
+    @property
+    def target_domain(self) -> Interval:
+        """Targets that every term accepts."""
+        return self._intersection("target_domain")
+
+    @property
+    def prediction_domain(self) -> Interval:
+        """Predictions that every term accepts."""
+        return self._intersection("prediction_domain")
+
+    def _intersection(self, attribute: str) -> Interval:
+        domains = [domain(getattr(term, attribute)) for _, term in self.terms]
+        return reduce(Interval.intersect, domains)
+
+    def __repr__(self) -> str:
+        text = ""
+        for weight, term in self.terms:
+            size = repr(term) if abs(weight) == 1 else f"{abs(weight)!r} * {term!r}"
+            sign = "-" if math.copysign(1.0, weight) < 0 else "+"
+            text += f" {sign} {size}" if text else size if sign == "+" else f"-{size}"
+        return text
+
+
+def add(left: Loss, right: object, sign: float = 1.0) -> Any:
+    """``left + right``; 0 is neutral, so that ``sum(losses)`` works."""
+    if isinstance(right, (int, float)) and right == 0:
+        return left
+    if not isinstance(right, Loss):
+        return NotImplemented
+    if left.structure() is not right.structure():
+        raise TypeError(
+            f"cannot add {right!r} to {left!r}: a sum needs losses of one structure, these are "
+            f"{left.structure().__name__} and {right.structure().__name__}"
+        )
+    return left.structure().sum_class()(((1.0, left), (sign, right)))
+
+
+def scale(loss: Loss, factor: object) -> Any:
+    """``factor * loss``."""
+    if isinstance(factor, bool) or not hasattr(factor, "__float__") or hasattr(factor, "shape"):
+        if getattr(factor, "shape", None) != ():
+            return NotImplemented
+    weight = float(factor)  # type: ignore[arg-type]
+    if not math.isfinite(weight):
+        raise ValueError(f"a loss can be multiplied by finite numbers only, not {weight}")
+    return loss.structure().sum_class()(((weight, loss),))

@@ -1,0 +1,355 @@
+"""Losses of one prediction and one target at a time: the contract and the public methods."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .. import arrays
+from .composition import Sum
+from .loss import Loss
+
+REDUCTIONS = ("mean", "weighted_mean", "sum", "none")
+DEVICES = (None, "cpu", "cuda")
+
+
+class Elementwise(Loss):
+    """A loss that maps every pair of numbers (prediction, target) to a number.
+
+    A subclass gives its maths at one point, in a method of three to twelve lines::
+
+        class Quartic(nl.Elementwise):
+            scale: float = 1.0
+
+            def point(self, prediction, target):
+                residual = (prediction - target) / self.scale
+                square = residual * residual
+                return square * square, 4.0 * square * residual / self.scale, (
+                    12.0 * square / (self.scale * self.scale)
+                )
+
+    and gets compiled kernels for the value, the gradient and the diagonal of the hessian.
+
+    Attributes
+    ----------
+    target_domain, prediction_domain : str
+        The numbers the loss is defined for, as an interval such as ``"[0, 1]"`` or as
+        ``"{0, 1}"``. Others are an error. NaN is none: it gives NaN.
+    """
+
+    target_domain: ClassVar[Any] = "(-inf, inf)"
+    prediction_domain: ClassVar[Any] = "(-inf, inf)"
+
+    def point(self, prediction: Any, target: Any) -> tuple[Any, Any, Any]:
+        """Value, first and second derivative by the prediction, at one point.
+
+        Compiled by Numba for float32 and for float64. Use ``nl.exp`` and its siblings or
+        ``math.exp`` and its siblings, which vectorise; write constants as floats, ``2.0``.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no point(self, prediction, target)")
+
+    @classmethod
+    def sum_class(cls) -> Any:
+        return ElementwiseSum
+
+    def __call__(
+        self,
+        prediction: Any,
+        target: Any,
+        *,
+        sample_weight: Any = None,
+        reduction: str = "mean",
+        device: str | None = None,
+        check: bool = True,
+    ) -> Any:
+        """The loss.
+
+        Parameters
+        ----------
+        prediction : array of float16, bfloat16, float32 or float64, any shape
+            NumPy array, CPU tensor of PyTorch or JAX, or a list. Its dtype decides the
+            dtype of results; half precisions are computed in float32.
+        target : array of the same shape, any real dtype
+            Converted to the type of the computation on the fly.
+        sample_weight : array, optional
+            One weight >= 0 an element, or an array of a leading part of the shape, which
+            holds for all elements behind. Multiplies the values. Weight 0 removes an
+            element, even where its prediction is NaN.
+        reduction : {"mean", "weighted_mean", "sum", "none"}
+            ``"mean"`` divides the (weighted) sum by the number of elements,
+            ``"weighted_mean"`` by the sum of the weights; ``"none"`` keeps the values
+            apart.
+        device : {None, "cpu"}
+            None: where the prediction lives.
+        check : bool
+            False skips the test of predictions and targets against their domains.
+
+        Returns
+        -------
+        float, or array of the prediction's kind and shape for ``reduction="none"``
+            The values of half precision predictions come in float32.
+
+        Raises
+        ------
+        TypeError
+            Arrays of other dtypes; integer predictions.
+        ValueError
+            Shapes that differ, numbers outside a domain, negative weights, unknown options.
+        """
+        if sample_weight is None and device is None and (reduction == "mean" or reduction == "sum"):
+            kernels = _kernels()
+            if kernels.direct(prediction, target):
+                total, offenders = kernels.run_direct(self, 0, check, prediction, target, 1.0)
+                if not offenders:
+                    return _reduced(total, prediction.size, reduction)
+        return self._evaluate(
+            0, prediction, target, sample_weight, reduction, device, check, (), 1.0
+        )[0]
+
+    def value_and_grad(
+        self,
+        prediction: Any,
+        target: Any,
+        *,
+        sample_weight: Any = None,
+        reduction: str = "mean",
+        out: Any = None,
+        gradient_scale: float = 1.0,
+        device: str | None = None,
+        check: bool = True,
+    ) -> tuple[Any, Any]:
+        """The loss and its gradient by the prediction, in one pass.
+
+        Parameters as in :meth:`__call__`, and
+
+        Parameters
+        ----------
+        out : array of the prediction's shape and dtype, optional
+            Receives the gradient. It may be the prediction itself; it must not overlap
+            any other input.
+        gradient_scale : float
+            Multiplies the gradient, not the value. The gradient of a mean over a million
+            elements underflows in float16: scale it up, and the step down.
+
+        Returns
+        -------
+        value : float or array
+        gradient : array of the prediction's kind, shape and dtype
+            Derivative of the reduced value, weights and divisor included; with
+            ``reduction="none"`` of the sum of the values.
+        """
+        if (
+            sample_weight is None
+            and out is None
+            and device is None
+            and (reduction == "mean" or reduction == "sum")
+        ):
+            kernels = _kernels()
+            if kernels.direct(prediction, target):
+                size = prediction.size
+                scale = gradient_scale / size if reduction == "mean" and size else gradient_scale
+                gradient = np.empty_like(prediction)
+                total, offenders = kernels.run_direct(
+                    self, 1, check, prediction, target, scale, gradient
+                )
+                if not offenders:
+                    return _reduced(total, size, reduction), gradient
+        value, gradient, _ = self._evaluate(
+            1, prediction, target, sample_weight, reduction, device, check, (out,), gradient_scale
+        )
+        return value, gradient
+
+    def value_grad_hess(
+        self,
+        prediction: Any,
+        target: Any,
+        *,
+        sample_weight: Any = None,
+        reduction: str = "mean",
+        out: Any = None,
+        hess_out: Any = None,
+        gradient_scale: float = 1.0,
+        device: str | None = None,
+        check: bool = True,
+    ) -> tuple[Any, Any, Any]:
+        """The loss, its gradient and the diagonal of its hessian, in one pass.
+
+        Parameters as in :meth:`value_and_grad`, and
+
+        Parameters
+        ----------
+        hess_out : array of the prediction's shape and dtype, optional
+            Receives the hessian; it overlaps no other argument.
+
+        Returns
+        -------
+        value : float or array
+        gradient, hessian : arrays of the prediction's kind, shape and dtype
+            Both scaled alike. The hessian is exact; it is negative where the loss curves
+            down.
+        """
+        return self._evaluate(
+            2,
+            prediction,
+            target,
+            sample_weight,
+            reduction,
+            device,
+            check,
+            (out, hess_out),
+            gradient_scale,
+        )
+
+    def _evaluate(
+        self,
+        derivatives: int,
+        prediction: Any,
+        target: Any,
+        sample_weight: Any,
+        reduction: str,
+        device: str | None,
+        check: bool,
+        outs: tuple[Any, ...],
+        gradient_scale: float,
+    ) -> tuple[Any, Any, Any]:
+        """The general road: any arrays, any options."""
+        if reduction not in REDUCTIONS:
+            raise ValueError(f"reduction must be one of {REDUCTIONS}, not {reduction!r}")
+        if device not in DEVICES:
+            raise ValueError(f"device must be one of {DEVICES}, not {device!r}")
+        if device == "cuda":
+            raise RuntimeError(
+                "device='cuda': this version of numbaloss has CPU kernels only; "
+                "leave device out, or pass device='cpu'"
+            )
+        inputs, family = _inputs(prediction, target, sample_weight)
+        p = inputs[0]
+        # Lists have become float64 arrays; a bfloat16 array is viewed as another dtype.
+        from_list = family is arrays.NUMPY and p.kind != "bfloat16"
+        like = p.array if from_list else prediction
+        results = [
+            family.empty_like(like, None) if given is None else given for given in outs
+        ] + [None] * (2 - len(outs))
+        values = None
+        if reduction == "none":
+            values = family.empty_like(like, p.compute)
+        outputs = [
+            None if result is None else arrays.output(result, name)
+            for result, name in zip((values, *results), ("values", "out", "hess_out"))
+        ]
+        in_place = _check_outputs(outs, outputs, inputs)
+
+        kernels = _kernels()
+        size = p.array.size
+        divisor = 1.0
+        if reduction == "mean":
+            divisor = float(size)
+        elif reduction == "weighted_mean":
+            divisor = float(size) if inputs[2] is None else kernels.sum_of_weights(inputs[2])
+        scale = gradient_scale / divisor if divisor else 0.0
+        if in_place:
+            kernels.check_inputs(self, inputs, check)
+        total = kernels.evaluate(self, derivatives, inputs, outputs, scale, check)
+        value = total
+        if reduction == "none":
+            value = family.finish(like, values)
+        elif reduction != "sum":
+            value = total / divisor if divisor else float("nan")
+        given = (*outs, None, None)
+        gradient, hessian = (
+            one if one is not None or result is None else family.finish(like, result)
+            for one, result in zip(given, results)
+        )
+        return value, gradient, hessian
+
+
+class ElementwiseSum(Sum, Elementwise):
+    """A weighted sum of elementwise losses: ``nl.Huber() + 0.1 * nl.LogCosh()``."""
+
+
+def _kernels() -> Any:
+    """The CPU kernels. Imported at the first call: Numba takes 0.2 s to load."""
+    global _kernels
+    from ..cpu import elementwise
+
+    def loaded() -> Any:
+        return elementwise
+
+    _kernels = loaded
+    return elementwise
+
+
+def _reduced(total: float, size: int, reduction: str) -> float:
+    if reduction == "sum":
+        return total
+    return total / size if size else float("nan")
+
+
+def _inputs(
+    prediction: Any, target: Any, sample_weight: Any
+) -> tuple[list[arrays.Operand | None], arrays.Family]:
+    """Views of the inputs, once they are known to fit together."""
+    p, family = arrays.operand(prediction, "prediction")
+    if p.kind not in arrays.FLOATS:
+        raise TypeError(
+            f"prediction has dtype {p.kind}; gradients of integers do not exist. "
+            f"Cast it: prediction.astype(numpy.float32)"
+        )
+    t, _ = arrays.operand(target, "target")
+    shape = p.array.shape
+    if t.array.shape != shape:
+        raise ValueError(
+            f"prediction and target must have one shape, not {shape} and {t.array.shape}; "
+            f"shapes are never broadcast"
+        )
+    if sample_weight is None:
+        return [p, t, None], family
+    w, _ = arrays.operand(sample_weight, "sample_weight")
+    own = w.array.shape
+    if own != shape[: len(own)]:
+        raise ValueError(
+            f"sample_weight must have the shape of the prediction, {shape}, or a leading part "
+            f"of it, not {own}"
+        )
+    spread = w.array.reshape(own + (1,) * (len(shape) - len(own)))
+    return [p, t, w._replace(array=np.broadcast_to(spread, shape))], family
+
+
+def _check_outputs(
+    outs: tuple[Any, ...],
+    outputs: list[arrays.Operand | None],
+    inputs: list[arrays.Operand | None],
+) -> bool:
+    """Raise where an output does not fit; tell whether one of them is the prediction."""
+    p = inputs[0]
+    assert p is not None
+    in_place = False
+    for given, output, name in zip(outs, outputs[1:], ("out", "hess_out")):
+        if given is None or output is None:
+            continue
+        if output.array.shape != p.array.shape:
+            raise ValueError(
+                f"{name} must have the shape of the prediction, {p.array.shape}, "
+                f"not {output.array.shape}"
+            )
+        if output.kind != p.kind:
+            raise TypeError(f"{name} must have the prediction's dtype, {p.kind}, not {output.kind}")
+        if not output.array.flags.writeable:
+            raise ValueError(f"{name} is read-only")
+        for operand, of in zip(inputs, ("prediction", "target", "sample_weight")):
+            if operand is None or not arrays.overlap(output.array, operand.array):
+                continue
+            if (name, of) == ("out", "prediction") and arrays.same_memory(
+                output.array, operand.array
+            ):
+                in_place = True
+            else:
+                allowed = ", unless it is the prediction itself" if name == "out" else ""
+                raise ValueError(f"{name} shares memory with {of}; it must not{allowed}")
+    if len(outputs) > 2 and outputs[1] is not None and outputs[2] is not None:
+        if arrays.overlap(outputs[1].array, outputs[2].array):
+            raise ValueError("out and hess_out share memory")
+    return in_place
+
+

@@ -1,0 +1,271 @@
+"""What every loss has: parameters, identity, a place in sums."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any, ClassVar, NamedTuple, Self, dataclass_transform
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from .intervals import Interval, interval
+
+
+class Parameter(NamedTuple):
+    """One parameter of a loss: its name, the Python type of its values, its default."""
+
+    name: str
+    kind: type | None
+    default: Any
+
+    @property
+    def required(self) -> bool:
+        return self.default is _REQUIRED
+
+
+_REQUIRED: Any = type("Required", (), {"__repr__": lambda self: "<required>"})()
+
+# Kept outside the classes, so that pickling a class by value (cloudpickle) never meets them.
+_parameters: WeakKeyDictionary[type, tuple[Parameter, ...]] = WeakKeyDictionary()
+
+
+class _Signature:
+    """Compute the signature of a loss class when somebody asks for it."""
+
+    def __get__(self, instance: Any, owner: type[Loss]) -> Any:
+        from inspect import Parameter as Argument
+        from inspect import Signature
+
+        return Signature(
+            [
+                Argument(
+                    parameter.name,
+                    Argument.POSITIONAL_OR_KEYWORD,
+                    default=Argument.empty if parameter.required else parameter.default,
+                    annotation=parameter.kind or Argument.empty,
+                )
+                for parameter in owner.parameters()
+            ]
+        )
+
+
+@dataclass_transform(frozen_default=True, eq_default=True)
+class Loss:
+    """Base of all losses: an immutable bundle of parameters.
+
+    Every annotated attribute of a subclass is a parameter, in order, with the attribute's
+    value as its default; parameters of base classes come first. The annotation decides
+    what is accepted: ``float`` turns ``2`` into ``2.0``; ``int``, ``bool`` and ``str`` are
+    taken as they are; ``float | None`` also takes ``None``.
+
+    Attributes
+    ----------
+    aliases : tuple of str
+        Further names under which a registered loss is found.
+    bounds : dict of str to str
+        Interval of a parameter: ``{"delta": "(0, inf)"}``.
+    """
+
+    aliases: ClassVar[tuple[str, ...]] = ()
+    bounds: ClassVar[dict[str, str]] = {}
+    __signature__: ClassVar[Any] = _Signature()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        parameters = self.parameters()
+        if len(args) > len(parameters):
+            raise TypeError(
+                f"{type(self).__name__} takes {len(parameters)} parameters, {len(args)} were given"
+            )
+        values = self.__dict__
+        for parameter, value in zip(parameters, args):
+            values[parameter.name] = value
+        names = [parameter.name for parameter in parameters]
+        for name, value in kwargs.items():
+            if name not in names:
+                known = ", ".join(names) or "none at all"
+                raise TypeError(
+                    f"{type(self).__name__} has no parameter {name!r}; its parameters: {known}"
+                )
+            if name in values:
+                raise TypeError(f"{type(self).__name__} got {name!r} twice")
+            values[name] = value
+        for parameter in parameters:
+            value = values.get(parameter.name, parameter.default)
+            if value is _REQUIRED:
+                raise TypeError(f"{type(self).__name__} needs the parameter {parameter.name!r}")
+            values[parameter.name] = self._accept(parameter, value)
+        self.validate()
+
+    @classmethod
+    def parameters(cls) -> tuple[Parameter, ...]:
+        """The parameters of this class, those of its bases first."""
+        known = _parameters.get(cls)
+        if known is None:
+            found: dict[str, Parameter] = {}
+            for base in reversed(cls.__mro__):
+                if base is not Loss and issubclass(base, Loss):
+                    found.update(_declared(base))
+            known = _parameters[cls] = tuple(
+                parameter._replace(default=cls.__dict__.get(name, parameter.default))
+                for name, parameter in found.items()
+            )
+        return known
+
+    def _accept(self, parameter: Parameter, value: Any) -> Any:
+        name, kind, default = parameter
+        owner = type(self).__name__
+        if value is None:
+            if default is None or kind is None or kind is type(None):
+                return None
+            raise TypeError(f"{owner}: {name} must be a {kind.__name__}, not None")
+        if kind is float or kind is int:
+            if isinstance(value, (str, bytes)) or np.ndim(value) != 0:
+                raise TypeError(f"{owner}: {name} must be a number, not {value!r}")
+            try:
+                value = kind(value) if kind is float or value == int(value) else None
+            except (TypeError, ValueError, OverflowError):
+                value = None
+            if value is None:
+                raise TypeError(f"{owner}: {name} must be a {kind.__name__}")
+            if math.isnan(value):
+                raise ValueError(f"{owner}: {name} must not be NaN")
+            limits = self.bounds.get(name)
+            if limits is not None and value not in interval(limits):
+                raise ValueError(f"{owner}: {name} must be in {interval(limits)}, not {value}")
+        elif kind is bool:
+            if not isinstance(value, (bool, np.bool_)):
+                raise TypeError(f"{owner}: {name} must be True or False, not {value!r}")
+            value = bool(value)
+        elif kind is str and not isinstance(value, str):
+            raise TypeError(f"{owner}: {name} must be a string, not {value!r}")
+        return value
+
+    def validate(self) -> None:
+        """Raise ``ValueError`` where parameters, each fine alone, do not fit together."""
+
+    def values(self) -> tuple[Any, ...]:
+        """The values of the parameters, in order."""
+        own = self.__dict__
+        return tuple([own[parameter.name] for parameter in self.parameters()])
+
+    def replace(self, **changes: Any) -> Self:
+        """The same loss with other values for some parameters."""
+        names = [parameter.name for parameter in self.parameters()]
+        return type(self)(**(dict(zip(names, self.values())) | changes))
+
+    def lower(self) -> Loss:
+        """An equivalent loss for the kernels, all of whose parameters are numbers.
+
+        The hook for parameters that choose between formulas (``None``, strings, a special
+        value): a kernel has no branches on parameters. The default is the loss itself.
+        """
+        return self
+
+    @classmethod
+    def structure(cls) -> type[Loss]:
+        """The class right below :class:`Loss` that this one descends from."""
+        return [base for base in cls.__mro__ if issubclass(base, Loss)][-2]
+
+    @classmethod
+    def sum_class(cls) -> Any:
+        """The class of sums of losses of this structure."""
+        raise TypeError(f"{cls.__name__} losses have no sums")
+
+    def __add__(self, other: object) -> Any:
+        return _composition().add(self, other)
+
+    def __radd__(self, other: object) -> Any:
+        return _composition().add(self, other)
+
+    def __sub__(self, other: object) -> Any:
+        return _composition().add(self, other, -1.0)
+
+    def __mul__(self, factor: object) -> Any:
+        return _composition().scale(self, factor)
+
+    def __rmul__(self, factor: object) -> Any:
+        return _composition().scale(self, factor)
+
+    def __truediv__(self, divisor: Any) -> Any:
+        return _composition().scale(self, 1.0 / divisor)
+
+    def __neg__(self) -> Any:
+        return _composition().scale(self, -1.0)
+
+    # Without this, numpy.float64(0.1) * loss asks NumPy first, which builds an object array.
+    __array_ufunc__ = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(
+            f"losses are immutable; make another: loss.replace({name}={value!r})"
+        )
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError("losses are immutable")
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not type(other):
+            return NotImplemented
+        return self.values() == other.values()  # type: ignore[attr-defined]
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.values()))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self.values()
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return self
+
+    def __repr__(self) -> str:
+        pairs = zip(self.parameters(), self.values())
+        inside = ", ".join(f"{parameter.name}={value!r}" for parameter, value in pairs)
+        return f"{type(self).__name__}({inside})"
+
+
+def _composition() -> Any:
+    from . import composition  # which imports this module
+
+    return composition
+
+
+def _declared(cls: type) -> dict[str, Parameter]:
+    """Parameters that the body of ``cls`` itself declares."""
+    annotations = _annotations(cls)
+    module = vars(sys.modules.get(cls.__module__, sys.modules["builtins"]))
+    found = {}
+    for name, annotation in annotations.items():
+        if isinstance(annotation, str):
+            if annotation.replace("typing.", "").startswith("ClassVar"):
+                continue
+            try:
+                annotation = eval(annotation, dict(module), dict(vars(cls)))
+            except NameError:
+                annotation = None  # a name the module imports for type checkers only
+        if "ClassVar" in str(annotation):
+            continue
+        found[name] = Parameter(name, _kind(annotation), cls.__dict__.get(name, _REQUIRED))
+    return found
+
+
+def _annotations(cls: type) -> dict[str, Any]:
+    if sys.version_info >= (3, 14):
+        import annotationlib
+
+        return annotationlib.get_annotations(cls, format=annotationlib.Format.FORWARDREF)
+    return cls.__dict__.get("__annotations__", {})
+
+
+def _kind(annotation: Any) -> type | None:
+    """The one type, None aside, that an annotation allows; None where it allows several."""
+    members = [a for a in getattr(annotation, "__args__", (annotation,)) if a is not type(None)]
+    return members[0] if len(members) == 1 and isinstance(members[0], type) else None
+
+
+def domain(declared: str | Interval) -> Interval:
+    """The interval that a class attribute such as ``target_domain`` declares."""
+    return declared if isinstance(declared, Interval) else interval(declared)

@@ -1,0 +1,173 @@
+"""Intrinsics: what the bodies need and Numba does not spell.
+
+Numba widens ``int32 + int32`` to 64 bits and turns a conditional expression into branches; these
+keep the width and give LLVM the select, which also compiles faster than letting it find out.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic as _intrinsic
+
+# Numba's stubs count the typing context among the arguments of a call.
+intrinsic: Any = _intrinsic
+
+FUSE = ("contract",)
+_BITS_OF: dict[Any, Any] = {types.float32: types.int32, types.float64: types.int64}
+_FLOAT_OF: dict[Any, Any] = {types.int32: types.float32, types.int64: types.float64}
+
+
+@intrinsic
+def to_bits(typing_context: Any, x: Any) -> Any:
+    """The bit pattern of a float, as a signed integer of the same width."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], context.get_value_type(signature.return_type))
+
+    return _BITS_OF[x](x), generate
+
+
+@intrinsic
+def from_bits(typing_context: Any, bits: Any) -> Any:
+    """The float with this bit pattern."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], context.get_value_type(signature.return_type))
+
+    return _FLOAT_OF[bits](bits), generate
+
+
+@intrinsic
+def add_bits(typing_context: Any, left: Any, right: Any) -> Any:
+    """Wrapping sum in the width of ``left``."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.add(*arguments)
+
+    return left(left, left), generate
+
+
+@intrinsic
+def subtract_bits(typing_context: Any, left: Any, right: Any) -> Any:
+    """Wrapping difference in the width of ``left``."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.sub(*arguments)
+
+    return left(left, left), generate
+
+
+@intrinsic
+def mask_bits(typing_context: Any, bits: Any, mask: Any) -> Any:
+    """Bitwise and, in the width of ``bits``."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.and_(*arguments)
+
+    return bits(bits, bits), generate
+
+
+@intrinsic
+def shift_left(typing_context: Any, bits: Any, count: Any) -> Any:
+    """Shift by ``count`` places in the width of ``bits``."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.shl(*arguments)
+
+    return bits(bits, bits), generate
+
+
+@intrinsic
+def shift_right(typing_context: Any, bits: Any, count: Any) -> Any:
+    """Logical shift, zeros in: AVX2 has no arithmetic shift of 64-bit lanes."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.lshr(*arguments)
+
+    return bits(bits, bits), generate
+
+
+@intrinsic
+def select(typing_context: Any, condition: Any, where_true: Any, where_false: Any) -> Any:
+    """``where_true if condition else where_false``, both computed, no branch."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.select(*arguments)
+
+    return where_true(types.boolean, where_true, where_true), generate
+
+
+# A chain of 22 dependent multiply-adds is longer than what the processor can overlap with its
+# neighbours; as two chains in x^2 the float64 softplus takes 1.22 ns instead of 1.55.  Up to 12
+# terms one chain is as fast or faster, and a little more accurate.
+LONGEST_CHAIN = 12
+
+
+@intrinsic
+def polynomial(typing_context: Any, x: Any, coefficients: Any) -> Any:
+    """A polynomial from a constant tuple, lowest degree first; fuses where the machine can."""
+    if not isinstance(coefficients, types.UniTuple) or coefficients.dtype != x:
+        return None
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        def multiply_add(a: Any, b: Any, c: Any) -> Any:
+            return builder.fadd(builder.fmul(a, b, flags=FUSE), c, flags=FUSE)
+
+        def evaluate(terms: list[Any], variable: Any) -> Any:
+            if len(terms) > LONGEST_CHAIN:
+                square = builder.fmul(variable, variable)
+                odd, even = evaluate(terms[1::2], square), evaluate(terms[0::2], square)
+                return multiply_add(odd, variable, even)
+            value = terms[-1]
+            for term in reversed(terms[:-1]):
+                value = multiply_add(value, variable, term)
+            return value
+
+        return evaluate(cgutils.unpack_tuple(builder, arguments[1]), arguments[0])
+
+    return x(x, coefficients), generate
+
+
+def _call_intrinsic(name: str, count: int) -> Any:
+    """Code generator for the LLVM intrinsic ``name`` of ``count`` equal floats."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = arguments[0].type
+        function = builder.module.declare_intrinsic(
+            name, [kind], ir.FunctionType(kind, [kind] * count)
+        )
+        return builder.call(function, arguments)
+
+    return generate
+
+
+@intrinsic
+def fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
+    """``a * b + c`` rounded once (a library call where the machine has no such instruction)."""
+    return a(a, a, a), _call_intrinsic("llvm.fma", 3)
+
+
+@intrinsic
+def absolute(typing_context: Any, x: Any) -> Any:
+    """``x`` without its sign."""
+    return x(x), _call_intrinsic("llvm.fabs", 1)
+
+
+@intrinsic
+def with_sign(typing_context: Any, magnitude: Any, sign: Any) -> Any:
+    """``magnitude`` with the sign of ``sign``, zeros and NaN included."""
+    return magnitude(magnitude, magnitude), _call_intrinsic("llvm.copysign", 2)
+
+
+@intrinsic
+def truncate(typing_context: Any, x: Any) -> Any:
+    """``x`` rounded towards zero."""
+    return x(x), _call_intrinsic("llvm.trunc", 1)
+
+
+@intrinsic
+def square_root(typing_context: Any, x: Any) -> Any:
+    """The correctly rounded square root; NaN below zero, without an exception."""
+    return x(x), _call_intrinsic("llvm.sqrt", 1)

@@ -1,0 +1,75 @@
+"""Attach the compiled bodies to the Python faces."""
+
+import inspect
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.extending import overload
+
+import numbaloss.vmath as faces
+
+from . import float32, float64, pow64
+
+_lock = threading.Lock()
+_installed = False
+
+
+def install() -> None:
+    """Make every function of :mod:`numbaloss.vmath` usable in ``numba.njit`` code.
+
+    Safe to call again, and from several threads.
+    """
+    global _installed
+    with _lock:
+        if _installed:
+            return
+        for name in faces.__all__:
+            face = getattr(faces, name)
+            double = pow64 if name == "pow" else float64
+            _attach(face, getattr(float32, name), float32.OPTIONS, _all_are(types.float32))
+            _attach(face, getattr(double, name), double.OPTIONS, _all_are(types.float64))
+            widened = _widened_pair(face) if name == "pow" else _widened(face)
+            _attach(face, widened, float64.OPTIONS, _none_of_ours)
+        _installed = True
+
+
+def _attach(
+    face: Callable[..., Any],
+    body: Any,
+    options: Any,
+    accepts: Callable[..., bool],
+) -> None:
+    """Let calls of ``face`` whose argument types ``accepts`` admits compile to ``body``."""
+    implementation = getattr(body, "py_func", body)
+    signature = inspect.signature(implementation)
+
+    def choose(*arguments: Any, **named: Any) -> Any:
+        return implementation if accepts(*signature.bind(*arguments, **named).args) else None
+
+    # Numba compares the names of the arguments of face, chooser and body.
+    choose.__signature__ = signature  # type: ignore[attr-defined]
+    overload(face, jit_options=options)(choose)
+
+
+def _all_are(kind: Any) -> Callable[..., bool]:
+    return lambda *arguments: all(argument == kind for argument in arguments)
+
+
+def _none_of_ours(*arguments: Any) -> bool:
+    """Whether these are numbers of another type, or of several: they compute in float64."""
+    plain = [types.unliteral(argument) for argument in arguments]
+    return all(isinstance(kind, (types.Number, types.Boolean)) for kind in plain) and not any(
+        all(kind == float_kind for kind in arguments)
+        for float_kind in (types.float32, types.float64)
+    )
+
+
+def _widened(face: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda x: face(np.float64(x))
+
+
+def _widened_pair(face: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda x, y: face(np.float64(x), np.float64(y))
