@@ -1,8 +1,60 @@
 """Losses and their exact derivatives at the speed of memory, for NumPy and friends."""
 
-from .losses.regression import *
+from .check import check_gradient
+from .losses.binary import AsymmetricFocal, BinaryCrossEntropy, Focal
+from .losses.exponential_family import Gamma, Poisson, Tweedie
+from .losses.margin import Exponential, Hinge, ModifiedHuber, SquaredHinge
+from .losses.regression import (
+    AbsoluteError,
+    AbsolutePercentageError,
+    Expectile,
+    Quantile,
+    SquaredError,
+    SquaredLogError,
+)
+from .losses.robust import Cauchy, GeneralRobust, Huber, LogCosh, PseudoHuber, SmoothL1
 from .registry import get, losses, register
 from .structures.elementwise import Elementwise
 from .vmath import exp, expm1, log, log1p, log_sigmoid, pow, sigmoid, softplus, sqrt, tanh
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "AbsoluteError",
+    "AbsolutePercentageError",
+    "AsymmetricFocal",
+    "BinaryCrossEntropy",
+    "Cauchy",
+    "Elementwise",
+    "Expectile",
+    "Exponential",
+    "Focal",
+    "Gamma",
+    "GeneralRobust",
+    "Hinge",
+    "Huber",
+    "LogCosh",
+    "ModifiedHuber",
+    "Poisson",
+    "PseudoHuber",
+    "Quantile",
+    "SmoothL1",
+    "SquaredError",
+    "SquaredHinge",
+    "SquaredLogError",
+    "Tweedie",
+    "check_gradient",
+    "exp",
+    "expm1",
+    "get",
+    "log",
+    "log1p",
+    "log_sigmoid",
+    "losses",
+    "pow",
+    "register",
+    "sigmoid",
+    "softplus",
+    "sqrt",
+    "tanh",
+]

@@ -16,7 +16,8 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from numba import types
+from numba import njit, types
+from numba.core.registry import cpu_target
 from numba.extending import overload
 
 from . import vmath
@@ -229,6 +230,8 @@ def specialised(function: Callable, kind: types.Type) -> Callable:
             return _modules.setdefault(value, _FastModule(value))
         if isinstance(value, (pytypes.BuiltinFunctionType, np.ufunc)):
             return _FAST.get(value, value)  # type: ignore[call-overload]
+        if isinstance(value, pytypes.FunctionType):
+            return _compiled_helper(value, kind)
         return value
 
     code = function.__code__
@@ -241,6 +244,25 @@ def specialised(function: Callable, kind: types.Type) -> Callable:
         pytypes.CellType(swap(cell.cell_contents)) for cell in function.__closure__ or ()
     )
     return _rebuilt(function, code, namespace, cells)
+
+
+_helpers: WeakKeyDictionary[Callable, dict[types.Type, Any]] = WeakKeyDictionary()
+
+
+def _compiled_helper(function: Callable, kind: types.Type) -> Any:
+    """A plain function that ``point`` calls, compiled with it; others know Numba already."""
+    known = _helpers.setdefault(function, {})
+    if kind not in known:
+        context = cpu_target.typing_context
+        context.refresh()
+        try:
+            context.resolve_value_type(function)
+        except Exception:  # Numba raises several kinds for what has no type
+            known[kind] = function  # a function that calls itself finds itself here
+            known[kind] = njit(**_options)(specialised(function, kind))
+        else:
+            known[kind] = function
+    return known[kind]
 
 
 def _rebuilt(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ..registry import register
 from ..structures.elementwise import Elementwise
-from ..vmath import exp, expm1, log1p, sqrt
+from ..vmath import log1p
 
 
 @register
@@ -53,121 +53,108 @@ class AbsoluteError(Elementwise):
 
 
 @register
-class Huber(Elementwise):
-    r"""Quadratic near the target, linear beyond ``delta``: outliers pull with bounded force.
+class Quantile(Elementwise):
+    r"""Pinball loss, whose minimiser is the quantile ``q``.
 
-    .. math::
-        \ell = \begin{cases} \tfrac12 r^2 & |r| \le \delta \\
-                             \delta (|r| - \tfrac12 \delta) & |r| > \delta \end{cases}
+    .. math:: \ell = \max(q \, (t - p), \; (q - 1)(t - p))
 
     Parameters
     ----------
-    delta : float > 0
-        Where the parabola ends, in units of the target.
-
-    References
-    ----------
-    P. J. Huber, *Robust estimation of a location parameter*, 1964.
-    """
-
-    delta: float = 1.0
-    bounds: ClassVar = {"delta": "(0, inf)"}
-
-    def point(self, prediction, target):
-        residual = prediction - target
-        size = abs(residual)
-        near = min(size, self.delta)
-        slope = max(-self.delta, min(self.delta, residual))
-        return near * (size - 0.5 * near), slope, 1.0 if size <= self.delta else 0.0
-
-
-@register
-class SmoothL1(Elementwise):
-    r"""Huber's loss divided by its threshold: slope ±1 in the tails, whatever ``beta``.
-
-    .. math::
-        \ell = \begin{cases} \tfrac{1}{2\beta} r^2 & |r| \le \beta \\
-                             |r| - \tfrac12 \beta & |r| > \beta \end{cases}
-
-    Parameters
-    ----------
-    beta : float >= 0
-        Where the parabola ends; 0 is the absolute error.
-
-    References
-    ----------
-    R. Girshick, *Fast R-CNN*, 2015.
-    """
-
-    aliases = ("smooth_l1_loss",)
-    beta: float = 1.0
-    bounds: ClassVar = {"beta": "[0, inf)"}
-
-    def lower(self):
-        return AbsoluteError() if self.beta == 0.0 else self
-
-    def point(self, prediction, target):
-        residual = prediction - target
-        size = abs(residual)
-        near = min(size, self.beta)
-        slope = max(-self.beta, min(self.beta, residual)) / self.beta
-        curvature = 1.0 / self.beta if size <= self.beta else 0.0
-        return near * (size - 0.5 * near) / self.beta, slope, curvature
-
-
-@register
-class PseudoHuber(Elementwise):
-    r"""Huber's loss without the corner: a hyperbola.
-
-    .. math:: \ell = \delta^2 \left( \sqrt{1 + (r/\delta)^2} - 1 \right)
-
-    Parameters
-    ----------
-    delta : float > 0
-        Where the parabola bends into the line; the slope tends to ±delta.
+    q : float in (0, 1)
+        The quantile; 0.5 is half the absolute error.
 
     Notes
     -----
-    Computed as :math:`r^2 / (1 + \sqrt{1 + (r/\delta)^2})`, which does not cancel near 0.
+    The gradient is :math:`-q` below the target, :math:`1 - q` above, and 0 where they
+    meet, as for :class:`AbsoluteError` (scikit-learn takes :math:`-q` there).
+
+    References
+    ----------
+    R. Koenker and G. Bassett, *Regression quantiles*, 1978.
     """
 
-    delta: float = 1.0
-    bounds: ClassVar = {"delta": "(0, inf)"}
+    aliases = ("pinball", "quantile_loss", "pinball_loss")
+    q: float = 0.5
+    bounds: ClassVar = {"q": "(0, 1)"}
 
     def point(self, prediction, target):
         residual = prediction - target
-        ratio = abs(residual) / self.delta
-        # Beyond 1e9 the root is the ratio to the last bit, and its square could overflow.
-        bounded = min(ratio, 1e9)
-        root = max(sqrt(1.0 + bounded * bounded), ratio)
-        value = self.delta * abs(residual) * (ratio / (1.0 + root))
-        return value, residual / root, 1.0 / (root * root * root)
+        above, below = (1.0 - self.q) * residual, self.q * -residual
+        slope = 1.0 - self.q if residual > 0.0 else (-self.q if residual < 0.0 else 0.0)
+        return max(above, below), slope, 0.0
 
 
 @register
-class LogCosh(Elementwise):
-    r"""Logarithm of the hyperbolic cosine: a parabola that turns into ``|r| - ln 2``.
+class Expectile(Elementwise):
+    r"""Squared error that weighs the two sides differently; its minimiser is an expectile.
 
-    .. math:: \ell = \log\cosh r
+    .. math:: \ell = w r^2, \qquad w = \alpha \text{ where } t \ge p,
+              \quad 1 - \alpha \text{ where } t < p
+
+    Parameters
+    ----------
+    alpha : float in (0, 1)
+        Weight of predictions that are too low.
 
     Notes
     -----
-    Precise near 0, where it is :math:`\tfrac12 r^2`, and beyond the overflow of cosh.
+    At :math:`\alpha = \tfrac12` this is half the squared error.
+
+    References
+    ----------
+    W. K. Newey and J. L. Powell, *Asymmetric least squares estimation and testing*, 1987.
     """
 
-    aliases = ("log_cosh", "logcosh")
+    alpha: float = 0.5
+    bounds: ClassVar = {"alpha": "(0, 1)"}
 
     def point(self, prediction, target):
         residual = prediction - target
-        size = abs(residual)
-        decay = expm1(-2.0 * size)  # e**(-2|r|) - 1
-        tail = 1.0 + decay
-        # Near 0: log cosh = log1p(sinh**2) / 2, with sinh**2 = decay**2 / (4 e**(-2|r|)).
-        small = size < 0.625
-        argument = decay * decay / (4.0 * tail) if small else tail
-        logarithm = log1p(argument)
-        value = 0.5 * logarithm if small else size - 0.6931471805599453 + logarithm
-        slope = -decay / (1.0 + tail)
-        # The curvature alone needs the tail to full relative precision.
-        curvature = 4.0 * exp(-2.0 * size) / ((1.0 + tail) * (1.0 + tail))
-        return value, slope if residual > 0.0 else -slope, curvature
+        weight = self.alpha if residual <= 0.0 else 1.0 - self.alpha
+        slope = 2.0 * weight * residual
+        return weight * residual * residual, slope, 2.0 * weight
+
+
+@register
+class SquaredLogError(Elementwise):
+    r"""Squared difference of logarithms: relative errors count, for sizes that span decades.
+
+    .. math:: \ell = \bigl(\log(1 + p) - \log(1 + t)\bigr)^2, \qquad p, t > -1
+
+    Notes
+    -----
+    Computed from :math:`\mathrm{log1p}((p - t) / (1 + t))`, precise where p is near t.
+    The hessian is negative where p exceeds the target by more than a factor of e: take its
+    absolute value, or a constant, for a booster.
+    """
+
+    aliases = ("msle", "mean_squared_log_error", "rmsle_squared")
+    target_domain = "(-1, inf)"
+    prediction_domain = "(-1, inf)"
+
+    def point(self, prediction, target):
+        difference = log1p((prediction - target) / (1.0 + target))
+        inverse = 1.0 / (1.0 + prediction)
+        slope = 2.0 * difference * inverse
+        return difference * difference, slope, 2.0 * (1.0 - difference) * inverse * inverse
+
+
+@register
+class AbsolutePercentageError(Elementwise):
+    r"""Absolute error as a fraction of the target.
+
+    .. math:: \ell = \frac{|r|}{\max(|t|, \varepsilon)}
+
+    Notes
+    -----
+    A fraction, as in scikit-learn; Keras multiplies by 100. ε is the machine epsilon of
+    float64, so that a target of 0 dominates any mean: prefer another loss for such data.
+    """
+
+    aliases = ("mape", "mean_absolute_percentage_error")
+
+    def point(self, prediction, target):
+        residual = prediction - target
+        inverse = 1.0 / max(abs(target), 2.220446049250313e-16)
+        slope = inverse if residual > 0.0 else (-inverse if residual < 0.0 else 0.0)
+        return abs(residual) * inverse, slope, 0.0

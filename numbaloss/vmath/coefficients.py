@@ -1,6 +1,6 @@
 """Polynomial coefficients, lowest degree first.
 
-Written by tools/fit_polynomials.py, which says how; do not edit by hand.  The error is the
+Written by tools/fit_polynomials.py, which says how; do not edit.  The error is the
 largest relative one of the function served, rounding of the coefficients included.
 """
 

@@ -59,12 +59,10 @@ def _all_are(kind: Any) -> Callable[..., bool]:
 
 
 def _none_of_ours(*arguments: Any) -> bool:
-    """Whether these are numbers of another type, or of several: they compute in float64."""
+    """Whether these are real numbers of another type, or of two: they compute in float64."""
     plain = [types.unliteral(argument) for argument in arguments]
-    return all(isinstance(kind, (types.Number, types.Boolean)) for kind in plain) and not any(
-        all(kind == float_kind for kind in arguments)
-        for float_kind in (types.float32, types.float64)
-    )
+    real = all(isinstance(kind, (types.Integer, types.Boolean, types.Float)) for kind in plain)
+    return real and set(plain) not in ({types.float32}, {types.float64})
 
 
 def _widened(face: Callable[..., Any]) -> Callable[..., Any]:

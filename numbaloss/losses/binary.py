@@ -1,0 +1,264 @@
+"""Losses of logits against targets in [0, 1]: binary and multi-label classification.
+
+With σ the logistic function, everything is written in terms of :math:`\\sigma(\\pm x)` and
+:math:`\\mathrm{softplus}(\\pm x)`, each precise in both tails; they share one exponential.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from ..registry import register
+from ..structures.elementwise import Elementwise
+from ..vmath import log, log1p, pow, sigmoid, softplus
+
+
+@register
+class BinaryCrossEntropy(Elementwise):
+    r"""Negative log-likelihood of a coin: the loss of logistic regression.
+
+    .. math:: \ell = -w\, t \log \sigma(x) - (1 - t) \log(1 - \sigma(x))
+
+    Parameters
+    ----------
+    from_logits : bool
+        Whether the prediction is a logit :math:`x` or a probability :math:`\sigma(x)`.
+        Logits are faster and exact in the tails.
+    pos_weight : float >= 0
+        :math:`w`, the weight of positive targets.
+    label_smoothing : float in [0, 1]
+        ε; moves the target to :math:`t (1 - ε) + ε/2`.
+
+    Notes
+    -----
+    Probabilities: logarithms are cut off at −100 and :math:`p (1 - p)` in the gradient and
+    the hessian at 1e-12, as in PyTorch. Logits are never clipped.
+
+    Examples
+    --------
+    >>> loss = BinaryCrossEntropy()
+    >>> value, gradient = loss.value_and_grad([2.0, -1.0], [1.0, 0.0])
+    >>> f"{value:.6f}", gradient.round(6).tolist()
+    ('0.220095', [-0.059601, 0.134471])
+    """
+
+    aliases = ("bce", "log_loss", "binary_crossentropy", "logistic")
+    from_logits: bool = True
+    pos_weight: float = 1.0
+    label_smoothing: float = 0.0
+    bounds: ClassVar = {"pos_weight": "[0, inf)", "label_smoothing": "[0, 1]"}
+    target_domain = "[0, 1]"
+
+    @property
+    def prediction_domain(self):
+        return "(-inf, inf)" if self.from_logits else "[0, 1]"
+
+    def lower(self):
+        if not self.from_logits:
+            return _OfProbabilities(self.pos_weight, self.label_smoothing)
+        if self.pos_weight == 1.0 and self.label_smoothing == 0.0:
+            return _OfLogits()
+        return _WeightedOfLogits(self.pos_weight, self.label_smoothing)
+
+
+class _OfLogits(Elementwise):
+    def point(self, prediction, target):
+        size = abs(prediction)
+        rest = sigmoid(-size)
+        right = prediction >= 0.0
+        # max(x, 0) - t x, without its cancellation; a share of 0 costs nothing at infinity.
+        share = 1.0 - target if right else target
+        linear = share * size if share > 0.0 else 0.0
+        gradient = (1.0 - target) - rest if right else rest - target
+        return softplus(-size) + linear, gradient, rest * (1.0 - rest)
+
+
+class _WeightedOfLogits(Elementwise):
+    pos_weight: float
+    label_smoothing: float
+
+    def point(self, prediction, target):
+        target = target * (1.0 - self.label_smoothing) + 0.5 * self.label_smoothing
+        positive, negative = self.pos_weight * target, 1.0 - target
+        both = positive + negative
+        size = abs(prediction)
+        rest = sigmoid(-size)
+        right = prediction >= 0.0
+        share = negative if right else positive
+        linear = share * size if share > 0.0 else 0.0
+        gradient = negative - both * rest if right else both * rest - positive
+        return both * softplus(-size) + linear, gradient, both * rest * (1.0 - rest)
+
+
+class _OfProbabilities(Elementwise):
+    pos_weight: float
+    label_smoothing: float
+
+    def point(self, prediction, target):
+        target = target * (1.0 - self.label_smoothing) + 0.5 * self.label_smoothing
+        rest, negative = 1.0 - prediction, 1.0 - target
+        positive = self.pos_weight * target
+        value = -positive * max(log(prediction), -100.0) - negative * max(log1p(-prediction), -100.0)
+        inverse = 1.0 / max(prediction * rest, 1e-12)
+        # negative * p - positive * (1 - p), written so that the weight 1 cancels exactly.
+        slope = (prediction - target) - (self.pos_weight - 1.0) * target * rest
+        curvature = positive * rest * rest + negative * prediction * prediction
+        return value, slope * inverse, curvature * inverse * inverse
+
+
+@register
+class Focal(Elementwise):
+    r"""Cross-entropy that fades where the prediction is right: for rare positives.
+
+    .. math:: \ell = -\alpha_t (1 - p_t)^\gamma \log p_t
+
+    with :math:`p_t = \sigma(x)` for positive targets and :math:`1 - \sigma(x)` for negative
+    ones. A soft target mixes the two losses.
+
+    Parameters
+    ----------
+    gamma : float >= 0
+        How fast easy examples fade; 0 is the cross-entropy.
+    alpha : float in [0, 1] or None
+        Weight of positives; negatives get ``1 - alpha``. None: both get 1.
+
+    Notes
+    -----
+    Gradient and hessian are the exact derivatives; widely copied NumPy versions have a
+    wrong hessian. It is negative for predictions that are far off.
+
+    References
+    ----------
+    T.-Y. Lin et al., *Focal loss for dense object detection*, 2017.
+    """
+
+    aliases = ("focal_loss", "binary_focal", "sigmoid_focal")
+    gamma: float = 2.0
+    alpha: float | None = None
+    bounds: ClassVar = {"gamma": "[0, inf)", "alpha": "[0, 1]"}
+    target_domain = "[0, 1]"
+
+    def lower(self):
+        positive, negative = (1.0, 1.0) if self.alpha is None else (self.alpha, 1.0 - self.alpha)
+        if self.gamma == 2.0:
+            return _FocalSquare(positive, negative)
+        return _FocalPower(self.gamma, self.gamma, positive, negative)
+
+
+class _FocalSquare(Elementwise):
+    positive: float
+    negative: float
+
+    def point(self, prediction, target):
+        right, wrong = sigmoid(prediction), sigmoid(-prediction)
+        first = _faded(2.0, wrong * wrong, wrong, right, softplus(-prediction))
+        second = _faded(2.0, right * right, right, wrong, softplus(prediction))
+        return _mixed(self.positive * target, first, self.negative * (1.0 - target), second)
+
+
+class _FocalPower(Elementwise):
+    gamma_positive: float
+    gamma_negative: float
+    positive: float
+    negative: float
+
+    def point(self, prediction, target):
+        right, wrong = sigmoid(prediction), sigmoid(-prediction)
+        fade = pow(wrong, self.gamma_positive)
+        first = _faded(self.gamma_positive, fade, wrong, right, softplus(-prediction))
+        fade = pow(right, self.gamma_negative)
+        second = _faded(self.gamma_negative, fade, right, wrong, softplus(prediction))
+        return _mixed(self.positive * target, first, self.negative * (1.0 - target), second)
+
+
+def _faded(gamma, fade, wrong, right, loss):
+    """Cross-entropy ``loss`` times ``fade = wrong**gamma``, and its derivatives by the margin."""
+    slope = -fade * (gamma * right * loss + wrong)
+    curvature = gamma * loss * (gamma * right - wrong) + (2.0 * gamma + 1.0) * wrong
+    return fade * loss, slope, fade * right * curvature
+
+
+def _mixed(positive, first, negative, second):
+    """Weighted sum of a loss of x and a loss of -x; a weight of 0 removes even an infinity."""
+    one, other = positive > 0.0, negative > 0.0
+    return (
+        (positive * first[0] if one else 0.0) + (negative * second[0] if other else 0.0),
+        (positive * first[1] if one else 0.0) - (negative * second[1] if other else 0.0),
+        (positive * first[2] if one else 0.0) + (negative * second[2] if other else 0.0),
+    )
+
+
+@register
+class AsymmetricFocal(Elementwise):
+    r"""Focal loss that treats negatives harder, for many labels of which few hold.
+
+    .. math:: \ell = -t\, (1 - p)^{\gamma_+} \log p - (1 - t)\, p_m^{\gamma_-} \log(1 - p_m),
+              \qquad p_m = \max(p - m, 0)
+
+    with :math:`p = \sigma(x)`.
+
+    Parameters
+    ----------
+    gamma_neg, gamma_pos : float >= 0
+        How fast easy negatives and positives fade.
+    margin : float in [0, 1)
+        :math:`m`; negatives with a probability below it cost nothing.
+
+    Notes
+    -----
+    The gradient goes through the shifted probability, exactly. At its corner, p = m, it
+    is 0.
+
+    References
+    ----------
+    T. Ridnik et al., *Asymmetric loss for multi-label classification*, 2021.
+    """
+
+    aliases = ("asl", "asymmetric_loss")
+    gamma_neg: float = 4.0
+    gamma_pos: float = 1.0
+    margin: float = 0.05
+    bounds: ClassVar = {"gamma_neg": "[0, inf)", "gamma_pos": "[0, inf)", "margin": "[0, 1)"}
+    target_domain = "[0, 1]"
+
+    def lower(self):
+        if self.margin == 0.0:
+            return _FocalPower(self.gamma_pos, self.gamma_neg, 1.0, 1.0)
+        return _FocalShifted(self.gamma_neg, self.gamma_pos, self.margin)
+
+
+class _FocalShifted(Elementwise):
+    gamma_neg: float
+    gamma_pos: float
+    margin: float
+
+    def point(self, prediction, target):
+        right, wrong = sigmoid(prediction), sigmoid(-prediction)
+        fade = pow(wrong, self.gamma_pos)
+        first = _faded(self.gamma_pos, fade, wrong, right, softplus(-prediction))
+        # G(u) = -u**gamma log(1 - u) at u = p - m, then the chain rule through u(x).
+        shifted = right - self.margin
+        counts = shifted > 0.0
+        shifted = shifted if counts else 0.5
+        inverse = 1.0 / (wrong + self.margin if counts else 0.5)  # 1 / (1 - u)
+        fade = pow(shifted, self.gamma_neg)
+        logarithm = -log1p(-shifted)
+        ratio = logarithm / shifted
+        slope = fade * (self.gamma_neg * ratio + inverse)
+        curvature = (fade / shifted) * (
+            self.gamma_neg * (self.gamma_neg - 1.0) * ratio
+            + 2.0 * self.gamma_neg * inverse
+            + shifted * inverse * inverse
+        )
+        spread = right * wrong
+        gradient = slope * spread if counts else 0.0
+        hessian = curvature * spread * spread + slope * spread * (wrong - right)
+        second = (
+            fade * logarithm if counts else 0.0,
+            -gradient,  # by -x, as for the other losses that are mixed
+            hessian if counts else 0.0,
+        )
+        return _mixed(target, first, 1.0 - target, second)
+
+
+__all__ = ["AsymmetricFocal", "BinaryCrossEntropy", "Focal"]
