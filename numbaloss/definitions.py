@@ -12,7 +12,7 @@ import math
 import types as pytypes
 from collections import namedtuple
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -62,12 +62,18 @@ def terms(loss: Loss) -> tuple[tuple[float, Loss], ...]:
     )
 
 
-class Structure(tuple):
-    """The classes of the terms of a loss: all that a kernel's machine code depends on."""
+class Structure(NamedTuple):
+    """All that a kernel's machine code depends on: the classes of the terms of a loss.
+
+    ``weighted`` tells a sum, even one of a single term, from a loss that stands alone.
+    """
+
+    classes: tuple[type[Loss], ...]
+    weighted: bool
 
     @classmethod
     def of(cls, loss: Loss) -> Structure:
-        return cls(type(part) for _, part in terms(loss))
+        return cls(tuple(type(part) for _, part in terms(loss)), isinstance(loss, Sum))
 
     def numba_type(self, dtype: types.Type) -> types.Type:
         """Type of the kernel's ``self``: one record, or weight and record by turns."""
@@ -75,9 +81,9 @@ class Structure(tuple):
             types.NamedTuple(
                 [_field_type(parameter, cls, dtype) for parameter in cls.parameters()], record(cls)
             )
-            for cls in self
+            for cls in self.classes
         ]
-        if len(records) == 1:
+        if not self.weighted:
             return records[0]
         return types.Tuple([kind for one in records for kind in (dtype, one)])
 
@@ -87,25 +93,29 @@ class Structure(tuple):
 
         Another's class can change without a trace that the digest of our sources sees.
         """
-        return all(_ours(cls) for cls in self)
+        return all(_ours(cls) for cls in self.classes)
+
+    @property
+    def title(self) -> str:
+        """The names of the classes, for messages."""
+        return " + ".join(cls.__qualname__ for cls in self.classes)
 
     @property
     def name(self) -> str:
         """A name that no other structure of this process has."""
-        return "+".join(
+        names = [
             f"{cls.__module__}.{cls.__qualname__}" + ("" if _ours(cls) else f"@{id(record(cls)):x}")
-            for cls in self
-        )
+            for cls in self.classes
+        ]
+        return ("sum of " if self.weighted else "") + "+".join(names)
 
 
 def parameter_values(loss: Loss) -> list[float]:
     """The numbers of a lowered loss in the order of its Numba type's leaves."""
-    parts = terms(loss)
-    if len(parts) == 1 and not isinstance(loss, Sum):
-        return [float(value) for value in parts[0][1].values()]
-    values = []
-    for weight, part in parts:
-        values += [weight, *(float(value) for value in part.values())]
+    values: list[float] = []
+    for weight, part in terms(loss):
+        values += [weight] if isinstance(loss, Sum) else []
+        values += [float(value) for value in part.values()]
     return values
 
 

@@ -13,6 +13,7 @@ options.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -75,6 +76,22 @@ def _unpack(typingctx, loss, parameters):
     return record(loss, parameters), codegen
 
 
+# Losses whose point promotes float32 to float64: found while Numba infers types.
+_promoted: set[str] = set()
+
+
+@intrinsic
+def _settle(typingctx, number, like, loss):
+    """A result of ``point`` in the compute type; takes note where it comes in a wider one."""
+    if isinstance(number, types.Float) and number.bitwidth > like.bitwidth:
+        _promoted.add(loss.structure.title)
+
+    def codegen(context, builder, signature, args):
+        return context.cast(builder, args[0], signature.args[0], like)
+
+    return like(number, like, loss), codegen
+
+
 class Variant(NamedTuple):
     """What a kernel does beside calling ``point``: known when it is compiled, so that it costs
     nothing where it is not wanted."""
@@ -109,12 +126,16 @@ def _block(variant: Variant, real: type[np.floating]) -> Callable:
         offenders = zero
         for i in range(size):
             p, t = prediction[i], target[i]
-            v, g, h = point(self, p, t)
+            value_, gradient_, curvature = point(self, p, t)
+            v = _settle(value_, p, loss)
             # NaN is settled here rather than in every loss: min, max and comparisons lose it.
-            v = p + t if (p != p) | (t != t) else real(v)
+            v = p + t if (p != p) | (t != t) else v
+            g = h = zero
             if with_gradient:
+                g = _settle(gradient_, p, loss)
                 g = v if v != v else g * scale
             if with_hessian:
+                h = _settle(curvature, p, loss)
                 h = v if v != v else h * scale
             if check_target:
                 offenders += one if (t < low) | (t > high) else zero
@@ -151,7 +172,7 @@ def kernel(structure: Structure, real: str, variant: Variant) -> Code:
     kind = getattr(types, real)
     doubles, reals = types.CPointer(types.float64), types.CPointer(kind)
     loss = LossType(structure, kind)
-    return c_function(
+    code = c_function(
         _block(variant, np.dtype(real).type),
         types.void(loss, doubles, *[reals] * 6, types.int64, kind, doubles),
         f"elementwise {tuple(variant)} {loss.name}",
@@ -160,6 +181,15 @@ def kernel(structure: Structure, real: str, variant: Variant) -> Code:
         # reassoc lets the two sums run in lanes; `point` keeps its own, stricter flags.
         fastmath={"contract", "reassoc"},
     )
+    if structure.title in _promoted:
+        _promoted.discard(structure.title)
+        warnings.warn(
+            f"{structure.title}.point turns float32 into float64, which is right but slow: write "
+            f"constants as floats (2.0 * x, not 2 * x) and declare parameters as float",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return code
 
 
 _inner = {"forceinline": True, "error_model": "numpy"}
@@ -300,17 +330,54 @@ def plan(
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
-def direct(prediction: Any, target: Any) -> bool:
-    """Whether two arguments are what kernels take as they are: no check is left to make."""
+# C-contiguous, aligned, writeable: NumPy's flags as one number.
+_AS_IS, _WRITEABLE = 0x101, 0x400
+
+
+def direct(prediction: Any, target: Any, weight: Any) -> bool:
+    """Whether the arguments are what kernels take as they are: no check is left to make."""
     if type(prediction) is not np.ndarray or type(target) is not np.ndarray:
         return False
     dtype = prediction.dtype
-    return (
+    if not (
         (dtype is _FLOAT32 or dtype is _FLOAT64)
         and target.dtype is dtype
         and prediction.shape == target.shape
-        # C-contiguous (1) and aligned (0x100), both arrays: one look at the flags each.
-        and prediction.flags.num & target.flags.num & 0x101 == 0x101
+        and prediction.flags.num & target.flags.num & _AS_IS == _AS_IS
+    ):
+        return False
+    return weight is None or (
+        type(weight) is np.ndarray
+        and weight.dtype is dtype
+        and weight.shape == prediction.shape
+        and weight.flags.num & _AS_IS == _AS_IS
+    )
+
+
+def direct_output(
+    loss: Loss, check: bool, out: Any, prediction: np.ndarray, target: np.ndarray, weight: Any
+) -> bool:
+    """Whether kernels can write to ``out`` as it is, given arguments that are direct."""
+    if (
+        type(out) is not np.ndarray
+        or out.dtype is not prediction.dtype
+        or out.shape != prediction.shape
+        or out.flags.num & (_AS_IS | _WRITEABLE) != _AS_IS | _WRITEABLE
+        or np.may_share_memory(out, target)
+    ):
+        return False
+    if out is prediction:
+        # An error must leave the prediction as it was: only where none can come.
+        return weight is None and not (check and _limited(loss))
+    if np.may_share_memory(out, prediction):
+        return False
+    return weight is None or not np.may_share_memory(out, weight)
+
+
+def _limited(loss: Loss) -> bool:
+    """Whether some predictions or targets are outside the loss's domain."""
+    return not (
+        domain(loss.target_domain).everything and domain(loss.prediction_domain).everything
     )
 
 
@@ -318,25 +385,25 @@ def run_direct(
     loss: Loss,
     derivatives: int,
     check: bool,
+    scale: float,
     prediction: np.ndarray,
     target: np.ndarray,
-    scale: float,
+    weight: np.ndarray | None,
     gradient: np.ndarray | None = None,
-    hessian: np.ndarray | None = None,
 ) -> Any:
     """Sum of values and number of offenders, for arguments that :func:`direct` accepts."""
     real = "float32" if prediction.dtype is _FLOAT32 else "float64"
     handle = threads.handle
-    return plan(loss, real, derivatives, False, False, check).run(
+    return plan(loss, real, derivatives, False, weight is not None, check).run(
         prediction.size,
         scale,
         _DIRECT,
         handle(prediction),
         handle(target),
-        0,
+        0 if weight is None else handle(weight),
         0,
         0 if gradient is None else handle(gradient),
-        0 if hessian is None else handle(hessian),
+        0,
     )
 
 
@@ -410,12 +477,9 @@ _WEIGHTS = _Weights()
 
 def check_inputs(loss: Loss, inputs: Operands, check: bool) -> None:
     """Raise what :func:`evaluate` would, before anything is written."""
-    of_target, of_prediction = domain(loss.target_domain), domain(loss.prediction_domain)
-    if inputs[2] is None and not (
-        check and not (of_target.everything and of_prediction.everything)
-    ):
+    if inputs[2] is None and not (check and _limited(loss)):
         return
-    nothing = _Nothing(of_target, of_prediction)
+    nothing = _Nothing(domain(loss.target_domain), domain(loss.prediction_domain))
     evaluate(nothing, 0, inputs, [None, None, None], 1.0, check)
 
 
@@ -445,8 +509,13 @@ def raise_first_offender(loss: Loss, inputs: Operands, check: bool) -> None:
             if bad.any():
                 first = int(bad.argmax())
                 index = np.unravel_index(start + first, operand.array.shape)
+                if name == "sample_weight":
+                    axes = (i for i, step in zip(index, operand.array.strides) if step)
+                    place = ", ".join(str(int(i)) for i in axes)
+                    raise ValueError(
+                        f"sample_weight[{place}] is {piece[first]:.9g}; weights are >= 0"
+                    )
                 place = ", ".join(str(int(i)) for i in index)
-                what = f"of {loss!r}" if name != "sample_weight" else "of any loss"
                 raise ValueError(
-                    f"{name}[{place}] is {piece[first]:.9g}; the {name}s {what} are in {of}"
+                    f"{name}[{place}] is {piece[first]:.9g}; {loss!r} takes {name}s in {of}"
                 )

@@ -140,19 +140,43 @@ class Focal(Elementwise):
 
     def lower(self):
         positive, negative = (1.0, 1.0) if self.alpha is None else (self.alpha, 1.0 - self.alpha)
-        if self.gamma == 2.0:
-            return _FocalSquare(positive, negative)
-        return _FocalPower(self.gamma, self.gamma, positive, negative)
+        return _focal(self.gamma, self.gamma, positive, negative)
 
 
-class _FocalSquare(Elementwise):
+def _focal(gamma_positive, gamma_negative, positive, negative):
+    """The cheaper of two equal losses: pow takes ten times as long as three products."""
+    gammas = gamma_positive, gamma_negative
+    if all(_whole(gamma) for gamma in gammas):
+        return _FocalWhole(*gammas, *(int(gamma) for gamma in gammas), positive, negative)
+    return _FocalPower(*gammas, positive, negative)
+
+
+def _whole(gamma):
+    return gamma in range(8)
+
+
+def _whole_power(base, exponent):
+    """``base**exponent`` for exponents from 0 to 7, without a loop."""
+    square = base * base
+    power = base if exponent & 1 else 1.0
+    power *= square if exponent & 2 else 1.0
+    return power * (square * square if exponent & 4 else 1.0)
+
+
+class _FocalWhole(Elementwise):
+    gamma_positive: float
+    gamma_negative: float
+    power_positive: int  # the same two numbers: a product with an integer would be float64
+    power_negative: int
     positive: float
     negative: float
 
     def point(self, prediction, target):
         right, wrong = sigmoid(prediction), sigmoid(-prediction)
-        first = _faded(2.0, wrong * wrong, wrong, right, softplus(-prediction))
-        second = _faded(2.0, right * right, right, wrong, softplus(prediction))
+        fade = _whole_power(wrong, self.power_positive)
+        first = _faded(self.gamma_positive, fade, wrong, right, softplus(-prediction))
+        fade = _whole_power(right, self.power_negative)
+        second = _faded(self.gamma_negative, fade, right, wrong, softplus(prediction))
         return _mixed(self.positive * target, first, self.negative * (1.0 - target), second)
 
 
@@ -223,11 +247,30 @@ class AsymmetricFocal(Elementwise):
 
     def lower(self):
         if self.margin == 0.0:
-            return _FocalPower(self.gamma_pos, self.gamma_neg, 1.0, 1.0)
-        return _FocalShifted(self.gamma_neg, self.gamma_pos, self.margin)
+            return _focal(self.gamma_pos, self.gamma_neg, 1.0, 1.0)
+        gammas = self.gamma_neg, self.gamma_pos
+        if all(_whole(gamma) for gamma in gammas):
+            return _ShiftedWhole(*gammas, *(int(gamma) for gamma in gammas), self.margin)
+        return _ShiftedPower(*gammas, self.margin)
 
 
-class _FocalShifted(Elementwise):
+class _ShiftedWhole(Elementwise):
+    gamma_neg: float
+    gamma_pos: float
+    power_neg: int
+    power_pos: int
+    margin: float
+
+    def point(self, prediction, target):
+        right, wrong = sigmoid(prediction), sigmoid(-prediction)
+        fade = _whole_power(wrong, self.power_pos)
+        first = _faded(self.gamma_pos, fade, wrong, right, softplus(-prediction))
+        fade = _whole_power(max(right - self.margin, 0.0), self.power_neg)
+        second = _faded_shifted(self.gamma_neg, fade, right, wrong, self.margin)
+        return _mixed(target, first, 1.0 - target, second)
+
+
+class _ShiftedPower(Elementwise):
     gamma_neg: float
     gamma_pos: float
     margin: float
@@ -236,29 +279,29 @@ class _FocalShifted(Elementwise):
         right, wrong = sigmoid(prediction), sigmoid(-prediction)
         fade = pow(wrong, self.gamma_pos)
         first = _faded(self.gamma_pos, fade, wrong, right, softplus(-prediction))
-        # G(u) = -u**gamma log(1 - u) at u = p - m, then the chain rule through u(x).
-        shifted = right - self.margin
-        counts = shifted > 0.0
-        shifted = shifted if counts else 0.5
-        inverse = 1.0 / (wrong + self.margin if counts else 0.5)  # 1 / (1 - u)
-        fade = pow(shifted, self.gamma_neg)
-        logarithm = -log1p(-shifted)
-        ratio = logarithm / shifted
-        slope = fade * (self.gamma_neg * ratio + inverse)
-        curvature = (fade / shifted) * (
-            self.gamma_neg * (self.gamma_neg - 1.0) * ratio
-            + 2.0 * self.gamma_neg * inverse
-            + shifted * inverse * inverse
-        )
-        spread = right * wrong
-        gradient = slope * spread if counts else 0.0
-        hessian = curvature * spread * spread + slope * spread * (wrong - right)
-        second = (
-            fade * logarithm if counts else 0.0,
-            -gradient,  # by -x, as for the other losses that are mixed
-            hessian if counts else 0.0,
-        )
+        fade = pow(max(right - self.margin, 0.0), self.gamma_neg)
+        second = _faded_shifted(self.gamma_neg, fade, right, wrong, self.margin)
         return _mixed(target, first, 1.0 - target, second)
+
+
+def _faded_shifted(gamma, fade, right, wrong, margin):
+    """``-u**gamma log(1 - u)`` at u = p - margin, with derivatives by -x through u(x)."""
+    counts = right > margin
+    shifted = right - margin if counts else 0.5
+    inverse = 1.0 / (wrong + margin if counts else 0.5)  # 1 / (1 - u)
+    logarithm = -log1p(-shifted)
+    ratio = logarithm / shifted
+    slope = fade * (gamma * ratio + inverse)
+    curvature = (fade / shifted) * (
+        gamma * (gamma - 1.0) * ratio + 2.0 * gamma * inverse + shifted * inverse * inverse
+    )
+    spread = right * wrong  # du/dx
+    hessian = curvature * spread * spread + slope * spread * (wrong - right)
+    return (
+        fade * logarithm if counts else 0.0,
+        -slope * spread if counts else 0.0,
+        hessian if counts else 0.0,
+    )
 
 
 __all__ = ["AsymmetricFocal", "BinaryCrossEntropy", "Focal"]

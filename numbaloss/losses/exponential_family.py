@@ -12,6 +12,8 @@ from ..registry import register
 from ..structures.elementwise import Elementwise
 from ..vmath import exp, log
 
+INFINITY = float("inf")
+
 
 @register
 class Poisson(Elementwise):
@@ -129,8 +131,11 @@ class _TweediePower(Elementwise):
     second: float
 
     def point(self, prediction, target):
-        score = target * exp(prediction * self.first)
+        score = target * exp(prediction * self.first) if target != 0.0 else 0.0
         mean = exp(prediction * self.second)
+        # The larger of two infinities wins; their difference would be NaN.
+        score = 0.0 if mean == INFINITY and prediction > 0.0 else score
+        mean = 0.0 if abs(score) == INFINITY and prediction < 0.0 else mean
         value = mean / self.second - score / self.first
         return value, mean - score, self.second * mean - self.first * score
 

@@ -123,7 +123,7 @@ class SquaredLogError(Elementwise):
 
     Notes
     -----
-    Computed from :math:`\mathrm{log1p}((p - t) / (1 + t))`, precise where p is near t.
+    Computed from :math:`\mathrm{log1p}(|p - t| / (1 + \min(p, t)))`, precise where p is near t.
     The hessian is negative where p exceeds the target by more than a factor of e: take its
     absolute value, or a constant, for a booster.
     """
@@ -133,7 +133,9 @@ class SquaredLogError(Elementwise):
     prediction_domain = "(-1, inf)"
 
     def point(self, prediction, target):
-        difference = log1p((prediction - target) / (1.0 + target))
+        residual = prediction - target
+        size = log1p(abs(residual) / (1.0 + min(prediction, target)))
+        difference = size if residual > 0.0 else -size
         inverse = 1.0 / (1.0 + prediction)
         slope = 2.0 * difference * inverse
         return difference * difference, slope, 2.0 * (1.0 - difference) * inverse * inverse

@@ -121,12 +121,11 @@ class LogCosh(Elementwise):
         size = abs(residual)
         decay = expm1(-2.0 * size)  # e**(-2|r|) - 1
         tail = 1.0 + decay
-        # Near 0: log cosh = log1p(sinh**2) / 2, with sinh**2 = decay**2 / (4 e**(-2|r|)).
+        slope = -decay / (1.0 + tail)  # tanh |r|
+        # Near 0: log cosh = -log1p(-tanh**2) / 2; beyond, |r| - ln 2 no longer cancels.
         small = size < 0.625
-        argument = decay * decay / (4.0 * tail) if small else tail
-        logarithm = log1p(argument)
-        value = 0.5 * logarithm if small else size - 0.6931471805599453 + logarithm
-        slope = -decay / (1.0 + tail)
+        logarithm = log1p(-slope * slope if small else tail)
+        value = -0.5 * logarithm if small else size - 0.6931471805599453 + logarithm
         # The curvature alone needs the tail to full relative precision.
         curvature = 4.0 * exp(-2.0 * size) / ((1.0 + tail) * (1.0 + tail))
         return value, slope if residual > 0.0 else -slope, curvature
@@ -231,8 +230,9 @@ class _RobustPower(Elementwise):
         half = 0.5 * self.alpha
         value = self.distance / self.alpha * expm1(half * logarithm)
         power = exp((half - 1.0) * logarithm) / (self.scale * self.scale)
-        part = 1.0 if far else share / (1.0 + share)
-        return value, residual * power, power * (1.0 + (self.alpha - 2.0) * part)
+        fraction = 1.0 / (1.0 + share)
+        part = 1.0 if far else share * fraction  # 1 - fraction
+        return value, residual * power, power * (fraction + (self.alpha - 1.0) * part)
 
 
 class _RobustLog(Elementwise):

@@ -97,10 +97,12 @@ class Elementwise(Loss):
         ValueError
             Shapes that differ, numbers outside a domain, negative weights, unknown options.
         """
-        if sample_weight is None and device is None and (reduction == "mean" or reduction == "sum"):
+        if device is None and (reduction == "mean" or reduction == "sum"):
             kernels = _kernels()
-            if kernels.direct(prediction, target):
-                total, offenders = kernels.run_direct(self, 0, check, prediction, target, 1.0)
+            if kernels.direct(prediction, target, sample_weight):
+                total, offenders = kernels.run_direct(
+                    self, 0, check, 1.0, prediction, target, sample_weight
+                )
                 if not offenders:
                     return _reduced(total, prediction.size, reduction)
         return self._evaluate(
@@ -139,19 +141,17 @@ class Elementwise(Loss):
             Derivative of the reduced value, weights and divisor included; with
             ``reduction="none"`` of the sum of the values.
         """
-        if (
-            sample_weight is None
-            and out is None
-            and device is None
-            and (reduction == "mean" or reduction == "sum")
-        ):
+        if device is None and (reduction == "mean" or reduction == "sum"):
             kernels = _kernels()
-            if kernels.direct(prediction, target):
+            if kernels.direct(prediction, target, sample_weight) and (
+                out is None
+                or kernels.direct_output(self, check, out, prediction, target, sample_weight)
+            ):
                 size = prediction.size
                 scale = gradient_scale / size if reduction == "mean" and size else gradient_scale
-                gradient = np.empty_like(prediction)
+                gradient = np.empty_like(prediction) if out is None else out
                 total, offenders = kernels.run_direct(
-                    self, 1, check, prediction, target, scale, gradient
+                    self, 1, check, scale, prediction, target, sample_weight, gradient
                 )
                 if not offenders:
                     return _reduced(total, size, reduction), gradient

@@ -7,7 +7,8 @@ Each function here is the plain Python face, with NumPy's semantics on scalars a
 The compiled bodies give NaN for NaN, take infinities, denormal inputs and signed zeros as IEEE
 754 says, and overflow to infinity quietly.  The bounds in the docstrings hold for float32 and
 float64, denormal results included; ``docs/accuracy.md`` holds the measured errors.  On machines
-without fused multiply-adds `exp` reaches 1.2 ULP; nothing exceeds 2.
+without fused multiply-adds ``exp`` reaches 1.2 ULP; nothing exceeds 2 (``pow`` of float64 is slow
+there, since it calls the library for them).
 """
 
 from typing import Any
@@ -178,8 +179,8 @@ def sigmoid(x: Any) -> Any:
 
     Notes
     -----
-    Compiled: at most 2 ULP.  :func:`softplus`
-    and :func:`log_sigmoid` of ``x`` or ``-x`` in the same code share its exponential.
+    Compiled: at most 2 ULP.  :func:`softplus` and :func:`log_sigmoid` of ``x`` or ``-x`` in the
+    same code share its exponential, if ``x`` is read into a variable before any result is stored.
 
     Examples
     --------
@@ -210,8 +211,7 @@ def softplus(x: Any) -> Any:
 
     Notes
     -----
-    Compiled: at most 2 ULP.  :func:`sigmoid`
-    of ``x`` or ``-x`` in the same code shares its exponential.
+    Compiled: at most 2 ULP.  Shares its exponential with :func:`sigmoid`, as said there.
 
     Examples
     --------
@@ -240,8 +240,8 @@ def log_sigmoid(x: Any) -> Any:
 
     Notes
     -----
-    Compiled: at most 2 ULP.  Equal to
-    ``-softplus(-x)``.
+    Compiled: at most 2 ULP; equal to ``-softplus(-x)`` to the last bit.  Shares its exponential
+    with :func:`sigmoid`, as said there.
 
     Examples
     --------

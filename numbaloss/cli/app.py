@@ -1,0 +1,327 @@
+"""The commands and their options."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .failures import Failure, UsageFailure, first_line
+
+MAIN_HELP = """\
+Losses of machine learning, with their gradients, over files of any size.
+
+\b
+numbaloss list                         what losses there are
+numbaloss score FILE --loss huber      the loss of a file of predictions
+numbaloss warmup                       compile everything beforehand
+
+\b
+Examples:
+  numbaloss score predictions.csv --loss mse --loss huber:delta=1.5
+  numbaloss score predictions.parquet --loss binary_cross_entropy \\
+      --prediction logit --target label --weight weight --json
+  numbaloss score predictions.parquet --loss mae --per-sample --gradient \\
+      --output rows.parquet
+
+Exit code: 0 fine; 1 the data is bad, with one line on stderr that says where;
+2 the command is wrong; 130 stopped by Ctrl-C.
+"""
+
+SCORE_HELP = """\
+Losses of the predictions in FILE, all in one pass, in memory for a few rows.
+
+FILE is CSV (.csv, .tsv, also .gz, .bz2, .zst), Parquet (a file or a folder of
+them), .npy (named fields; or two dimensions, whose columns have numbers) or
+.npz (named arrays). Null, empty and NA count as NaN.
+
+\b
+A loss is written
+  huber                            a name or an alias, see `numbaloss list`
+  huber:delta=1.5                  with parameters, separated by commas
+  "huber:delta=1.5 + 0.1*log_cosh" a weighted sum
+  my_losses.py:Quartic:scale=2     a class of your own, in a file
+  my_package.losses:Quartic        or in a module
+
+The gradient norm is the length of the gradient of the reduced value. A row is
+not finite where its value is NaN or infinite; it makes the whole value so.
+Rows count from 0. Predictions in half or single precision are computed in
+float32, all others, integers and text included, in float64.
+
+With --output, every row of FILE gets one row of results. Values are weighted,
+not reduced; gradients and hessians are those of that value by its prediction,
+whatever the --reduction. Columns are called huber_value, huber_gradient,
+huber_hessian. Sums, and losses of one name with different parameters, are
+called as they are written: huber_delta_1.5_value. A .npy with one column is a
+plain array, with several it has named fields. The file appears when it is
+complete.
+
+In JSON, NaN and infinities are the strings "nan", "inf" and "-inf".
+
+\b
+Examples:
+  numbaloss score examples/data/diabetes_predictions.csv \\
+      --prediction ridge --loss mse --loss mae
+  numbaloss score examples/data/breast_cancer_predictions.parquet \\
+      --prediction logit --loss binary_cross_entropy --json
+"""
+
+WARMUP_HELP = """\
+Compile losses to machine code now, so that later programs load it from disk.
+
+Without names, all registered losses; a container image wants this in its
+build. The code is kept per version of numbaloss, Numba and processor.
+NUMBALOSS_CACHE_DIR names another place for it.
+"""
+
+app = typer.Typer(
+    help=MAIN_HELP,
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+)
+
+
+class Reduction(StrEnum):
+    mean = "mean"
+    weighted_mean = "weighted_mean"
+    sum = "sum"
+
+
+class Precision(StrEnum):
+    float32 = "float32"
+    float64 = "float64"
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from .. import __version__
+
+        print(f"numbaloss {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(name="list", help="All losses: names, parameters with their defaults, use.")
+def list_losses(
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    from . import listing, report
+
+    losses = listing.described()
+    if as_json:
+        report.print_json(losses)
+    else:
+        listing.print_losses(losses)
+
+
+@app.command(help=SCORE_HELP, short_help="Losses of a file of predictions.")
+def score(
+    file: Annotated[Path, typer.Argument(metavar="FILE", show_default=False)],
+    loss: Annotated[
+        list[str],
+        typer.Option("--loss", "-l", metavar="LOSS", help="As above; may be given many times."),
+    ],
+    prediction: Annotated[
+        str, typer.Option("--prediction", "-p", metavar="COLUMN", help="Column of predictions.")
+    ] = "prediction",
+    target: Annotated[
+        str, typer.Option("--target", "-t", metavar="COLUMN", help="Column of targets.")
+    ] = "target",
+    weight: Annotated[
+        str | None,
+        typer.Option("--weight", "-w", metavar="COLUMN", help="Column of weights >= 0."),
+    ] = None,
+    reduction: Annotated[
+        Reduction,
+        typer.Option(
+            metavar="NAME",
+            help="mean divides by the rows, weighted_mean by the sum of weights, sum by nothing.",
+        ),
+    ] = Reduction.mean,
+    skip_nan: Annotated[
+        bool, typer.Option("--skip-nan", help="Leave rows out that hold a NaN.")
+    ] = False,
+    no_check: Annotated[
+        bool, typer.Option("--no-check", help="Do not test numbers against the loss's domain.")
+    ] = False,
+    per_sample: Annotated[
+        bool, typer.Option("--per-sample", help="Write the value of every row.")
+    ] = False,
+    gradient: Annotated[
+        bool, typer.Option("--gradient", help="Write the gradient of every row.")
+    ] = False,
+    hessian: Annotated[
+        bool, typer.Option("--hessian", help="Write the second derivative of every row.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="OUT", help="Where to: .parquet or .npy; alone: values."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Threads to use; default: all processors."),
+    ] = None,
+    delimiter: Annotated[
+        str | None,
+        typer.Option(metavar="CHARACTER", help="Between the fields of a text file."),
+    ] = None,
+) -> None:
+    from . import report, results, scoring, specification, tables
+
+    if output is None and (per_sample or gradient or hessian):
+        raise UsageFailure("--per-sample, --gradient and --hessian need an --output")
+    if delimiter is not None and len(delimiter) != 1:
+        raise UsageFailure(f"--delimiter must be one character, not {delimiter!r}")
+    options = scoring.Options(
+        reduction.value,
+        not no_check,
+        skip_nan,
+        per_sample or not (gradient or hessian),
+        gradient,
+        hessian,
+    )
+    chosen = specification.choose(loss)
+    columns = (prediction, target) if weight is None else (prediction, target, weight)
+    table = tables.open_table(file, columns, delimiter)
+    if output is not None:
+        results.check_output(output, file)
+    _use_threads(threads)
+    names = [f"{one.name}_{kind}" for one in chosen for kind in options.kinds]
+    with (
+        results.open_results(output, names, table.real) as sink,
+        _progress(f"Scoring {file.name}") as progress,
+    ):
+        scores = scoring.score(table, chosen, options, weight is not None, sink, progress)
+        if scores.rows + scores.skipped == 0:
+            raise Failure(f"{file} has no rows")
+    if as_json:
+        report.print_json(report.scores_as_json(file, scores, options, output))
+    else:
+        report.print_scores(file, scores, options, output)
+
+
+@app.command(help=WARMUP_HELP, short_help="Compile losses beforehand.")
+def warmup(
+    loss: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="LOSS", help="Written as for score.", show_default=False),
+    ] = None,
+    dtype: Annotated[
+        list[Precision] | None,
+        typer.Option(metavar="NAME", help="float32 or float64; default: both.", show_default=False),
+    ] = None,
+    clear: Annotated[
+        bool, typer.Option("--clear", help="Delete all kept machine code, and do no more.")
+    ] = False,
+) -> None:
+    from . import warming
+
+    if clear:
+        warming.clear()
+        return
+    reals = [one.value for one in dtype or list(Precision)]
+    with _progress("Compiling") as progress:
+        warmed = warming.warm(loss or [], reals, progress)
+    warming.print_warmed(warmed)
+
+
+def _use_threads(count: int | None) -> None:
+    if count is None:
+        return
+    import numba
+
+    try:
+        numba.set_num_threads(count)
+    except ValueError as error:
+        raise UsageFailure(f"--threads {count}: {first_line(error)}") from None
+    arrow = sys.modules.get("pyarrow")
+    if arrow is not None:
+        arrow.set_cpu_count(count)
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Any]:
+    """A function that takes the share done, and shows it where stderr is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    from .report import console
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=1.0)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def run(arguments: list[str]) -> int:
+    """Parse the arguments, run the command; the exit code."""
+    command = typer.main.get_command(app)
+    # Whichever click it is: Typer brings its own, older versions import the package.
+    click_exception: type[Exception] = typer.BadParameter.__mro__[2]
+    _leave_on_terminate()
+    try:
+        code = command.main(arguments or ["--help"], prog_name="numbaloss", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except Failure as failure:
+        return _told(str(failure), failure.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        return _told("stopped", 130)
+    except BrokenPipeError:
+        # The reader has seen enough, `| head` for one. Python must not flush once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        return _told(f"cannot write to stdout: {error.strerror or error}", 1)
+    except click_exception as error:
+        message = error.format_message()  # type: ignore[attr-defined]
+        return _told(message, getattr(error, "exit_code", 2))
+
+
+def _told(message: str, code: int) -> int:
+    print(f"numbaloss: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _leave_on_terminate() -> None:
+    """Let ``kill`` run the ``finally`` blocks, so that it leaves no temporary file either."""
+
+    def leave(number: int, frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    # Outside of the main thread Python refuses; whoever runs us there minds the signals.
+    with suppress(ValueError):
+        signal.signal(signal.SIGTERM, leave)

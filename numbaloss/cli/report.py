@@ -1,0 +1,139 @@
+"""What the user reads: tables on a terminal, JSON for machines."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from .scoring import Options, Score, Scores
+
+
+def console(stderr: bool = False) -> Console:
+    """A console on the present stdout or stderr; 80 columns wide where that is no terminal."""
+    return Console(
+        file=sys.stderr if stderr else sys.stdout, highlight=False, soft_wrap=False, emoji=False
+    )
+
+
+def plain_table(*titles: str) -> Table:
+    """A table with a line under its head and no other."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for title in titles:
+        table.add_column(title)
+    return table
+
+
+def print_json(content: Any) -> None:
+    """JSON that every reader takes: NaN and infinities, which it has not, become strings."""
+    print(json.dumps(portable(content), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def portable(content: Any) -> Any:
+    """The same with ``"nan"``, ``"inf"``, ``"-inf"`` for the numbers that JSON lacks."""
+    if isinstance(content, dict):
+        return {str(key): portable(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [portable(value) for value in content]
+    if isinstance(content, float) and not math.isfinite(content):
+        return str(content)
+    if content is None or isinstance(content, (bool, int, float, str)):
+        return content
+    return str(content)
+
+
+def print_scores(path: Path, scores: Scores, options: Options, output: Path | None) -> None:
+    """The table of ``numbaloss score``, and what is worth knowing beside it."""
+    table = plain_table("Loss", options.reduction.replace("_", " "), "gradient norm", "not finite")
+    for column in table.columns[1:]:
+        column.justify = "right"
+        column.no_wrap = True
+    table.columns[0].overflow = "fold"
+    for one in scores.scores:
+        share = f"{one.not_finite / scores.rows:.2%}" if one.not_finite else "0"
+        table.add_row(
+            Text(repr(one.chosen.loss)), f"{one.value:.8g}", f"{one.gradient_norm:.6g}", share
+        )
+    out = console()
+    out.print(table)
+    for one in scores.scores:
+        if one.not_finite:
+            out.print(Text(_not_finite(one, options)))
+    if scores.skipped:
+        out.print(Text(f"{counted(scores.skipped, 'row')} with a NaN skipped"))
+    out.print(
+        Text(
+            f"{counted(scores.rows, 'row')} of {path} in {duration(scores.seconds)} "
+            f"({speed(scores)}), computed in {scores.real}"
+        )
+    )
+    if scores.compile_seconds > 0.2:
+        out.print(
+            Text(
+                f"{duration(scores.compile_seconds)} more to compile; "
+                f"`numbaloss warmup` does that beforehand"
+            ),
+            style="dim",
+        )
+    if output is not None:
+        out.print(Text(f"wrote {output}"))
+
+
+def _not_finite(one: Score, options: Options) -> str:
+    hint = "" if options.skip_nan else "; --skip-nan leaves rows with a NaN out"
+    what = counted(one.not_finite, "value")
+    verb = "is" if one.not_finite == 1 else "are"
+    first = "in" if one.not_finite == 1 else "the first in"
+    return f"{one.chosen.name}: {what} {verb} not finite, {first} {one.first_not_finite}{hint}"
+
+
+def scores_as_json(
+    path: Path, scores: Scores, options: Options, output: Path | None
+) -> dict[str, Any]:
+    return {
+        "file": str(path),
+        "reduction": options.reduction,
+        "dtype": scores.real,
+        "rows": scores.rows,
+        "rows_skipped": scores.skipped,
+        "losses": [
+            {
+                "name": one.chosen.name,
+                "loss": repr(one.chosen.loss),
+                "value": one.value,
+                "gradient_norm": one.gradient_norm,
+                "not_finite": one.not_finite,
+                "share_not_finite": one.not_finite / scores.rows if scores.rows else 0.0,
+                "first_not_finite_row": one.first_not_finite_row,
+            }
+            for one in scores.scores
+        ],
+        "seconds": round(scores.seconds, 6),
+        "compile_seconds": round(scores.compile_seconds, 6),
+        "rows_per_second": round(scores.rows / scores.seconds) if scores.seconds else None,
+        "output": None if output is None else str(output),
+    }
+
+
+def counted(number: int, noun: str, plural: str = "s") -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else plural)
+
+
+def speed(scores: Scores) -> str:
+    a_second = scores.rows / scores.seconds if scores.seconds else math.inf
+    if a_second >= 1e6:
+        return f"{a_second / 1e6:.3g} million a second"
+    return f"{a_second:,.0f} a second"
+
+
+def duration(seconds: float) -> str:
+    if seconds < 1:
+        return f"{seconds * 1e3:.3g} ms"
+    return f"{seconds:.3g} s" if seconds < 100 else f"{seconds:.0f} s"

@@ -1,0 +1,161 @@
+"""Files of results: one row for every row of the input, whole or not there at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import numpy as np
+
+from .failures import Failure, UsageFailure, writing
+
+ENDINGS = (".parquet", ".npy")
+
+# Rows of a row group: what Arrow itself makes by default. Readers skip and share out work
+# by row groups, so that one a batch would be too many.
+GROUP_ROWS = 1 << 20
+
+
+class Results(Protocol):
+    """Receives the columns of consecutive rows, in the order of their names."""
+
+    def append(self, columns: list[np.ndarray]) -> None: ...
+
+    def finish(self) -> None: ...
+
+    def abandon(self) -> None: ...
+
+
+def check_output(path: Path, source: Path) -> None:
+    """Raise where ``path`` cannot become a file of results, before any work is done."""
+    if path.is_dir():
+        raise Failure(f"{path} is a folder; the results go into a file")
+    if path.suffix.lower() not in ENDINGS:
+        raise UsageFailure(f"--output {path}: the name must end in .parquet or .npy")
+    if not path.parent.is_dir():
+        raise Failure(f"cannot write {path}: the folder {path.parent} does not exist")
+    if path.exists() and path.samefile(source):
+        raise UsageFailure(f"--output {path} would replace the file that is read")
+
+
+@contextmanager
+def open_results(path: Path | None, names: list[str], real: str) -> Iterator[Results | None]:
+    """A writer to a temporary file, which takes the place of ``path`` when all went well."""
+    if path is None:
+        yield None
+        return
+    with writing(path):
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            kind = NpyResults if path.suffix.lower() == ".npy" else ParquetResults
+            results = kind(path, file, names, real)
+            try:
+                yield results
+                results.finish()
+                with writing(path):
+                    file.flush()
+            except BaseException:
+                results.abandon()
+                # The buffer that did not fit on the disk would be written again.
+                with contextlib.suppress(OSError):
+                    file.detach().close()
+                raise
+        with writing(path):
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def _umask() -> int:
+    # It cannot be read without being set.
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+class ParquetResults:
+    def __init__(self, path: Path, file: IO[bytes], names: list[str], real: str) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        self._path = path
+        self._schema = pa.schema([(name, getattr(pa, real)()) for name in names])
+        # Dictionaries of numbers that hardly repeat cost time and save nothing.
+        self._writer = pq.ParquetWriter(file, self._schema, use_dictionary=False)
+        self._waiting: list[Any] = []
+        self._rows = 0
+
+    def append(self, columns: list[np.ndarray]) -> None:
+        import pyarrow as pa
+
+        batch = pa.record_batch([pa.array(column) for column in columns], schema=self._schema)
+        self._waiting.append(batch)
+        self._rows += batch.num_rows
+        if self._rows >= GROUP_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        with writing(self._path):
+            self._writer.write_table(pa.Table.from_batches(self._waiting, self._schema))
+        self._waiting, self._rows = [], 0
+
+    def finish(self) -> None:
+        if self._waiting:
+            self._flush()
+        with writing(self._path):
+            self._writer.close()
+
+    def abandon(self) -> None:
+        # An open writer would write its footer when it is collected, and complain.
+        with contextlib.suppress(OSError, ValueError):
+            self._writer.close()
+
+
+class NpyResults:
+    """One array: plain for a single column, with named fields for several."""
+
+    def __init__(self, path: Path, file: IO[bytes], names: list[str], real: str) -> None:
+        self._path, self._file = path, file
+        plain = np.dtype(real)
+        self._dtype = plain if len(names) == 1 else np.dtype([(name, plain) for name in names])
+        self._rows = 0
+        self._header()
+
+    def _header(self) -> None:
+        # NumPy leaves room for the longest length, so that a later header takes no more space.
+        header = {
+            "descr": np.lib.format.dtype_to_descr(self._dtype),
+            "fortran_order": False,
+            "shape": (self._rows,),
+        }
+        np.lib.format.write_array_header_2_0(self._file, header)  # type: ignore[arg-type]
+
+    def append(self, columns: list[np.ndarray]) -> None:
+        if self._dtype.names is None:
+            records = columns[0]
+        else:
+            records = np.empty(len(columns[0]), self._dtype)
+            for name, column in zip(self._dtype.names, columns, strict=True):
+                records[name] = column
+        with writing(self._path):
+            self._file.write(records.data)
+        self._rows += len(records)
+
+    def finish(self) -> None:
+        with writing(self._path):
+            self._file.seek(0)
+            self._header()
+
+    def abandon(self) -> None:
+        pass

@@ -1,0 +1,174 @@
+"""``numbaloss warmup``: machine code for all losses, before it is needed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.text import Text
+
+from .. import registry
+from ..structures.elementwise import Elementwise
+from ..structures.loss import Loss, Parameter
+from .failures import Failure
+from .report import console, counted, duration
+from .specification import choose
+
+# What the public methods and `numbaloss score` ask for: derivatives, whether the values of
+# single rows are kept, whether there are weights.
+VARIANTS = tuple(
+    (derivatives, per_sample, weighted)
+    for derivatives in (0, 1, 2)
+    for per_sample in (False, True)
+    for weighted in (False, True)
+)
+
+
+class Warmed(NamedTuple):
+    losses: int
+    kernels: int
+    compiled: int
+    seconds: float
+
+
+def warm(texts: list[str], reals: list[str], progress: Callable[[float], None]) -> Warmed:
+    """Compile losses in all variants that are likely to be used, or find them on disk."""
+    started = time.perf_counter()
+    losses: list[Loss] = [one.loss for one in choose(texts)] if texts else registered()
+    tasks = [(loss, real) for loss in losses for real in reals]
+    kernels = compiled = 0
+    for done, (found, fresh) in enumerate(_each(tasks), 1):
+        kernels += found
+        compiled += fresh
+        progress(done / len(tasks))
+    return Warmed(len(losses), kernels, compiled, time.perf_counter() - started)
+
+
+def registered() -> list[Loss]:
+    """The registered elementwise losses, and what their switches turn them into."""
+    found: list[Loss] = []
+    for cls in registry.losses().values():
+        if not issubclass(cls, Elementwise):
+            continue
+        parameters = cls.parameters()
+        required = {one.name: _some_value(cls, one) for one in parameters if one.required}
+        usual = cls(**required)
+        found.append(usual)
+        found += [
+            usual.replace(**{one.name: not one.default})
+            for one in parameters
+            if one.kind is bool and not one.required
+        ]
+    return found
+
+
+def _some_value(cls: type[Loss], parameter: Parameter) -> Any:
+    """A value for a parameter without a default: code does not depend on which."""
+    from ..structures.intervals import interval
+
+    limits = interval(cls.bounds.get(parameter.name, "(-inf, inf)"))
+    candidates = (0.5, 1.5, -0.5, limits.low, limits.high)
+    value = next(one for one in candidates if one in limits)
+    return value if parameter.kind is float else parameter.kind and parameter.kind(value)
+
+
+def _each(tasks: list[tuple[Loss, str]]) -> Iterator[tuple[int, int]]:
+    """Do the tasks: here while their code is found on disk, then on all processors."""
+    rest = iter(tasks)
+    for task in rest:
+        result = compile_task(task)
+        yield result
+        if result[1]:
+            break
+    left = list(rest)
+    workers = min(os.cpu_count() or 1, len(left))
+    # What was imported from a user's file has no name in another process.
+    if workers < 2 or any(not _importable(loss) for loss, _ in left):
+        yield from map(compile_task, left)
+        return
+    # Threads would wait for each other at Numba's compiler lock; a fork would inherit its
+    # state, and ours.
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_ignore_interrupts)
+    try:
+        yield from pool.map(compile_task, left)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _importable(loss: Loss) -> bool:
+    package = __name__.partition(".")[0]
+    parts = [part for _, part in getattr(loss, "terms", ((1.0, loss),))]
+    return all(type(part).__module__.startswith(f"{package}.") for part in parts)
+
+
+def _ignore_interrupts() -> None:
+    # Ctrl-C reaches all processes of a terminal; the first one ends the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def compile_task(task: tuple[Loss, str]) -> tuple[int, int]:
+    """Compile one loss for one dtype; how many kernels there are, how many were compiled."""
+    from ..cpu import elementwise, threads
+
+    loss, real = task
+    threads._serial()
+    threads._parallel()
+    plans = {
+        elementwise.plan(loss, real, *variant, check).kernel
+        for variant in VARIANTS
+        for check in (True, False)
+    }
+    return len(plans), sum(code.origin != "disk" for code in plans)
+
+
+def kept() -> tuple[Path, int, int]:
+    """The folder with the code of this version, its files and their bytes."""
+    from ..cpu.compile import cache_folders, source_digest
+
+    folders = [folder / source_digest() for folder in cache_folders()]
+    filled = [folder for folder in folders if folder.is_dir()]
+    if not filled or not source_digest():
+        places = ", ".join(str(folder.parent) for folder in folders)
+        raise Failure(f"machine code cannot be kept in {places}; NUMBALOSS_CACHE_DIR names a place")
+    files = [file for folder in filled for file in folder.iterdir()]
+    return filled[0], len(files), sum(file.stat().st_size for file in files)
+
+
+def print_warmed(warmed: Warmed) -> None:
+    folder, files, size = kept()
+    if files < warmed.compiled:
+        raise Failure(f"{folder} took {files} of {warmed.compiled} kernels; is the disk full?")
+    fresh = f"{warmed.compiled:,} compiled" if warmed.compiled else "none had to be compiled"
+    out = console()
+    out.print(
+        Text(
+            f"{counted(warmed.kernels, 'kernel')} of {counted(warmed.losses, 'loss', 'es')} "
+            f"ready in {duration(warmed.seconds)}, {fresh}"
+        )
+    )
+    out.print(Text(f"{counted(files, 'file')}, {size / 1e6:.1f} MB, in {folder}"), soft_wrap=True)
+
+
+def clear() -> None:
+    """Delete the machine code of all versions, and nothing else that may lie there."""
+    from ..cpu.compile import cache_folders
+
+    size = 0
+    for folder in cache_folders():
+        entries = list(folder.iterdir()) if folder.is_dir() else []
+        for entry in entries:
+            if re.fullmatch("[0-9a-f]{32}", entry.name) and entry.is_dir():
+                size += sum(file.stat().st_size for file in entry.iterdir())
+                try:
+                    shutil.rmtree(entry)
+                except OSError as error:
+                    raise Failure(f"cannot delete {entry}: {error.strerror}") from None
+    console().print(Text(f"deleted {size / 1e6:.1f} MB of machine code"))

@@ -1,0 +1,98 @@
+"""Every loss of the registry with the parameters it is tested with, and inputs for each."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+import numbaloss as nl
+from numbaloss.structures.loss import domain
+
+LOSSES: list[Any] = [
+    nl.SquaredError(),
+    nl.AbsoluteError(),
+    nl.Quantile(),
+    nl.Quantile(0.25),
+    nl.Expectile(0.8),
+    nl.SquaredLogError(),
+    nl.AbsolutePercentageError(),
+    nl.Huber(),
+    nl.Huber(0.3),
+    nl.SmoothL1(),
+    nl.SmoothL1(0.5),
+    nl.SmoothL1(0.0),
+    nl.PseudoHuber(),
+    nl.PseudoHuber(2.5),
+    nl.LogCosh(),
+    nl.Cauchy(),
+    nl.Cauchy(0.4),
+    nl.GeneralRobust(1.0),
+    nl.GeneralRobust(1.0, 0.5),
+    nl.GeneralRobust(2.0, 3.0),
+    nl.GeneralRobust(2.0 - 1e-9),
+    nl.GeneralRobust(2.5),
+    nl.GeneralRobust(0.0, 2.0),
+    nl.GeneralRobust(1e-9),
+    nl.GeneralRobust(-2.0),
+    nl.GeneralRobust(-1000.0),
+    nl.GeneralRobust(-math.inf, 1.5),
+    nl.GeneralRobust(math.inf, 4.0),
+    nl.Poisson(),
+    nl.Poisson(log_input=False),
+    nl.Gamma(),
+    nl.Tweedie(),
+    nl.Tweedie(1.0),
+    nl.Tweedie(1.0 + 1e-6),
+    nl.Tweedie(2.0),
+    nl.Tweedie(3.0),
+    nl.Tweedie(0.0),
+    nl.Tweedie(-1.0),
+    nl.BinaryCrossEntropy(),
+    nl.BinaryCrossEntropy(pos_weight=2.5),
+    nl.BinaryCrossEntropy(label_smoothing=0.1),
+    nl.BinaryCrossEntropy(from_logits=False),
+    nl.BinaryCrossEntropy(from_logits=False, pos_weight=0.3, label_smoothing=0.2),
+    nl.Focal(),
+    nl.Focal(alpha=0.25),
+    nl.Focal(0.0),
+    nl.Focal(1.3, 0.7),
+    nl.AsymmetricFocal(),
+    nl.AsymmetricFocal(2.5, 0.5, 0.1),
+    nl.AsymmetricFocal(margin=0.0),
+    nl.Hinge(),
+    nl.SquaredHinge(),
+    nl.Exponential(),
+    nl.ModifiedHuber(),
+]
+
+# The same, one loss a class: for promises that do not depend on parameters.
+EACH: list[Any] = list({type(loss): loss for loss in reversed(LOSSES)}.values())[::-1]
+
+
+def inputs(loss: Any, size: int, seed: int, spread: float = 2.0) -> tuple[Any, Any]:
+    """Random predictions and targets, inside the domains of a loss and off its kinks."""
+    rng = np.random.default_rng(seed)
+    of_target, of_prediction = domain(loss.target_domain), domain(loss.prediction_domain)
+    prediction, target = rng.normal(0.0, spread, (2, size))
+    if of_target.binary:
+        target = (target > 0).astype(np.float64)
+    elif of_target.high == 1.0:
+        target = np.where(rng.random(size) < 0.5, target > 0, rng.random(size))
+    elif of_target.low == 0.0:
+        target = np.abs(target) + 0.01
+    elif of_target.low == -1.0:
+        target = np.expm1(target)
+    if of_prediction.high == 1.0:
+        prediction = rng.uniform(0.001, 0.999, size)
+    elif of_prediction.low == 0.0:
+        prediction = np.abs(prediction) + 0.01
+    elif of_prediction.low == -1.0:
+        prediction = np.expm1(prediction)
+    return prediction, target
+
+
+def identify(loss: Any) -> str:
+    """Name of a case in the list of tests."""
+    return repr(loss)

@@ -1,0 +1,6 @@
+"""Tests share their cases and references by plain imports."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
