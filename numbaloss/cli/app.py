@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .failures import Failure, UsageFailure, first_line
+from .failures import Failure, UsageFailure
 
 MAIN_HELP = """\
 Losses of machine learning, with their gradients, over files of any size.
@@ -179,7 +179,7 @@ def score(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
     threads: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Threads to use; default: all processors."),
+        typer.Option(min=1, metavar="N", help="Threads; default: the processors, up to 8."),
     ] = None,
     delimiter: Annotated[
         str | None,
@@ -192,26 +192,23 @@ def score(
         raise UsageFailure("--per-sample, --gradient and --hessian need an --output")
     if delimiter is not None and len(delimiter) != 1:
         raise UsageFailure(f"--delimiter must be one character, not {delimiter!r}")
-    options = scoring.Options(
-        reduction.value,
-        not no_check,
-        skip_nan,
-        per_sample or not (gradient or hessian),
-        gradient,
-        hessian,
-    )
     chosen = specification.choose(loss)
     columns = (prediction, target) if weight is None else (prediction, target, weight)
     table = tables.open_table(file, columns, delimiter)
+    wanted = {"value": per_sample, "gradient": gradient, "hessian": hessian}
+    kinds: tuple[str, ...] = ()
     if output is not None:
         results.check_output(output, file)
-    _use_threads(threads)
-    names = [f"{one.name}_{kind}" for one in chosen for kind in options.kinds]
+        kinds = tuple(kind for kind, on in wanted.items() if on) or ("value",)
+    options = scoring.Options(
+        reduction.value, weight is not None, not no_check, skip_nan, kinds, _use_threads(threads)
+    )
+    names = [f"{one.name}_{kind}" for one in chosen for kind in kinds]
     with (
         results.open_results(output, names, table.real) as sink,
         _progress(f"Scoring {file.name}") as progress,
     ):
-        scores = scoring.score(table, chosen, options, weight is not None, sink, progress)
+        scores = scoring.score(table, chosen, options, sink, progress)
         if scores.rows + scores.skipped == 0:
             raise Failure(f"{file} has no rows")
     if as_json:
@@ -245,18 +242,16 @@ def warmup(
     warming.print_warmed(warmed)
 
 
-def _use_threads(count: int | None) -> None:
-    if count is None:
-        return
-    import numba
+def _use_threads(count: int | None) -> int:
+    """The number of threads for the losses; Arrow's decoder gets as many."""
+    from .workers import default_threads
 
-    try:
-        numba.set_num_threads(count)
-    except ValueError as error:
-        raise UsageFailure(f"--threads {count}: {first_line(error)}") from None
+    if count is None:
+        return default_threads()
     arrow = sys.modules.get("pyarrow")
     if arrow is not None:
         arrow.set_cpu_count(count)
+    return count
 
 
 @contextmanager

@@ -74,13 +74,10 @@ def print_scores(path: Path, scores: Scores, options: Options, output: Path | No
             f"({speed(scores)}), computed in {scores.real}"
         )
     )
-    if scores.compile_seconds > 0.2:
+    if scores.compile_seconds > 1:
+        before = duration(scores.compile_seconds)
         out.print(
-            Text(
-                f"{duration(scores.compile_seconds)} more to compile; "
-                f"`numbaloss warmup` does that beforehand"
-            ),
-            style="dim",
+            Text(f"{before} before that to compile, which `numbaloss warmup` does once", "dim")
         )
     if output is not None:
         out.print(Text(f"wrote {output}"))
@@ -91,7 +88,7 @@ def _not_finite(one: Score, options: Options) -> str:
     what = counted(one.not_finite, "value")
     verb = "is" if one.not_finite == 1 else "are"
     first = "in" if one.not_finite == 1 else "the first in"
-    return f"{one.chosen.name}: {what} {verb} not finite, {first} {one.first_not_finite}{hint}"
+    return f"{one.chosen.name}: {what} {verb} not finite, {first} {one.first_place}{hint}"
 
 
 def scores_as_json(
@@ -111,7 +108,7 @@ def scores_as_json(
                 "gradient_norm": one.gradient_norm,
                 "not_finite": one.not_finite,
                 "share_not_finite": one.not_finite / scores.rows if scores.rows else 0.0,
-                "first_not_finite_row": one.first_not_finite_row,
+                "first_not_finite_row": one.first_row,
             }
             for one in scores.scores
         ],

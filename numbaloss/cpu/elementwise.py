@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit, types
 from numba.core import cgutils
+from numba.core.errors import NumbaError
 from numba.extending import intrinsic, models, register_model
 
 from ..arrays import FLOATS, Operand, numbers
@@ -169,18 +170,11 @@ def _block(variant: Variant, real: type[np.floating]) -> Callable:
 @lru_cache(maxsize=None)
 def kernel(structure: Structure, real: str, variant: Variant) -> Code:
     """The machine code of a loss for one dtype and variant."""
-    kind = getattr(types, real)
-    doubles, reals = types.CPointer(types.float64), types.CPointer(kind)
-    loss = LossType(structure, kind)
-    code = c_function(
-        _block(variant, np.dtype(real).type),
-        types.void(loss, doubles, *[reals] * 6, types.int64, kind, doubles),
-        f"elementwise {tuple(variant)} {loss.name}",
-        cacheable=structure.cacheable,
-        error_model="numpy",
-        # reassoc lets the two sums run in lanes; `point` keeps its own, stricter flags.
-        fastmath={"contract", "reassoc"},
-    )
+    loss = LossType(structure, getattr(types, real))
+    try:
+        code = _compile(structure, loss, real, variant)
+    except NumbaError as error:
+        raise TypeError(f"{structure.title}.point does not compile: {_reason(error)}") from error
     if structure.title in _promoted:
         _promoted.discard(structure.title)
         warnings.warn(
@@ -190,6 +184,32 @@ def kernel(structure: Structure, real: str, variant: Variant) -> Code:
             stacklevel=2,
         )
     return code
+
+
+def _compile(structure: Structure, loss: LossType, real: str, variant: Variant) -> Code:
+    kind = getattr(types, real)
+    doubles, reals = types.CPointer(types.float64), types.CPointer(kind)
+    return c_function(
+        _block(variant, np.dtype(real).type),
+        types.void(loss, doubles, *[reals] * 6, types.int64, kind, doubles),
+        f"elementwise {tuple(variant)} {loss.name}",
+        cacheable=structure.cacheable,
+        error_model="numpy",
+        # reassoc lets the two sums run in lanes; `point` keeps its own, stricter flags.
+        fastmath={"contract", "reassoc"},
+    )
+
+
+def _reason(error: NumbaError) -> str:
+    """The sentence and the line of a Numba error that speak of the author's own code."""
+    text = str(error)
+    if "wrong tuple length" in text or "failed to unpack" in text:
+        return "it must return three numbers: value, gradient, curvature"
+    lines = [line.strip() for line in text.splitlines()]
+    starts = [i for i, line in enumerate(lines) if "Failed in nopython mode" in line]
+    rest = [line for line in lines[starts[-1] + 1 if starts else 0 :] if line]
+    end = next((i for i, line in enumerate(rest) if line.startswith("During")), len(rest))
+    return "\n".join(rest[: min(end, 8)])
 
 
 _inner = {"forceinline": True, "error_model": "numpy"}
