@@ -22,6 +22,7 @@ from numba.extending import overload
 
 from . import vmath
 from .structures.composition import Sum
+from .structures.elementwise import Elementwise
 from .structures.loss import Loss
 from .vmath.overloads import install as install_vmath
 
@@ -46,11 +47,33 @@ def record(cls: type[Loss]) -> type:
 
 def lower(loss: Loss) -> Loss:
     """The loss that kernels see: numbers only, sums flat."""
-    while True:
+    while not isinstance(loss, Sum):
+        if _owner(type(loss), "point") is Elementwise and _owner(type(loss), "lower") is Loss:
+            raise TypeError(
+                f"{type(loss).__name__} has no point(self, prediction, target): "
+                f"the method that returns value, gradient and curvature"
+            )
+        if _overrides_point(type(loss)):
+            return loss
         lowered = loss.lower()
         if lowered is loss:
             return loss
         loss = lowered
+    return loss
+
+
+def _owner(cls: type, method: str) -> type:
+    """The class that defines what ``cls`` calls ``method``."""
+    return next(base for base in cls.__mro__ if method in base.__dict__)
+
+
+def _overrides_point(cls: type) -> bool:
+    """Whether ``point`` is newer than ``lower``: a subclass that brings maths of its own.
+
+    The loss that an inherited ``lower`` returns would not know of them.
+    """
+    by_point, by_lower = _owner(cls, "point"), _owner(cls, "lower")
+    return by_point is not by_lower and issubclass(by_point, by_lower) and by_lower is not Loss
 
 
 def terms(loss: Loss) -> tuple[tuple[float, Loss], ...]:
@@ -236,6 +259,8 @@ def specialised(function: Callable, kind: types.Type) -> Callable:
     def swap(value: Any) -> Any:
         if type(value) is float:
             return cast(value)
+        if type(value) is tuple:
+            return tuple(swap(item) for item in value)
         if value is math or value is np:
             return _modules.setdefault(value, _FastModule(value))
         if isinstance(value, (pytypes.BuiltinFunctionType, np.ufunc)):
