@@ -172,7 +172,7 @@ def overlap(one: np.ndarray, other: np.ndarray) -> bool:
     if not np.may_share_memory(one, other):
         return False
     try:
-        return bool(np.shares_memory(one, other, max_work=10_000))
+        return bool(np.shares_memory(one, other, max_work=10_000))  # type: ignore[arg-type]
     except (ValueError, RuntimeError):  # numpy.exceptions.TooHardError is a RuntimeError
         return True
 

@@ -37,12 +37,11 @@ def record(cls: type[Loss]) -> type:
     One per class object: two losses of the same name, or a class that a notebook cell
     defines again, never share one.
     """
-    known = _records.get(cls)
-    if known is None:
-        known = namedtuple(cls.__name__, [p.name for p in cls.parameters()])  # type: ignore[misc]
-        known.loss_class = cls
-        _records[cls] = known
-    return known
+    if cls not in _records:
+        fields = [parameter.name for parameter in cls.parameters()]
+        _records[cls] = namedtuple(cls.__name__, fields)  # type: ignore[misc]
+        _records[cls].loss_class = cls  # type: ignore[attr-defined]
+    return _records[cls]
 
 
 def lower(loss: Loss) -> Loss:
@@ -275,9 +274,7 @@ def specialised(function: Callable, kind: types.Type) -> Callable:
     for name in code.co_names:
         if name in namespace:
             namespace[name] = swap(namespace[name])
-    cells = tuple(
-        pytypes.CellType(swap(cell.cell_contents)) for cell in function.__closure__ or ()
-    )
+    cells = tuple(pytypes.CellType(swap(cell.cell_contents)) for cell in function.__closure__ or ())
     return _rebuilt(function, code, namespace, cells)
 
 

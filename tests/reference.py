@@ -115,10 +115,9 @@ def binary_cross_entropy(p, t, from_logits, pos_weight, label_smoothing):
 def focal(p, t, gamma, alpha):
     positive, negative = (1, 1) if alpha is None else (mpf(alpha), 1 - mpf(alpha))
     right, wrong = sigmoid(p), sigmoid(-p)
-    return (
-        positive * t * wrong ** mpf(gamma) * softplus(-p)
-        + negative * (1 - t) * right ** mpf(gamma) * softplus(p)
-    )
+    return positive * t * wrong ** mpf(gamma) * softplus(-p) + negative * (1 - t) * right ** mpf(
+        gamma
+    ) * softplus(p)
 
 
 def asymmetric_focal(p, t, gamma_neg, gamma_pos, margin):

@@ -15,6 +15,8 @@ def main(arguments: list[str] | None = None) -> int:
         from .app import run
 
         return run(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:  # while modules are loaded
+        return 130
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing not in ("typer", "rich", "pyarrow"):

@@ -294,7 +294,7 @@ def run(arguments: list[str]) -> int:
     except Failure as failure:
         return _told(str(failure), failure.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        return _told("stopped", 130)
+        return 130
     except BrokenPipeError:
         # The reader has seen enough, `| head` for one. Python must not flush once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,29 +59,29 @@ def print_scores(path: Path, scores: Scores, options: Options, output: Path | No
     table.columns[0].overflow = "fold"
     for one in scores.scores:
         share = f"{one.not_finite / scores.rows:.2%}" if one.not_finite else "0"
-        table.add_row(
-            Text(repr(one.chosen.loss)), f"{one.value:.8g}", f"{one.gradient_norm:.6g}", share
-        )
+        table.add_row(Text(one.chosen.text), f"{one.value:.8g}", f"{one.gradient_norm:.6g}", share)
     out = console()
     out.print(table)
+    for line in _remarks(path, scores, options, output):
+        # Not wrapped: a path that is cut in two cannot be copied.
+        out.print(Text(line), soft_wrap=True)
+
+
+def _remarks(path: Path, scores: Scores, options: Options, output: Path | None) -> Iterator[str]:
     for one in scores.scores:
         if one.not_finite:
-            out.print(Text(_not_finite(one, options)))
+            yield _not_finite(one, options)
     if scores.skipped:
-        out.print(Text(f"{counted(scores.skipped, 'row')} with a NaN skipped"))
-    out.print(
-        Text(
-            f"{counted(scores.rows, 'row')} of {path} in {duration(scores.seconds)} "
-            f"({speed(scores)}), computed in {scores.real}"
-        )
+        yield f"{counted(scores.skipped, 'row')} with a NaN skipped"
+    yield (
+        f"{counted(scores.rows, 'row')} of {path} in {duration(scores.seconds)} "
+        f"({speed(scores)}), computed in {scores.real}"
     )
     if scores.compile_seconds > 1:
         before = duration(scores.compile_seconds)
-        out.print(
-            Text(f"{before} before that to compile, which `numbaloss warmup` does once", "dim")
-        )
+        yield f"{before} before that to compile, which `numbaloss warmup` does once"
     if output is not None:
-        out.print(Text(f"wrote {output}"))
+        yield f"wrote {output}"
 
 
 def _not_finite(one: Score, options: Options) -> str:

@@ -52,25 +52,24 @@ def open_results(path: Path | None, names: list[str], real: str) -> Iterator[Res
     with writing(path):
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     temporary = Path(name)
+    file = os.fdopen(handle, "wb")
     try:
-        with os.fdopen(handle, "wb") as file:
-            kind = NpyResults if path.suffix.lower() == ".npy" else ParquetResults
-            results = kind(path, file, names, real)
-            try:
-                yield results
-                results.finish()
-                with writing(path):
-                    file.flush()
-            except BaseException:
-                results.abandon()
-                # The buffer that did not fit on the disk would be written again.
-                with contextlib.suppress(OSError):
-                    file.detach().close()
-                raise
+        kind = NpyResults if path.suffix.lower() == ".npy" else ParquetResults
+        results = kind(path, file, names, real)
+        try:
+            yield results
+            results.finish()
+        except BaseException:
+            results.abandon()
+            raise
         with writing(path):
+            file.close()
             os.chmod(temporary, 0o666 & ~_umask())
             os.replace(temporary, path)
     finally:
+        # Closing writes what is in the buffer: on a full disk it fails once more.
+        with contextlib.suppress(OSError):
+            file.close()
         with contextlib.suppress(OSError):
             temporary.unlink()
 
@@ -97,7 +96,12 @@ class ParquetResults:
     def append(self, columns: list[np.ndarray]) -> None:
         import pyarrow as pa
 
-        batch = pa.record_batch([pa.array(column) for column in columns], schema=self._schema)
+        # Not pa.array(column), which imports pandas.
+        arrays = [
+            pa.Array.from_buffers(field.type, len(column), [None, pa.py_buffer(column)])
+            for field, column in zip(self._schema, columns, strict=True)
+        ]
+        batch = pa.record_batch(arrays, schema=self._schema)
         self._waiting.append(batch)
         self._rows += batch.num_rows
         if self._rows >= GROUP_ROWS:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from .batches import BatchSums, Sums, evaluate
-from .failures import Failure
+from .failures import Failure, first_line
 from .results import Results
 from .specification import Chosen
 from .tables import Batch, Table
@@ -126,14 +128,12 @@ def compile_kernels(chosen: list[Chosen], options: Options, real: str) -> None:
     for one in chosen:
         try:
             evaluate(empty, [one.loss], options.check, options.skip_nan, options.kinds)
-        except Exception as error:
-            if not type(error).__module__.startswith("numba."):
-                raise
-            raise Failure(f"{one.loss!r} does not compile: {_told(error)}") from error
+        except TypeError as error:
+            raise Failure(_told(error)) from error
 
 
-def _told(error: BaseException) -> str:
-    """The line of a compiler's message that says what is wrong, not where it was noticed."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    told = [line for line in lines if line and not line.startswith(("During", "File", "Failed"))]
-    return (told or lines or [""])[0]
+def _told(error: TypeError) -> str:
+    """What the compiler objects to in a user's loss, and the line of the user's file."""
+    place = re.search(r'File "(.*)", line (\d+)', str(error))
+    name = f" ({Path(place[1]).name}, line {place[2]})" if place else ""
+    return f"{first_line(error)}{name}"

@@ -42,7 +42,7 @@ class Warmed(NamedTuple):
 def warm(texts: list[str], reals: list[str], progress: Callable[[float], None]) -> Warmed:
     """Compile losses in all variants that are likely to be used, or find them on disk."""
     started = time.perf_counter()
-    losses: list[Loss] = [one.loss for one in choose(texts)] if texts else registered()
+    losses: list[Elementwise] = [one.loss for one in choose(texts)] if texts else registered()
     tasks = [(loss, real) for loss in losses for real in reals]
     kernels = compiled = 0
     for done, (found, fresh) in enumerate(_each(tasks), 1):
@@ -52,9 +52,9 @@ def warm(texts: list[str], reals: list[str], progress: Callable[[float], None]) 
     return Warmed(len(losses), kernels, compiled, time.perf_counter() - started)
 
 
-def registered() -> list[Loss]:
+def registered() -> list[Elementwise]:
     """The registered elementwise losses, and what their switches turn them into."""
-    found: list[Loss] = []
+    found: list[Elementwise] = []
     for cls in registry.losses().values():
         if not issubclass(cls, Elementwise):
             continue
@@ -80,7 +80,7 @@ def _some_value(cls: type[Loss], parameter: Parameter) -> Any:
     return value if parameter.kind is float else parameter.kind and parameter.kind(value)
 
 
-def _each(tasks: list[tuple[Loss, str]]) -> Iterator[tuple[int, int]]:
+def _each(tasks: list[tuple[Elementwise, str]]) -> Iterator[tuple[int, int]]:
     """Do the tasks: here while their code is found on disk, then on all processors."""
     rest = iter(tasks)
     for task in rest:
@@ -114,7 +114,7 @@ def _ignore_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def compile_task(task: tuple[Loss, str]) -> tuple[int, int]:
+def compile_task(task: tuple[Elementwise, str]) -> tuple[int, int]:
     """Compile one loss for one dtype; how many kernels there are, how many were compiled."""
     from ..cpu import elementwise, threads
 

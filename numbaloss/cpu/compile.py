@@ -184,7 +184,7 @@ def c_function(
                 address = library.get_pointer_to_function(symbol)
                 if address:
                     return Code(address, library, "disk")
-        compiled = CFunc(
+        compiled: Any = CFunc(
             function, sigutils.normalize_signature(signature), {}, {"nopython": True, **options}
         )
         compiled.compile()

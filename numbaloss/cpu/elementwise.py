@@ -1,290 +1,21 @@
-"""Elementwise losses on CPU threads.
-
-The work is cut twice. *Chunks* go to threads; their number depends on the size of the
-arrays alone, each leaves its own partial sum, and the sums are added in a fixed order, so
-that results do not depend on the number of threads. *Blocks*, within a chunk, fit into the
-first-level cache. Per block, one function made for the loss maps contiguous arrays of the
-compute type to contiguous arrays; everything else (other dtypes, strides, weights, domains,
-sums) happens around it in loops that know no loss and are compiled once for all of them.
-Their operands are in the first-level cache, so they cost little beside the trip to memory,
-and a loss compiles three small functions a dtype rather than one for every combination of
-options.
-"""
+"""Elementwise losses on CPU threads: from arrays to a launch and back."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, types
-from numba.core import cgutils
-from numba.core.errors import NumbaError
-from numba.extending import intrinsic, models, register_model
 
 from ..arrays import FLOATS, Operand, numbers
-from ..definitions import Structure, lower, parameter_values, point
+from ..definitions import Structure, lower, parameter_values
 from ..structures.elementwise import Elementwise
 from ..structures.intervals import Interval, interval
-from ..structures.loss import Loss, Parameter, domain
+from ..structures.loss import Parameter, domain
 from . import threads
-from .compile import Code, c_function
-from .intrinsics import caller, no_alias, pointer, prefer_wide_vectors, stack_memory
+from .blocks import Variant, chunk, kernel
+from .compile import Code
 from .movers import arrange
-from .threads import (CHUNK, GRADIENT, HESSIAN, KERNEL, LAYOUTS, PARAMETERS, PREDICTION, SIZE, TARGET, VALUE, WEIGHT)
-
-# Bytes of one array of a block: six of them fit into a first-level cache of 48 KiB.
-BLOCK_BYTES = 8192
-SCRATCH_BYTES = 6 * BLOCK_BYTES
-# float64 numbers in front of a loss's parameters: closed domains of target and prediction.
-HEADER = 4
-
-
-class LossType(types.Type):
-    """Type of an argument without content that tells a kernel which loss it is made for."""
-
-    def __init__(self, structure: Structure, real: types.Type) -> None:
-        self.structure = structure
-        self.record = structure.numba_type(real)
-        super().__init__(name=f"loss[{structure.name}, {real}]")
-
-
-@register_model(LossType)
-class _LossModel(models.OpaqueModel):
-    pass
-
-
-@intrinsic
-def _unpack(typingctx, loss, parameters):
-    """The named tuple of a loss, read from an array of float64."""
-    record = loss.record
-
-    def codegen(context, builder, signature, args):
-        position = HEADER
-
-        def read(kind):
-            nonlocal position
-            if isinstance(kind, types.BaseTuple):
-                return context.make_tuple(builder, kind, [read(field) for field in kind.types])
-            number = builder.load(cgutils.gep(builder, args[1], position))
-            position += 1
-            return context.cast(builder, number, types.float64, kind)
-
-        return read(record)
-
-    return record(loss, parameters), codegen
-
-
-# Losses whose point promotes float32 to float64: found while Numba infers types.
-_promoted: set[str] = set()
-
-
-@intrinsic
-def _settle(typingctx, number, like, loss):
-    """A result of ``point`` in the compute type; takes note where it comes in a wider one."""
-    if isinstance(number, types.Float) and number.bitwidth > like.bitwidth:
-        _promoted.add(loss.structure.title)
-
-    def codegen(context, builder, signature, args):
-        return context.cast(builder, args[0], signature.args[0], like)
-
-    return like(number, like, loss), codegen
-
-
-class Variant(NamedTuple):
-    """What a kernel does beside calling ``point``: known when it is compiled, so that it costs
-    nothing where it is not wanted."""
-
-    derivatives: int  # 0 the value, 1 and its gradient, 2 and its curvature
-    per_sample: bool = False  # values are stored, not only summed
-    weighted: bool = False
-    check_target: bool = False
-    check_binary: bool = False
-    check_prediction: bool = False
-
-
-def _block(variant: Variant, real: type[np.floating]) -> Callable:
-    """The loop of a loss over contiguous arrays, for one variant."""
-    derivatives, per_sample, weighted, check_target, check_binary, check_prediction = variant
-    with_gradient, with_hessian = derivatives > 0, derivatives > 1
-    checked = check_target or check_binary or check_prediction or weighted
-    zero, one = real(0), real(1)
-
-    def block(
-        loss, parameters, prediction, target, weight, value, gradient, hessian, size, scale, result
-    ):
-        prefer_wide_vectors()
-        no_alias()
-        self = _unpack(loss, parameters)
-        low, high = real(parameters[0]), real(parameters[1])
-        lowest, highest = real(parameters[2]), real(parameters[3])
-        # Sums in the compute type, a block long and in many lanes, then in float64: as good
-        # as float64 throughout, and the vectors stay full. Offenders are counted in the same
-        # type for the same reason: an integer flag cost 65 % on cross-entropy, this 2 %.
-        total = zero
-        offenders = zero
-        for i in range(size):
-            p, t = prediction[i], target[i]
-            value_, gradient_, curvature = point(self, p, t)
-            v = _settle(value_, p, loss)
-            # NaN is settled here rather than in every loss: min, max and comparisons lose it.
-            v = p + t if (p != p) | (t != t) else v
-            g = h = zero
-            if with_gradient:
-                g = _settle(gradient_, p, loss)
-                g = v if v != v else g * scale
-            if with_hessian:
-                h = _settle(curvature, p, loss)
-                h = v if v != v else h * scale
-            if check_target:
-                offenders += one if (t < low) | (t > high) else zero
-            if check_binary:
-                offenders += one if (t < zero) | (t > one) | ((t > zero) & (t < one)) else zero
-            if check_prediction:
-                offenders += one if (p < lowest) | (p > highest) else zero
-            if weighted:
-                w = weight[i]
-                offenders += zero if w >= zero else one
-                # Not a product alone: 0 * NaN is NaN.
-                v = zero if w == zero else v * w
-                if with_gradient:
-                    g = zero if w == zero else g * w
-                if with_hessian:
-                    h = zero if w == zero else h * w
-            if per_sample:
-                value[i] = v
-            if with_gradient:
-                gradient[i] = g
-            if with_hessian:
-                hessian[i] = h
-            total += v
-        result[0] += total
-        if checked:
-            result[1] += offenders
-
-    return block
-
-
-@lru_cache(maxsize=None)
-def kernel(structure: Structure, real: str, variant: Variant) -> Code:
-    """The machine code of a loss for one dtype and variant."""
-    loss = LossType(structure, getattr(types, real))
-    try:
-        code = _compile(structure, loss, real, variant)
-    except NumbaError as error:
-        raise TypeError(f"{structure.title}.point does not compile: {_reason(error)}") from error
-    if structure.title in _promoted:
-        _promoted.discard(structure.title)
-        warnings.warn(
-            f"{structure.title}.point turns float32 into float64, which is right but slow: write "
-            f"constants as floats (2.0 * x, not 2 * x) and declare parameters as float",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-    return code
-
-
-def _compile(structure: Structure, loss: LossType, real: str, variant: Variant) -> Code:
-    kind = getattr(types, real)
-    doubles, reals = types.CPointer(types.float64), types.CPointer(kind)
-    return c_function(
-        _block(variant, np.dtype(real).type),
-        types.void(loss, doubles, *[reals] * 6, types.int64, kind, doubles),
-        f"elementwise {tuple(variant)} {loss.name}",
-        cacheable=structure.cacheable,
-        error_model="numpy",
-        # reassoc lets the two sums run in lanes; `point` keeps its own, stricter flags.
-        fastmath={"contract", "reassoc"},
-    )
-
-
-def _reason(error: NumbaError) -> str:
-    """The sentence and the line of a Numba error that speak of the author's own code."""
-    text = str(error)
-    if "wrong tuple length" in text or "failed to unpack" in text:
-        return "it must return three numbers: value, gradient, curvature"
-    lines = [line.strip() for line in text.splitlines()]
-    starts = [i for i, line in enumerate(lines) if "Failed in nopython mode" in line]
-    rest = [line for line in lines[starts[-1] + 1 if starts else 0 :] if line]
-    end = next((i for i, line in enumerate(rest) if line.startswith("During")), len(rest))
-    return "\n".join(rest[: min(end, 8)])
-
-
-_inner = {"forceinline": True, "error_model": "numpy"}
-
-
-@lru_cache(maxsize=None)
-def chunk(real: str) -> Code:
-    """The loop over the blocks of a chunk, for one compute dtype."""
-    cast = np.dtype(real).type
-    zero = cast(0)
-    itemsize = np.dtype(real).itemsize
-    block = BLOCK_BYTES // itemsize
-    call_kernel = caller(types.void, *[types.int64] * 9, getattr(types, real), types.int64)
-    call_mover = caller(types.void, *[types.int64] * 5)
-
-    @njit(**_inner)
-    def copy(source, target, size):
-        for i in range(size):
-            target[i] = source[i]
-
-    @njit(**_inner)
-    def fetch(job, slot, start, size, scratch):
-        """Where the block of an input is: in place, or loaded into scratch."""
-        layout = pointer(job[LAYOUTS], 1)[slot]
-        if layout == 0:
-            return job[slot] + start * itemsize
-        layout = job[LAYOUTS] + 8 * layout
-        call_mover(pointer(layout, 1)[0], (job[slot], layout, start, size, scratch))
-        return scratch
-
-    @njit(**_inner)
-    def place(job, slot, start, scratch):
-        """Where the block of an output is computed: in place where its layout allows."""
-        if job[slot] == 0 or pointer(job[LAYOUTS], 1)[slot] != 0:
-            return scratch
-        return job[slot] + start * itemsize
-
-    @njit(**_inner)
-    def deliver(job, slot, start, size, scratch):
-        layout = pointer(job[LAYOUTS], 1)[slot]
-        if job[slot] != 0 and layout != 0:
-            layout = job[LAYOUTS] + 8 * layout
-            call_mover(pointer(layout, 1)[0], (job[slot], layout, start, size, scratch))
-
-    def elementwise_chunk(job, scale, index, result):
-        start = index * job[CHUNK]
-        stop = min(start + job[CHUNK], job[SIZE])
-        scratch = stack_memory(SCRATCH_BYTES)
-        sums = pointer(result, 1.0)
-        sums[0] = sums[1] = 0.0
-        while start < stop:
-            size = min(block, stop - start)
-            p = fetch(job, PREDICTION, start, size, scratch)
-            t = fetch(job, TARGET, start, size, scratch + BLOCK_BYTES)
-            w = fetch(job, WEIGHT, start, size, scratch + 2 * BLOCK_BYTES)
-            v = place(job, VALUE, start, scratch + 3 * BLOCK_BYTES)
-            g = place(job, GRADIENT, start, scratch + 4 * BLOCK_BYTES)
-            h = place(job, HESSIAN, start, scratch + 5 * BLOCK_BYTES)
-            if p == g:  # in place: kernels are promised that their arrays are apart
-                copy(pointer(p, zero), pointer(scratch, zero), size)
-                p = scratch
-            call_kernel(
-                job[KERNEL],
-                (0, job[PARAMETERS], p, t, w, v, g, h, size, cast(scale), result),
-            )
-            deliver(job, VALUE, start, size, v)
-            deliver(job, GRADIENT, start, size, g)
-            deliver(job, HESSIAN, start, size, h)
-            start += size
-
-    signature = types.void(
-        types.CPointer(types.int64), types.float64, types.int64, types.int64
-    )
-    return c_function(elementwise_chunk, signature, f"elementwise chunk {real}", error_model="numpy")
-
 
 # A layout that says of all six arrays: use it where it lies.
 _DIRECT = np.zeros(6, np.int64)
@@ -315,7 +46,7 @@ class Plan(NamedTuple):
 
 
 def plan(
-    loss: Loss,
+    loss: Elementwise,
     real: str,
     derivatives: int,
     per_sample: bool = False,
@@ -375,7 +106,12 @@ def direct(prediction: Any, target: Any, weight: Any) -> bool:
 
 
 def direct_output(
-    loss: Loss, check: bool, out: Any, prediction: np.ndarray, target: np.ndarray, weight: Any
+    loss: Elementwise,
+    check: bool,
+    out: Any,
+    prediction: np.ndarray,
+    target: np.ndarray,
+    weight: Any,
 ) -> bool:
     """Whether kernels can write to ``out`` as it is, given arguments that are direct."""
     if (
@@ -394,15 +130,13 @@ def direct_output(
     return weight is None or not np.may_share_memory(out, weight)
 
 
-def _limited(loss: Loss) -> bool:
+def _limited(loss: Elementwise) -> bool:
     """Whether some predictions or targets are outside the loss's domain."""
-    return not (
-        domain(loss.target_domain).everything and domain(loss.prediction_domain).everything
-    )
+    return not (domain(loss.target_domain).everything and domain(loss.prediction_domain).everything)
 
 
 def run_direct(
-    loss: Loss,
+    loss: Elementwise,
     derivatives: int,
     check: bool,
     scale: float,
@@ -431,7 +165,12 @@ Operands = Sequence[Operand | None]
 
 
 def evaluate(
-    loss: Loss, derivatives: int, inputs: Operands, outputs: Operands, scale: float, check: bool
+    loss: Elementwise,
+    derivatives: int,
+    inputs: Operands,
+    outputs: Operands,
+    scale: float,
+    check: bool,
 ) -> float:
     """Sum of the values of any arrays; the outputs receive what they are for.
 
@@ -465,9 +204,6 @@ class _Weights(Elementwise):
 class _Nothing(Elementwise):
     """No loss at all: a look at the inputs before one of them is overwritten."""
 
-    target_domain: Interval
-    prediction_domain: Interval
-
     def __init__(self, of_target: Interval, of_prediction: Interval) -> None:
         self.__dict__.update(target_domain=of_target, prediction_domain=of_prediction)
 
@@ -495,7 +231,7 @@ def sum_of_weights(weight: Operand) -> float:
 _WEIGHTS = _Weights()
 
 
-def check_inputs(loss: Loss, inputs: Operands, check: bool) -> None:
+def check_inputs(loss: Elementwise, inputs: Operands, check: bool) -> None:
     """Raise what :func:`evaluate` would, before anything is written."""
     if inputs[2] is None and not (check and _limited(loss)):
         return
@@ -507,7 +243,7 @@ def check_inputs(loss: Loss, inputs: Operands, check: bool) -> None:
 _SEARCH = 1 << 16
 
 
-def raise_first_offender(loss: Loss, inputs: Operands, check: bool) -> None:
+def raise_first_offender(loss: Elementwise, inputs: Operands, check: bool) -> None:
     """Find the first input outside its domain, in C order, and raise an error that names it."""
     prediction, target, weight = inputs
     domains = [domain(loss.prediction_domain), domain(loss.target_domain), interval("[0, inf)")]

@@ -9,7 +9,7 @@ a whole.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -75,7 +75,7 @@ def arrange(
     return np.array(layouts, np.int64), size
 
 
-@lru_cache(maxsize=None)
+@cache
 def mover(direction: str, kind: str, swapped: bool, real: str) -> Code:
     """The function that loads or stores blocks of arrays of one dtype."""
     itemsize = 2 if kind == "bfloat16" else np.dtype(kind).itemsize
@@ -134,9 +134,7 @@ def mover(direction: str, kind: str, swapped: bool, real: str) -> Code:
             column = 0
 
     name = f"{direction} {kind} {'swapped' if swapped else 'native'} {real}"
-    return c_function(
-        move_block, types.void(*[types.int64] * 5), name, error_model="numpy"
-    )
+    return c_function(move_block, types.void(*[types.int64] * 5), name, error_model="numpy")
 
 
 def _decoder(kind: str, real: Any) -> Callable:
@@ -199,7 +197,9 @@ def _encoder(kind: str) -> Callable:
             # 112 << 23 is the difference of the exponents, 0xFFF + odd rounds half to even.
             normal = np.int32((rest + 0xFFF + odd - (112 << 23)) >> 13)
             # Below 2**-14 one unit is 2**-24: what adding 0.5 rounds a float32 to.
-            small = np.int32(np.float32(np.int32(rest).view(np.float32) + half).view(np.int32) - 0x3F000000)
+            small = np.int32(
+                np.float32(np.int32(rest).view(np.float32) + half).view(np.int32) - 0x3F000000
+            )
             result = small if rest < 0x38800000 else normal
             if rest >= 0x477FF000:  # 65520 and above round to infinity
                 result = np.int32(0x7C00)

@@ -15,7 +15,6 @@ from numba import prange, types
 from .compile import python_function
 from .intrinsics import address_of, caller, pointer, stack_memory
 
-
 # Slots of a job: the description of one call, as int64, which all its chunks read.
 PREDICTION, TARGET, WEIGHT, VALUE, GRADIENT, HESSIAN = range(6)
 KERNEL, PARAMETERS, SIZE, CHUNK, LAYOUTS = range(6, 11)
@@ -80,9 +79,7 @@ def _fill(job, kernel, parameters, size, chunk, layouts, p, t, w, v, g, h):
     job[SIZE], job[CHUNK], job[LAYOUTS] = size, chunk, _data(layouts)
 
 
-def launch_serial(
-    function, kernel, parameters, size, chunk, layouts, scale, p, t, w, v, g, h
-):
+def launch_serial(function, kernel, parameters, size, chunk, layouts, scale, p, t, w, v, g, h):
     place = stack_memory(JOB_BYTES)
     _fill(pointer(place, 1), kernel, parameters, size, chunk, layouts, p, t, w, v, g, h)
     partial = stack_memory(PARTIAL_BYTES)
@@ -95,9 +92,7 @@ def launch_serial(
     return total, offenders
 
 
-def launch_parallel(
-    function, kernel, parameters, size, chunk, layouts, scale, p, t, w, v, g, h
-):
+def launch_parallel(function, kernel, parameters, size, chunk, layouts, scale, p, t, w, v, g, h):
     chunks = (size + chunk - 1) // chunk
     place = stack_memory(JOB_BYTES)
     _fill(pointer(place, 1), kernel, parameters, size, chunk, layouts, p, t, w, v, g, h)
@@ -114,9 +109,7 @@ def launch_parallel(
     return total, offenders
 
 
-_signature = types.UniTuple(types.float64, 2)(
-    *[types.int64] * 6, types.float64, *[types.int64] * 6
-)
+_signature = types.UniTuple(types.float64, 2)(*[types.int64] * 6, types.float64, *[types.int64] * 6)
 
 
 @cache

@@ -98,7 +98,9 @@ class _OfProbabilities(Elementwise):
         target = target * (1.0 - self.label_smoothing) + 0.5 * self.label_smoothing
         rest, negative = 1.0 - prediction, 1.0 - target
         positive = self.pos_weight * target
-        value = -positive * max(log(prediction), -100.0) - negative * max(log1p(-prediction), -100.0)
+        value = -positive * max(log(prediction), -100.0) - negative * max(
+            log1p(-prediction), -100.0
+        )
         inverse = 1.0 / max(prediction * rest, 1e-12)
         # negative * p - positive * (1 - p), written so that the weight 1 cancels exactly.
         slope = (prediction - target) - (self.pos_weight - 1.0) * target * rest
@@ -147,7 +149,8 @@ def _focal(gamma_positive, gamma_negative, positive, negative):
     """The cheaper of two equal losses: pow takes ten times as long as three products."""
     gammas = gamma_positive, gamma_negative
     if all(_whole(gamma) for gamma in gammas):
-        return _FocalWhole(*gammas, *(int(gamma) for gamma in gammas), positive, negative)
+        whole = int(gamma_positive), int(gamma_negative)
+        return _FocalWhole(*gammas, *whole, positive, negative)
     return _FocalPower(*gammas, positive, negative)
 
 
@@ -250,7 +253,8 @@ class AsymmetricFocal(Elementwise):
             return _focal(self.gamma_pos, self.gamma_neg, 1.0, 1.0)
         gammas = self.gamma_neg, self.gamma_pos
         if all(_whole(gamma) for gamma in gammas):
-            return _ShiftedWhole(*gammas, *(int(gamma) for gamma in gammas), self.margin)
+            whole = int(self.gamma_neg), int(self.gamma_pos)
+            return _ShiftedWhole(*gammas, *whole, self.margin)
         return _ShiftedPower(*gammas, self.margin)
 
 

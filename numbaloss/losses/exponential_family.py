@@ -6,8 +6,6 @@ and hessians are those of the likelihood.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from ..registry import register
 from ..structures.elementwise import Elementwise
 from ..vmath import exp, log

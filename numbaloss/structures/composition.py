@@ -29,7 +29,8 @@ class Sum(Loss):
             else:
                 flat.append((weight, term))
         self.__dict__["terms"] = tuple(flat)
-        self.target_domain, self.prediction_domain  # raise here where they do not meet
+        for attribute in ("target_domain", "prediction_domain"):
+            self._intersection(attribute)  # raises where the terms' domains do not meet
 
     @classmethod
     def parameters(cls) -> tuple[Parameter, ...]:
@@ -80,10 +81,11 @@ def add(left: Loss, right: object, sign: float = 1.0) -> Any:
 
 def scale(loss: Loss, factor: object) -> Any:
     """``factor * loss``."""
-    if isinstance(factor, bool) or not hasattr(factor, "__float__") or hasattr(factor, "shape"):
-        if getattr(factor, "shape", None) != ():
-            return NotImplemented
-    weight = float(factor)  # type: ignore[arg-type]
+    if isinstance(factor, bool) or getattr(factor, "shape", ()) != ():
+        return NotImplemented
+    if not hasattr(factor, "__float__"):
+        return NotImplemented
+    weight = float(factor)
     if not math.isfinite(weight):
         raise ValueError(f"a loss can be multiplied by finite numbers only, not {weight}")
     return loss.structure().sum_class()(((weight, loss),))

@@ -224,14 +224,15 @@ class Elementwise(Loss):
                 "leave device out, or pass device='cpu'"
             )
         inputs, family = _inputs(prediction, target, sample_weight)
-        p = inputs[0]
+        p, _, weight = inputs
+        assert p is not None
         # Lists have become float64 arrays; a bfloat16 array is viewed as another dtype.
         from_list = family is arrays.NUMPY and p.kind != "bfloat16"
         like = p.array if from_list else prediction
-        results = [
-            family.empty_like(like, None) if given is None else given for given in outs
-        ] + [None] * (2 - len(outs))
-        values = None
+        results = [family.empty_like(like, None) if given is None else given for given in outs] + [
+            None
+        ] * (2 - len(outs))
+        values: Any = None
         if reduction == "none":
             values = family.empty_like(like, p.compute)
         outputs = [
@@ -246,7 +247,7 @@ class Elementwise(Loss):
         if reduction == "mean":
             divisor = float(size)
         elif reduction == "weighted_mean":
-            divisor = float(size) if inputs[2] is None else kernels.sum_of_weights(inputs[2])
+            divisor = float(size) if weight is None else kernels.sum_of_weights(weight)
         scale = gradient_scale / divisor if divisor else 0.0
         if in_place:
             kernels.check_inputs(self, inputs, check)
@@ -256,7 +257,7 @@ class Elementwise(Loss):
             value = family.finish(like, values)
         elif reduction != "sum":
             value = total / divisor if divisor else float("nan")
-        given = (*outs, None, None)
+        given: tuple[Any, ...] = (*outs, None, None)
         gradient, hessian = (
             one if one is not None or result is None else family.finish(like, result)
             for one, result in zip(given, results)
@@ -347,9 +348,7 @@ def _check_outputs(
             else:
                 allowed = ", unless it is the prediction itself" if name == "out" else ""
                 raise ValueError(f"{name} shares memory with {of}; it must not{allowed}")
-    if len(outputs) > 2 and outputs[1] is not None and outputs[2] is not None:
-        if arrays.overlap(outputs[1].array, outputs[2].array):
-            raise ValueError("out and hess_out share memory")
+    _, one, other = outputs
+    if one is not None and other is not None and arrays.overlap(one.array, other.array):
+        raise ValueError("out and hess_out share memory")
     return in_place
-
-

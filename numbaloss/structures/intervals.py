@@ -1,4 +1,4 @@
-"""Intervals of the real line, written as in a textbook: ``"[0, 1)"``, ``"(-1, inf)"``, ``"{0, 1}"``."""
+"""Intervals of the real line, written as in a textbook: ``"[0, 1)"``, ``"{0, 1}"``."""
 
 from __future__ import annotations
 
@@ -53,9 +53,7 @@ class Interval(NamedTuple):
                 return either
             raise ValueError(f"the domains {self} and {other} have too little in common")
         low, low_open = max((self.low, self.low_open), (other.low, other.low_open))
-        high, high_open = min(
-            (self.high, not self.high_open), (other.high, not other.high_open)
-        )
+        high, high_open = min((self.high, not self.high_open), (other.high, not other.high_open))
         if low > high or (low == high and (low_open or not high_open)):
             raise ValueError(f"the domains {self} and {other} have no number in common")
         return Interval(low, high, low_open, not high_open)

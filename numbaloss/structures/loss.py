@@ -197,9 +197,7 @@ class Loss:
     __array_ufunc__ = None
 
     def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError(
-            f"losses are immutable; make another: loss.replace({name}={value!r})"
-        )
+        raise AttributeError(f"losses are immutable; make another: loss.replace({name}={value!r})")
 
     def __delattr__(self, name: str) -> None:
         raise AttributeError("losses are immutable")
@@ -257,7 +255,7 @@ def _annotations(cls: type) -> dict[str, Any]:
         import annotationlib
 
         return annotationlib.get_annotations(cls, format=annotationlib.Format.FORWARDREF)
-    return cls.__dict__.get("__annotations__", {})
+    return cls.__dict__.get("__annotations__", {})  # noqa: RUF063 (inspect is slow to import)
 
 
 def _kind(annotation: Any) -> type | None:

@@ -121,7 +121,9 @@ def roundings(dtype):
     ties = (middle[1:] / 2 + middle[:-1] / 2).astype(np.float32)
     around = np.concatenate([bits, ties])
     with np.errstate(over="ignore"):
-        return np.concatenate([np.nextafter(around, s * np.float32(np.inf)) for s in (1, -1)] + [around])
+        return np.concatenate(
+            [np.nextafter(around, s * np.float32(np.inf)) for s in (1, -1)] + [around]
+        )
 
 
 @pytest.mark.parametrize("name", ["float16", "bfloat16"])
@@ -222,7 +224,7 @@ def test_jax_arrays_go_in_and_come_out():
 class OnGpu:
     """Stands for an array of CuPy."""
 
-    __cuda_array_interface__: dict = {}
+    __cuda_array_interface__ = ()
 
 
 def test_arrays_on_a_gpu_are_refused_in_words():

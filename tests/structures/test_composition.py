@@ -73,7 +73,11 @@ def test_sums_with_anything_else_are_refused():
 
     with pytest.raises(TypeError, match="one structure"):
         nl.Huber() + Other()
-    for wrong in (lambda: nl.Huber() + 1.0, lambda: nl.Huber() * nl.Huber(), lambda: "2" * nl.Huber()):
+    for wrong in (
+        lambda: nl.Huber() + 1.0,
+        lambda: nl.Huber() * nl.Huber(),
+        lambda: "2" * nl.Huber(),
+    ):
         with pytest.raises(TypeError):
             wrong()
     for factor in (np.nan, np.inf):

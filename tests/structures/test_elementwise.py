@@ -124,7 +124,9 @@ def test_nan_stays_where_it_is(loss, dtype):
             found = loss.value_grad_hess(p, t, reduction="none")
             for got, expected in zip(found, clean, strict=True):
                 assert math.isnan(got[position])
-                np.testing.assert_array_equal(np.delete(got, position), np.delete(expected, position))
+                np.testing.assert_array_equal(
+                    np.delete(got, position), np.delete(expected, position)
+                )
             assert math.isnan(loss(p, t))
             array[position] = keep
 
