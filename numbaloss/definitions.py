@@ -24,9 +24,6 @@ from . import vmath
 from .structures.composition import Sum
 from .structures.elementwise import Elementwise
 from .structures.loss import Loss
-from .vmath.overloads import install as install_vmath
-
-install_vmath()
 
 _records: WeakKeyDictionary[type, type] = WeakKeyDictionary()
 

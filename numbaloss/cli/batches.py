@@ -54,7 +54,7 @@ def evaluate(
         not_finite, first = 0, None
         if not math.isfinite(total):
             # A value that is not finite makes the sum so: only then are they looked through.
-            not_finite, first = _not_finite(loss, arrays, values)
+            not_finite, first = _not_finite(loss, arrays, values, check)
             first = first if first is None or kept is None else int(kept[first])
         sums.append(Sums(total, sum_of_squares(gradient), not_finite, first))
         results = {"value": values, "gradient": gradient, "hessian": hessian}
@@ -98,7 +98,10 @@ def sum_of_squares(values: np.ndarray) -> float:
 
 
 def _not_finite(
-    loss: Elementwise, arrays: tuple[np.ndarray, ...], values: np.ndarray | None
+    loss: Elementwise,
+    arrays: tuple[np.ndarray, ...],
+    values: np.ndarray | None,
+    check: bool,
 ) -> tuple[int, int | None]:
     """How many values are not finite, and where the first of them is."""
     if values is None:
@@ -108,7 +111,7 @@ def _not_finite(
             target,
             sample_weight=weight[0] if weight else None,
             reduction="none",
-            check=False,
+            check=check,
         )
     odd = ~np.isfinite(values)
     return int(odd.sum()), int(odd.argmax()) if odd.any() else None

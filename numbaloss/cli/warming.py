@@ -18,9 +18,9 @@ from rich.text import Text
 from .. import registry
 from ..structures.elementwise import Elementwise
 from ..structures.loss import Loss, Parameter
-from .failures import Failure
+from .failures import Failure, UsageFailure
 from .report import console, counted, duration
-from .specification import choose
+from .specification import Chosen, choose
 
 # What the public methods and `numbaloss score` ask for: derivatives, whether the values of
 # single rows are kept, whether there are weights.
@@ -42,14 +42,15 @@ class Warmed(NamedTuple):
 def warm(texts: list[str], reals: list[str], progress: Callable[[float], None]) -> Warmed:
     """Compile losses in all variants that are likely to be used, or find them on disk."""
     started = time.perf_counter()
-    losses: list[Elementwise] = [one.loss for one in choose(texts)] if texts else registered()
+    losses = [_package_loss(one) for one in choose(texts)] if texts else registered()
     tasks = [(loss, real) for loss in losses for real in reals]
     kernels = compiled = 0
     for done, (found, fresh) in enumerate(_each(tasks), 1):
         kernels += found
         compiled += fresh
         progress(done / len(tasks))
-    return Warmed(len(losses), kernels, compiled, time.perf_counter() - started)
+    names = texts or {type(loss) for loss in losses}
+    return Warmed(len(names), kernels, compiled, time.perf_counter() - started)
 
 
 def registered() -> list[Elementwise]:
@@ -68,6 +69,17 @@ def registered() -> list[Elementwise]:
             if one.kind is bool and not one.required
         ]
     return found
+
+
+def _package_loss(chosen: Chosen) -> Elementwise:
+    from ..definitions import Structure, lower
+
+    if not Structure.of(lower(chosen.loss)).cacheable:
+        raise UsageFailure(
+            f"{chosen.text}: only the code of registered losses is kept; that of your own may "
+            f"change without a trace"
+        )
+    return chosen.loss
 
 
 def _some_value(cls: type[Loss], parameter: Parameter) -> Any:
@@ -90,8 +102,7 @@ def _each(tasks: list[tuple[Elementwise, str]]) -> Iterator[tuple[int, int]]:
             break
     left = list(rest)
     workers = min(os.cpu_count() or 1, len(left))
-    # What was imported from a user's file has no name in another process.
-    if workers < 2 or any(not _importable(loss) for loss, _ in left):
+    if workers < 2:
         yield from map(compile_task, left)
         return
     # Threads would wait for each other at Numba's compiler lock; a fork would inherit its
@@ -101,12 +112,6 @@ def _each(tasks: list[tuple[Elementwise, str]]) -> Iterator[tuple[int, int]]:
         yield from pool.map(compile_task, left)
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _importable(loss: Loss) -> bool:
-    package = __name__.partition(".")[0]
-    parts = [part for _, part in getattr(loss, "terms", ((1.0, loss),))]
-    return all(type(part).__module__.startswith(f"{package}.") for part in parts)
 
 
 def _ignore_interrupts() -> None:
@@ -121,12 +126,8 @@ def compile_task(task: tuple[Elementwise, str]) -> tuple[int, int]:
     loss, real = task
     threads._serial()
     threads._parallel()
-    plans = {
-        elementwise.plan(loss, real, *variant, check).kernel
-        for variant in VARIANTS
-        for check in (True, False)
-    }
-    return len(plans), sum(code.origin != "disk" for code in plans)
+    kernels = [elementwise.plan(loss, real, *variant).kernel for variant in VARIANTS]
+    return len(kernels), sum(code.origin != "disk" for code in kernels)
 
 
 def kept() -> tuple[Path, int, int]:

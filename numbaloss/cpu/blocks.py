@@ -25,6 +25,7 @@ from numba.core.errors import NumbaError
 from numba.extending import intrinsic, models, register_model
 
 from ..definitions import Structure, point
+from ..vmath.overloads import install as install_vmath
 from .compile import Code, c_function
 from .intrinsics import caller, no_alias, pointer, prefer_wide_vectors, stack_memory
 from .threads import (
@@ -113,6 +114,7 @@ class Variant(NamedTuple):
 
 def _block(variant: Variant, real: type[np.floating]) -> Callable:
     """The loop of a loss over contiguous arrays, for one variant."""
+    install_vmath()  # here rather than at import: code from disk does not need it
     derivatives, per_sample, weighted, check_target, check_binary, check_prediction = variant
     with_gradient, with_hessian = derivatives > 0, derivatives > 1
     checked = check_target or check_binary or check_prediction or weighted
@@ -196,7 +198,7 @@ def _compile(structure: Structure, loss: LossType, real: str, variant: Variant) 
     kind = getattr(types, real)
     doubles, reals = types.CPointer(types.float64), types.CPointer(kind)
     return c_function(
-        _block(variant, np.dtype(real).type),
+        lambda: _block(variant, np.dtype(real).type),
         types.void(loss, doubles, *[reals] * 6, types.int64, kind, doubles),
         f"elementwise {tuple(variant)} {loss.name}",
         cacheable=structure.cacheable,
@@ -223,7 +225,13 @@ _inner = {"forceinline": True, "error_model": "numpy"}
 
 @cache
 def chunk(real: str) -> Code:
-    """The loop over the blocks of a chunk, for one compute dtype."""
+    """The machine code of the loop over the blocks of a chunk, for one compute dtype."""
+    signature = types.void(types.CPointer(types.int64), types.float64, types.int64, types.int64)
+    name = f"elementwise chunk {real}"
+    return c_function(lambda: _chunk(real), signature, name, error_model="numpy")
+
+
+def _chunk(real: str) -> Callable:
     cast = np.dtype(real).type
     zero = cast(0)
     itemsize = np.dtype(real).itemsize
@@ -286,7 +294,4 @@ def chunk(real: str) -> Code:
             deliver(job, HESSIAN, start, size, h)
             start += size
 
-    signature = types.void(types.CPointer(types.int64), types.float64, types.int64, types.int64)
-    return c_function(
-        elementwise_chunk, signature, f"elementwise chunk {real}", error_model="numpy"
-    )
+    return elementwise_chunk

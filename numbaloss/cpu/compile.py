@@ -32,6 +32,7 @@ from numba.core.ccallback import CFunc
 from numba.core.compiler import CompileResult
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
+from numba.core.runtime import rtsys
 
 PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -64,6 +65,7 @@ def _environment() -> tuple[Any, ...]:
         numba.__version__,
         llvmlite.__version__,
         sys.implementation.cache_tag,
+        getattr(sys, "abiflags", ""),
         platform.machine(),
         cpu_target.target_context.codegen().magic_tuple(),
         tuple(str(getattr(config, switch, None)) for switch in switches),
@@ -166,9 +168,9 @@ class Code:
 
 
 def c_function(
-    function: Callable, signature: Any, what: str, cacheable: bool = True, **options: Any
+    make: Callable[[], Callable], signature: Any, what: str, cacheable: bool = True, **options: Any
 ) -> Code:
-    """Compile ``function`` to a C function, or load it from disk.
+    """Load a C function from disk, or compile what ``make`` makes.
 
     ``what`` names the function and all types it is specialised for, across processes.
     """
@@ -178,14 +180,13 @@ def c_function(
         if cacheable and (payload := _read(name)) is not None:
             with _internals():
                 symbol, library_data = pickle.loads(payload)
-                context = cpu_target.target_context
-                context.refresh()
-                library = context.codegen().unserialize_library(library_data)
+                # Without a refresh of the context, which imports half of Numba and SciPy.
+                library = cpu_target.target_context.codegen().unserialize_library(library_data)
                 address = library.get_pointer_to_function(symbol)
                 if address:
                     return Code(address, library, "disk")
         compiled: Any = CFunc(
-            function, sigutils.normalize_signature(signature), {}, {"nopython": True, **options}
+            make(), sigutils.normalize_signature(signature), {}, {"nopython": True, **options}
         )
         compiled.compile()
         if cacheable:
@@ -208,7 +209,8 @@ class DispatcherCache:
         payload = _read(_file_name("python", f"{self._what}{signature}"))
         if payload is not None:
             with _internals():
-                context.refresh()
+                # Loops over prange count references even where they own none.
+                rtsys.initialize(context)
                 return CompileResult._rebuild(context, *pickle.loads(payload))
         return None
 

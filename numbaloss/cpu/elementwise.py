@@ -33,12 +33,11 @@ class Plan(NamedTuple):
 
         The handles stand for prediction, target, weight, value, gradient and hessian.
         """
-        return threads.launch(size)(
+        return threads.launch(
             self.chunk.address,
             self.kernel.address,
             threads.handle(self.parameters),
             size,
-            threads.chunk_size(size),
             threads.handle(layouts),
             scale,
             *handles,

@@ -88,17 +88,6 @@ def pointer(typingctx, address, element):
     return result(types.int64, element), codegen
 
 
-@intrinsic
-def address_of(typingctx, array):
-    """Address of the first element of an array, as an integer."""
-
-    def codegen(context, builder, signature, args):
-        struct = context.make_array(signature.args[0])(context, builder, args[0])
-        return builder.ptrtoint(struct.data, cgutils.intp_t)
-
-    return types.int64(array), codegen
-
-
 def caller(restype, *argtypes):
     """Make an intrinsic that calls a C function through its address.
 

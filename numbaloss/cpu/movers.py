@@ -9,7 +9,7 @@ a whole.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -77,7 +77,14 @@ def arrange(
 
 @cache
 def mover(direction: str, kind: str, swapped: bool, real: str) -> Code:
-    """The function that loads or stores blocks of arrays of one dtype."""
+    """The machine code that loads or stores blocks of arrays of one dtype."""
+    name = f"{direction} {kind} {'swapped' if swapped else 'native'} {real}"
+    signature = types.void(*[types.int64] * 5)
+    make = partial(_mover, direction, kind, swapped, real)
+    return c_function(make, signature, name, error_model="numpy")
+
+
+def _mover(direction: str, kind: str, swapped: bool, real: str) -> Callable:
     itemsize = 2 if kind == "bfloat16" else np.dtype(kind).itemsize
     integer = np.dtype(kind if kind[0] in "iu" else f"uint{8 * itemsize}").type
     element, scalar = integer(0), np.dtype(real).type(0)
@@ -133,8 +140,7 @@ def mover(direction: str, kind: str, swapped: bool, real: str) -> Code:
             row += 1
             column = 0
 
-    name = f"{direction} {kind} {'swapped' if swapped else 'native'} {real}"
-    return c_function(move_block, types.void(*[types.int64] * 5), name, error_model="numpy")
+    return move_block
 
 
 def _decoder(kind: str, real: Any) -> Callable:

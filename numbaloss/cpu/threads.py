@@ -13,7 +13,7 @@ import numpy as np
 from numba import prange, types
 
 from .compile import python_function
-from .intrinsics import address_of, caller, pointer, stack_memory
+from .intrinsics import caller, pointer, stack_memory
 
 # Slots of a job: the description of one call, as int64, which all its chunks read.
 PREDICTION, TARGET, WEIGHT, VALUE, GRADIENT, HESSIAN = range(6)
@@ -92,36 +92,41 @@ def launch_serial(function, kernel, parameters, size, chunk, layouts, scale, p, 
     return total, offenders
 
 
-def launch_parallel(function, kernel, parameters, size, chunk, layouts, scale, p, t, w, v, g, h):
-    chunks = (size + chunk - 1) // chunk
+def launch_parallel(
+    function, kernel, parameters, size, chunk, layouts, scale, p, t, w, v, g, h, partials
+):
     place = stack_memory(JOB_BYTES)
     _fill(pointer(place, 1), kernel, parameters, size, chunk, layouts, p, t, w, v, g, h)
-    # Numba frees an array after the last mention of its name: `partial` is read again below.
-    partial = np.empty((chunks, 2))
-    results = address_of(partial)
+    # The caller's memory: an array made here would need Numba's runtime, whose
+    # initialisation takes ten times as long as loading this function from disk.
+    results = _data(partials)
+    chunks = (size + chunk - 1) // chunk
     for index in prange(chunks):
         _call_chunk(function, (place, scale, index, results + PARTIAL_BYTES * index))
     # In order: the sum is the same whichever thread did what, and the same as serially.
     total, offenders = 0.0, 0.0
+    sums = pointer(results, 1.0)
     for index in range(chunks):
-        total += partial[index, 0]
-        offenders += partial[index, 1]
+        total += sums[2 * index]
+        offenders += sums[2 * index + 1]
     return total, offenders
 
 
-_signature = types.UniTuple(types.float64, 2)(*[types.int64] * 6, types.float64, *[types.int64] * 6)
+_arguments = [*[types.int64] * 6, types.float64, *[types.int64] * 6]
+_sums = types.UniTuple(types.float64, 2)
 
 
 @cache
 def _serial() -> Any:
-    return python_function(launch_serial, _signature, nogil=True, error_model="numpy")
+    signature = _sums(*_arguments)
+    return python_function(launch_serial, signature, nogil=True, error_model="numpy")
 
 
 @cache
 def _parallel() -> Any:
-    return python_function(
-        launch_parallel, _signature, nogil=True, error_model="numpy", parallel=True
-    )
+    signature = _sums(*_arguments, types.int64)
+    options = {"nogil": True, "error_model": "numpy", "parallel": True}
+    return python_function(launch_parallel, signature, **options)
 
 
 # A parallel launch takes 2 to 8 us; below this size one thread is done sooner.
@@ -143,31 +148,36 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def _launch_with_lock(*arguments: Any) -> Any:
-    """One parallel launch at a time; who finds another under way takes the serial road.
+def launch(
+    function: int, kernel: int, parameters: int, size: int, layouts: int, scale: float, *arrays: int
+) -> tuple[float, float]:
+    """Run the chunks of a call: sum of the values, number of inputs outside their domains.
 
-    Numba's `workqueue` layer aborts the process when two threads enter it. The results of
-    both roads are the same to the last bit, so that nobody can tell.
+    Functions come as addresses, arrays as handles: parameters, layouts, then prediction,
+    target, weight, value, gradient and hessian.
     """
+    chunk = chunk_size(size)
+    arguments = function, kernel, parameters, size, chunk, layouts, scale, *arrays
+    if size < PARALLEL_SIZE or _forked or numba.get_num_threads() == 1:
+        return _serial()(*arguments)
+    partials = np.empty((-(-size // chunk), 2))
+    if _bears_several_callers():
+        return _parallel()(*arguments, handle(partials))
+    # One parallel launch at a time; who finds another under way takes the serial road.
+    # Numba's `workqueue` layer aborts the process when two threads enter it. The results
+    # of both roads are the same to the last bit, so that nobody can tell.
     if not _turn.acquire(blocking=False):
         return _serial()(*arguments)
     try:
-        return _parallel()(*arguments)
+        return _parallel()(*arguments, handle(partials))
     finally:
         _turn.release()
-
-
-def launch(size: int) -> Any:
-    """The function that runs the chunks of a call on ``size`` elements."""
-    if size < PARALLEL_SIZE or _forked or numba.get_num_threads() == 1:
-        return _serial()
-    return _parallel() if _safe_layer() else _launch_with_lock
 
 
 _safe = False
 
 
-def _safe_layer() -> bool:
+def _bears_several_callers() -> bool:
     """Whether the threading layer in use is known to bear several callers at once."""
     global _safe
     if not _safe:

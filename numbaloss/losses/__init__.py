@@ -1,1 +1,14 @@
 """What the losses are: one class each, its maths and nothing else."""
+
+# The registry, and so every table, has them in this order.
+from . import regression  # isort: split
+
+from . import robust  # isort: split
+
+from . import exponential_family  # isort: split
+
+from . import binary  # isort: split
+
+from . import margin
+
+__all__ = ["binary", "exponential_family", "margin", "regression", "robust"]

@@ -128,7 +128,7 @@ class SquaredLogError(Elementwise):
     absolute value, or a constant, for a booster.
     """
 
-    aliases = ("msle", "mean_squared_log_error", "rmsle_squared")
+    aliases = ("msle", "mean_squared_log_error")
     target_domain = "(-1, inf)"
     prediction_domain = "(-1, inf)"
 

@@ -114,8 +114,6 @@ class LogCosh(Elementwise):
     Precise near 0, where it is :math:`\tfrac12 r^2`, and beyond the overflow of cosh.
     """
 
-    aliases = ("log_cosh", "logcosh")
-
     def point(self, prediction, target):
         residual = prediction - target
         size = abs(residual)
