@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -42,6 +43,7 @@ class Warmed(NamedTuple):
 def warm(texts: list[str], reals: list[str], progress: Callable[[float], None]) -> Warmed:
     """Compile losses in all variants that are likely to be used, or find them on disk."""
     started = time.perf_counter()
+    check_place()
     losses = [_package_loss(one) for one in choose(texts)] if texts else registered()
     tasks = [(loss, real) for loss in losses for real in reals]
     kernels = compiled = 0
@@ -130,15 +132,28 @@ def compile_task(task: tuple[Elementwise, str]) -> tuple[int, int]:
     return len(kernels), sum(code.origin != "disk" for code in kernels)
 
 
+def check_place() -> None:
+    """Raise where machine code could be kept nowhere, before any is made."""
+    from ..cpu.compile import cache_folders
+
+    folders = cache_folders()
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            if os.access(folder, os.W_OK):
+                return
+    places = " nor in ".join(map(str, folders))
+    raise Failure(f"machine code cannot be kept in {places}; NUMBALOSS_CACHE_DIR names a place")
+
+
 def kept() -> tuple[Path, int, int]:
     """The folder with the code of this version, its files and their bytes."""
     from ..cpu.compile import cache_folders, source_digest
 
     folders = [folder / source_digest() for folder in cache_folders()]
     filled = [folder for folder in folders if folder.is_dir()]
-    if not filled or not source_digest():
-        places = ", ".join(str(folder.parent) for folder in folders)
-        raise Failure(f"machine code cannot be kept in {places}; NUMBALOSS_CACHE_DIR names a place")
+    if not filled:
+        raise Failure(f"no machine code could be written to {folders[0]}")
     files = [file for folder in filled for file in folder.iterdir()]
     return filled[0], len(files), sum(file.stat().st_size for file in files)
 

@@ -246,6 +246,8 @@ def _declared(cls: type) -> dict[str, Parameter]:
                 annotation = None  # a name the module imports for type checkers only
         if "ClassVar" in str(annotation):
             continue
+        if any(name in vars(base) for base in (Loss, cls.structure())):
+            raise TypeError(f"{cls.__name__}: {name!r} is a method of every loss, and no parameter")
         found[name] = Parameter(name, _kind(annotation), cls.__dict__.get(name, _REQUIRED))
     return found
 

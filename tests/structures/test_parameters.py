@@ -83,6 +83,14 @@ def test_parameters_merge_along_the_bases():
         Derived(second=1.5)
 
 
+def test_parameters_cannot_take_the_name_of_a_method():
+    class Clash(nl.Elementwise):
+        values: float = 1.0
+
+    with pytest.raises(TypeError, match="'values' is a method of every loss"):
+        Clash()
+
+
 def test_signature_tells_the_parameters():
     assert str(inspect.signature(nl.Huber)) == "(delta: float = 1.0)"
     assert list(inspect.signature(nl.GeneralRobust).parameters) == ["alpha", "scale"]
