@@ -143,6 +143,7 @@ def run_direct(
     target: np.ndarray,
     weight: np.ndarray | None,
     gradient: np.ndarray | None = None,
+    hessian: np.ndarray | None = None,
 ) -> Any:
     """Sum of values and number of offenders, for arguments that :func:`direct` accepts."""
     real = "float32" if prediction.dtype is _FLOAT32 else "float64"
@@ -156,7 +157,7 @@ def run_direct(
         0 if weight is None else handle(weight),
         0,
         0 if gradient is None else handle(gradient),
-        0,
+        0 if hessian is None else handle(hessian),
     )
 
 

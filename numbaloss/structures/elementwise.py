@@ -189,6 +189,18 @@ class Elementwise(Loss):
             Both scaled alike. The hessian is exact; it is negative where the loss curves
             down.
         """
+        plain = out is None and hess_out is None and device is None
+        if plain and (reduction == "mean" or reduction == "sum"):
+            kernels = _kernels()
+            if kernels.direct(prediction, target, sample_weight):
+                size = prediction.size
+                scale = gradient_scale / size if reduction == "mean" and size else gradient_scale
+                gradient, hessian = np.empty_like(prediction), np.empty_like(prediction)
+                total, offenders = kernels.run_direct(
+                    self, 2, check, scale, prediction, target, sample_weight, gradient, hessian
+                )
+                if not offenders:
+                    return _reduced(total, size, reduction), gradient, hessian
         return self._evaluate(
             2,
             prediction,

@@ -14,8 +14,9 @@ from ..failures import Failure, reading
 from . import Batch, find_columns, not_numbers
 from .parquet import numbers
 
-# Bytes of text that are parsed in one go: some 50 thousand rows of three columns.
-BLOCK = 1 << 20
+# Bytes of text that are parsed in one go; Arrow holds dozens of blocks at a time. A line must
+# fit into one: less would save 20 MB and stumble over tables of thousands of columns.
+BLOCK = 1 << 19
 
 CODECS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
 
