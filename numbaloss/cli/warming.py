@@ -126,8 +126,7 @@ def compile_task(task: tuple[Elementwise, str]) -> tuple[int, int]:
     from ..cpu import elementwise, threads
 
     loss, real = task
-    threads._serial()
-    threads._parallel()
+    threads.prepare()
     kernels = [elementwise.plan(loss, real, *variant).kernel for variant in VARIANTS]
     return len(kernels), sum(code.origin != "disk" for code in kernels)
 

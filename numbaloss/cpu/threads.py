@@ -129,6 +129,12 @@ def _parallel() -> Any:
     return python_function(launch_parallel, signature, **options)
 
 
+def prepare() -> None:
+    """Compile both launchers, or load them from disk."""
+    _serial()
+    _parallel()
+
+
 # A parallel launch takes 2 to 8 us; below this size one thread is done sooner.
 PARALLEL_SIZE = 32_768
 

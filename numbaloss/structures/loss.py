@@ -231,7 +231,7 @@ def _composition() -> Any:
     return composition
 
 
-def _declared(cls: type) -> dict[str, Parameter]:
+def _declared(cls: type[Loss]) -> dict[str, Parameter]:
     """Parameters that the body of ``cls`` itself declares."""
     annotations = _annotations(cls)
     module = vars(sys.modules.get(cls.__module__, sys.modules["builtins"]))
