@@ -15,7 +15,7 @@ from .losses.regression import (
 from .losses.robust import Cauchy, GeneralRobust, Huber, LogCosh, PseudoHuber, SmoothL1
 from .registry import get, losses, register
 from .structures.elementwise import Elementwise
-from .vmath import exp, expm1, log, log1p, log_sigmoid, pow, sigmoid, softplus, sqrt, tanh
+from .vmath import exp, expm1, log, log1p, log_cosh, log_sigmoid, pow, sigmoid, softplus, sqrt, tanh
 
 __version__ = "0.1.0"
 
@@ -49,6 +49,7 @@ __all__ = [
     "get",
     "log",
     "log1p",
+    "log_cosh",
     "log_sigmoid",
     "losses",
     "pow",

@@ -38,7 +38,10 @@ sys.path.insert(0, str(ROOT))
 from numbaloss import vmath  # noqa: E402
 from numbaloss.vmath.overloads import install  # noqa: E402
 
-UNARY = ("exp", "log", "log1p", "expm1", "tanh", "sigmoid", "softplus", "log_sigmoid", "sqrt")
+UNARY = (
+    *("exp", "log", "log1p", "expm1", "tanh", "log_cosh"),
+    *("sigmoid", "softplus", "log_sigmoid", "sqrt"),
+)
 CHUNK = 1 << 20
 intrinsic: Any = numba_intrinsic  # its stub counts the typing context among the arguments
 
@@ -261,6 +264,7 @@ MP_FUNCTIONS: dict[str, Callable[..., Any]] = {
     "tanh": mpmath.tanh,
     "sigmoid": lambda x: 1 / (1 + mpmath.exp(-x)),
     "softplus": lambda x: mpmath.log1p(mpmath.exp(x)),
+    "log_cosh": lambda x: mpmath.log1p(2 * mpmath.sinh(x / 2) ** 2),
     "log_sigmoid": lambda x: -mpmath.log1p(mpmath.exp(-x)),
     "sqrt": mpmath.sqrt,
     "pow": mpmath.power,

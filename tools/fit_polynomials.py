@@ -64,6 +64,14 @@ def tanh_rest(z: mpf) -> mpf:
     return (mp.tanh(x) - x) / x**3 if z > mpf("1e-15") else -mpf(1) / 3 + 2 * z / 15
 
 
+def log_cosh_rest(z: mpf) -> mpf:
+    """(log(cosh(x)) - x^2/2) / x^4 with z = x^2, continued through 0."""
+    x = mp.sqrt(z)
+    if z < mpf("1e-12"):
+        return -mpf(1) / 12 + z / 45
+    return (mp.log(mp.cosh(x)) - z / 2) / z**2
+
+
 def log2_ratio(f: mpf) -> mpf:
     """log2(1 + f) / f, continued through 0."""
     return mp.log1p(f) / f / mp.log(2) if abs(f) > mpf("1e-30") else 1 / mp.log(2)
@@ -92,6 +100,10 @@ def relative_to_tanh(z: mpf) -> mpf:
     return x**3 / mp.tanh(x) if z != 0 else mpf(0)
 
 
+def relative_to_log_cosh(z: mpf) -> mpf:
+    return z * z / mp.log(mp.cosh(mp.sqrt(z))) if z != 0 else mpf(0)
+
+
 def shifted(function: Callable[[mpf], mpf]) -> Callable[[mpf], mpf]:
     """``function`` of 1/2 + t."""
     return lambda t: function(mpf(1) / 2 + t)
@@ -102,7 +114,8 @@ def fits() -> list[Fit]:
     log_low, log_high = SQRT_HALF - 1, mp.sqrt(2) - 1
     unit_weight = shifted(lambda e: 1 / (1 + log1p_rest(e)))
     rows: list[Fit] = []
-    for single, exp, expm1, log, unit, tanh in ((True, 4, 4, 7, 10, 4), (False, 9, 9, 19, 21, 10)):
+    degrees = ((True, 4, 4, 7, 10, 4, 5), (False, 9, 9, 19, 21, 10, 14))
+    for single, exp, expm1, log, unit, tanh, log_cosh in degrees:
         bits = "32" if single else "64"
         rows += [
             Fit(f"EXP_{bits}", "e^r = 1 + r + r^2 p(r), |r| <= ln(2)/2", exp_rest,
@@ -115,6 +128,8 @@ def fits() -> list[Fit]:
                 shifted(log1p_rest), unit_weight, -half, half, unit, single),
             Fit(f"TANH_{bits}", "tanh(x) = x + x^3 p(x^2), |x| <= 0.55", tanh_rest,
                 relative_to_tanh, mpf(0), mpf("0.3025"), tanh, single),
+            Fit(f"LOG_COSH_{bits}", "log(cosh(x)) = x^2/2 + x^4 p(x^2), |x| <= 1", log_cosh_rest,
+                relative_to_log_cosh, mpf(0), mpf(1), log_cosh, single),
         ]  # fmt: skip
     rows += [
         Fit("POW_LOG2_32", "log2(1+f) = f p(f), for float32 pow, in float64", log2_ratio,

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from ..registry import register
 from ..structures.elementwise import Elementwise
-from ..vmath import exp, expm1, log1p, sqrt
+from ..vmath import exp, expm1, log1p, log_cosh, sigmoid, sqrt, tanh
 from .regression import AbsoluteError, SquaredError
 
 
@@ -121,17 +121,8 @@ class LogCosh(Elementwise):
 
     def point(self, prediction, target):
         residual = prediction - target
-        size = abs(residual)
-        decay = expm1(-2.0 * size)  # e**(-2|r|) - 1
-        tail = 1.0 + decay
-        slope = -decay / (1.0 + tail)  # tanh |r|
-        # Near 0: log cosh = -log1p(-tanh**2) / 2; beyond, |r| - ln 2 no longer cancels.
-        small = size < 0.625
-        logarithm = log1p(-slope * slope if small else tail)
-        value = -0.5 * logarithm if small else size - 0.6931471805599453 + logarithm
-        # The curvature alone needs the tail to full relative precision.
-        curvature = 4.0 * exp(-2.0 * size) / ((1.0 + tail) * (1.0 + tail))
-        return value, slope if residual > 0.0 else -slope, curvature
+        other = sigmoid(-2.0 * abs(residual))
+        return log_cosh(residual), tanh(residual), 4.0 * other * (1.0 - other)
 
 
 @register

@@ -72,6 +72,10 @@ EXPM1 = _singles(coefficients.EXPM1_32)
 TANH_NEAR = np.float32(0.55)
 TANH = _singles(coefficients.TANH_32)
 
+LOG_COSH = _singles(coefficients.LOG_COSH_32)
+LN2 = np.float32(np.log(2.0))
+LN2_REST = np.float32(np.log(2.0) - np.float64(LN2))
+
 LOG = _singles((-0.5, *coefficients.LOG_32))
 LOG_SMALLEST = np.float32(2.0**-126)
 LOG_RAISE, LOG_RAISE_BITS = np.float32(2.0**24), np.float32(24.0)
@@ -183,6 +187,16 @@ def log1p_unit(e):
 @body
 def softplus(x):
     return select(x > ZERO, x, ZERO) + log1p_unit(decay(x))
+
+
+@body
+def log_cosh(x):
+    # Beyond 1 nothing cancels in |x| - ln(2) + log(1 + exp(-2 |x|)); the exponential is tanh's.
+    size = absolute(x)
+    far = (size - LN2) + (log1p_unit(decay(x + x)) - LN2_REST)
+    z = x * x
+    near = HALF * z + (z * z) * polynomial(z, LOG_COSH)
+    return select(size < ONE, near, far)
 
 
 @body

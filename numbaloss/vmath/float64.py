@@ -59,6 +59,10 @@ EXPM1 = coefficients.EXPM1_64
 TANH_NEAR = 0.55
 TANH = coefficients.TANH_64
 
+LOG_COSH = coefficients.LOG_COSH_64
+# ln(2) rounded, and what the rounding left.
+LN2, LN2_REST = 0.6931471805599453, 2.3190468138462996e-17
+
 LOG = (-0.5, *coefficients.LOG_64)
 LOG_SMALLEST = 2.0**-1022
 LOG_RAISE, LOG_RAISE_BITS = 2.0**54, 54.0
@@ -170,6 +174,16 @@ def log1p_unit(e):
 @body
 def softplus(x):
     return select(x > 0.0, x, 0.0) + log1p_unit(decay(x))
+
+
+@body
+def log_cosh(x):
+    # Beyond 1 nothing cancels in |x| - ln(2) + log(1 + exp(-2 |x|)); the exponential is tanh's.
+    size = absolute(x)
+    far = (size - LN2) + (log1p_unit(decay(x + x)) - LN2_REST)
+    z = x * x
+    near = 0.5 * z + (z * z) * polynomial(z, LOG_COSH)
+    return select(size < 1.0, near, far)
 
 
 @body

@@ -16,6 +16,7 @@ BOUNDS = {
     "tanh": 1.6,
     "sigmoid": 1.8,
     "softplus": 2.0,
+    "log_cosh": 2.0,
     "log_sigmoid": 2.0,
     "sqrt": 0.5,
 }

@@ -14,6 +14,7 @@ BOUNDS = {
     "tanh": 1.6,
     "sigmoid": 1.8,
     "softplus": 1.9,
+    "log_cosh": 1.9,
     "log_sigmoid": 1.9,
     "sqrt": 0.501,
 }
@@ -25,6 +26,7 @@ EXACT = {
     "tanh": mpmath.tanh,
     "sigmoid": lambda x: 1 / (1 + mpmath.exp(-x)),
     "softplus": lambda x: mpmath.log1p(mpmath.exp(x)),
+    "log_cosh": lambda x: mpmath.log1p(2 * mpmath.sinh(x / 2) ** 2),
     "log_sigmoid": lambda x: -mpmath.log1p(mpmath.exp(-x)),
     "sqrt": mpmath.sqrt,
 }
