@@ -1,5 +1,11 @@
 """Losses and their exact derivatives at the speed of memory, for NumPy and friends."""
 
+# ruff: noqa: E402 (the time comes first)
+import time as _time
+
+# Sources that are younger than this process may not be the ones it runs: see cpu/compile.py.
+_imported_at = _time.time_ns()
+
 from .check import check_gradient
 from .losses.binary import AsymmetricFocal, BinaryCrossEntropy, Focal
 from .losses.exponential_family import Gamma, Poisson, Tweedie

@@ -23,6 +23,8 @@ class Operand(NamedTuple):
 
     array: np.ndarray
     kind: str
+    # The dimensions it came with, where it was spread over more.
+    dimensions: int | None = None
 
     @property
     def swapped(self) -> bool:
@@ -118,13 +120,15 @@ def _on_gpu(name: str, place: str) -> RuntimeError:
     )
 
 
+_NATIVE_BITS = np.dtype(np.uint16)
 _name_of = lru_cache(lambda dtype: dtype.name)  # dtype.name takes 1 us, a look-up 0.1
 
 
 def _numpy_operand(array: np.ndarray, name: str) -> Operand:
     kind = _name_of(array.dtype)
     if kind == "bfloat16":
-        return Operand(array.view(np.uint16), kind)
+        bits = _NATIVE_BITS if array.dtype.isnative else _NATIVE_BITS.newbyteorder()
+        return Operand(array.view(bits), kind)
     if kind not in NUMBERS:
         raise TypeError(f"{name} has dtype {array.dtype}; expected real numbers up to float64")
     return Operand(array, kind)

@@ -36,8 +36,11 @@ def record(cls: type[Loss]) -> type:
     """
     if cls not in _records:
         fields = [parameter.name for parameter in cls.parameters()]
-        _records[cls] = namedtuple(cls.__name__, fields)  # type: ignore[misc]
-        _records[cls].loss_class = cls  # type: ignore[attr-defined]
+        # A named tuple renames what starts with an underscore; Numba takes it as it is.
+        make: Any = namedtuple  # a checker wants its arguments to be literals
+        made = make(cls.__name__, fields, rename=True)
+        made._fields, made.loss_class = tuple(fields), cls
+        _records.setdefault(cls, made)
     return _records[cls]
 
 
@@ -69,7 +72,8 @@ def _overrides_point(cls: type) -> bool:
     The loss that an inherited ``lower`` returns would not know of them.
     """
     by_point, by_lower = _owner(cls, "point"), _owner(cls, "lower")
-    return by_point is not by_lower and issubclass(by_point, by_lower) and by_lower is not Loss
+    order = cls.__mro__
+    return by_lower is not Loss and order.index(by_point) < order.index(by_lower)
 
 
 def terms(loss: Loss) -> tuple[tuple[float, Loss], ...]:
@@ -134,7 +138,13 @@ def parameter_values(loss: Loss) -> list[float]:
     values: list[float] = []
     for weight, part in terms(loss):
         values += [weight] if isinstance(loss, Sum) else []
-        values += [float(value) for value in part.values()]
+        for parameter, value in zip(part.parameters(), part.values()):
+            if value is None:
+                raise TypeError(
+                    f"{type(part).__name__}.{parameter.name} is None, but point() sees numbers "
+                    f"only; give the class a lower() that turns it into a loss of numbers"
+                )
+            values.append(float(value))
     return values
 
 
@@ -143,7 +153,10 @@ def _ours(cls: type) -> bool:
 
     package = __name__.partition(".")[0]
     module = sys.modules.get(cls.__module__)
-    return cls.__module__.startswith(f"{package}.") and getattr(module, cls.__name__, None) is cls
+    # A loss whose maths was replaced from outside is not ours any more.
+    homes = cls.__module__, cls.point.__module__  # type: ignore[attr-defined]
+    ours = all(home.startswith(f"{package}.") for home in homes)
+    return ours and getattr(module, cls.__name__, None) is cls
 
 
 def _field_type(parameter: Any, cls: type, dtype: types.Type) -> types.Type:
@@ -208,7 +221,8 @@ def _positional(function: Callable) -> Callable:
     """Give the arguments the names that the overload has, whatever the author called them."""
     code = function.__code__
     if code.co_argcount != 3:
-        raise TypeError(f"{function.__qualname__} must take (self, prediction, target)")
+        name = function.__qualname__.rpartition("_")[0]
+        raise TypeError(f"{name} must take (self, prediction, target)")
     names = ("self", "prediction", "target")
     taken = set(code.co_varnames[3:]) & set(names)
     rename = dict(zip(code.co_varnames[:3], names)) | {name: f"{name}_" for name in taken}

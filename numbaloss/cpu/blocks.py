@@ -179,6 +179,7 @@ def _block(variant: Variant, real: type[np.floating]) -> Callable:
 def kernel(structure: Structure, real: str, variant: Variant) -> Code:
     """The machine code of a loss for one dtype and variant."""
     loss = LossType(structure, getattr(types, real))
+    _promoted.discard(structure.title)  # what a failed attempt of a namesake left
     try:
         code = _compile(structure, loss, real, variant)
     except NumbaError as error:

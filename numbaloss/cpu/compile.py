@@ -43,12 +43,20 @@ KEPT_DIGESTS = 8
 
 @cache
 def source_digest() -> str:
-    """Digest of all Python sources of the package; empty where they cannot be read."""
+    """Digest of all Python sources of the package.
+
+    Empty where they cannot be read, and where one is younger than this process: it may run
+    what was there before, and must not leave that under the digest of what is there now.
+    """
+    from .. import _imported_at
+
     digest = hashlib.blake2b(digest_size=16)
     try:
         paths = sorted(PACKAGE.rglob("*.py"))
         for path in paths:
-            content = path.read_bytes()
+            content, times = path.read_bytes(), path.stat()
+            if max(times.st_mtime_ns, times.st_ctime_ns) > _imported_at - 10_000_000:
+                return ""
             digest.update(f"{path.relative_to(PACKAGE)}\0{len(content)}\0".encode())
             digest.update(content)
     except OSError:
@@ -90,10 +98,18 @@ def cache_folders() -> list[Path]:
     return [PACKAGE / "__pycache__" / "machine_code", base / "numbaloss"]
 
 
+# Beside somebody else's folders, ours are known by their name.
+_PREFIX = "numbaloss-"
+
+
+def _folder_name() -> str:
+    return _PREFIX + source_digest()
+
+
 def _read(name: str) -> bytes | None:
     for folder in cache_folders():
         with contextlib.suppress(OSError):
-            content = (folder / source_digest() / name).read_bytes()
+            content = (folder / _folder_name() / name).read_bytes()
             checksum, payload = content[:16], content[16:]
             if hashlib.blake2b(payload, digest_size=16).digest() == checksum:
                 return payload
@@ -103,7 +119,7 @@ def _read(name: str) -> bytes | None:
 def _write(name: str, payload: bytes) -> None:
     content = hashlib.blake2b(payload, digest_size=16).digest() + payload
     for folder in cache_folders():
-        target = folder / source_digest()
+        target = folder / _folder_name()
         temporary = None
         try:
             fresh = not target.exists()
@@ -124,7 +140,7 @@ def _write(name: str, payload: bytes) -> None:
 
 def _forget_old_digests(folder: Path) -> None:
     with contextlib.suppress(OSError):
-        digests = [entry for entry in folder.iterdir() if len(entry.name) == 32]
+        digests = [entry for entry in folder.iterdir() if entry.name.startswith(_PREFIX)]
         digests.sort(key=lambda entry: entry.stat().st_mtime, reverse=True)
         for entry in digests[KEPT_DIGESTS:]:
             shutil.rmtree(entry, ignore_errors=True)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arrays import FLOATS, Operand, numbers
+from ..arrays import Operand, numbers
 from ..definitions import Structure, lower, parameter_values
 from ..structures.elementwise import Elementwise
 from ..structures.intervals import Interval, interval
@@ -217,10 +217,9 @@ class _Nothing(Elementwise):
 
 def sum_of_weights(weight: Operand) -> float:
     """Sum of weights >= 0, however they are stored."""
-    widened = weight.compute if weight.kind in FLOATS else "float64"
     inputs = [weight, weight, None]
-    found = plan(_WEIGHTS, widened, 0)
-    layouts, size = arrange(weight.array.shape, [*inputs, None, None, None], widened)
+    found = plan(_WEIGHTS, "float64", 0)
+    layouts, size = arrange(weight.array.shape, [*inputs, None, None, None], "float64")
     handle = threads.handle(weight.array)
     total, offenders = found.run(size, 1.0, layouts, handle, handle, 0, 0, 0, 0)
     if offenders or total != total:
@@ -256,7 +255,8 @@ def raise_first_offender(loss: Elementwise, inputs: Operands, check: bool) -> No
         low, high = of.closed(real)
         flat = operand.array.flat
         for start in range(0, operand.array.size, _SEARCH):
-            piece = numbers(operand, flat[start : start + _SEARCH]).astype(real)
+            with np.errstate(all="ignore"):  # a float64 that float32 cannot hold is infinite
+                piece = numbers(operand, flat[start : start + _SEARCH]).astype(real)
             bad = (piece < low) | (piece > high)
             if of.binary:
                 bad = (piece != 0) & (piece != 1) & (piece == piece)
@@ -265,13 +265,11 @@ def raise_first_offender(loss: Elementwise, inputs: Operands, check: bool) -> No
             if bad.any():
                 first = int(bad.argmax())
                 index = np.unravel_index(start + first, operand.array.shape)
+                place = ", ".join(str(int(i)) for i in index[: operand.dimensions])
                 if name == "sample_weight":
-                    axes = (i for i, step in zip(index, operand.array.strides) if step)
-                    place = ", ".join(str(int(i)) for i in axes)
                     raise ValueError(
                         f"sample_weight[{place}] is {piece[first]:.9g}; weights are >= 0"
                     )
-                place = ", ".join(str(int(i)) for i in index)
                 raise ValueError(
                     f"{name}[{place}] is {piece[first]:.9g}; {loss!r} takes {name}s in {of}"
                 )

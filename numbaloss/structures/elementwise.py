@@ -326,7 +326,7 @@ def _inputs(
             f"of it, not {own}"
         )
     spread = w.array.reshape(own + (1,) * (len(shape) - len(own)))
-    return [p, t, w._replace(array=np.broadcast_to(spread, shape))], family
+    return [p, t, w._replace(array=np.broadcast_to(spread, shape), dimensions=len(own))], family
 
 
 def _check_outputs(

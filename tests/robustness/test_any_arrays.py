@@ -1,0 +1,398 @@
+"""Random losses on random arrays: no crash, no lost NaN, no touched input, no wrong element.
+
+``NUMBALOSS_TEST_EXAMPLES`` multiplies the number of examples; set to more than 1 it also lets
+every run draw others.
+"""
+
+import math
+import os
+from typing import Any, NamedTuple
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+import numbaloss as nl
+from numbaloss.structures.intervals import Interval
+from numbaloss.structures.loss import domain
+
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+FLOATS = [np.dtype(name) for name in ("f2", "f4", "f8", ">f2", ">f4", ">f8")] + [BFLOAT16]
+OTHERS = [np.dtype(name) for name in ("?", "i1", "u1", "i2", ">u2", "i4", ">i4", "i8", "u8")]
+MORE = int(os.environ.get("NUMBALOSS_TEST_EXAMPLES", "1"))
+
+
+def examples(count: int) -> settings:
+    return settings(
+        max_examples=count * MORE,
+        derandomize=MORE == 1,
+        deadline=None,
+        database=None,
+        # The first example compiles.
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+
+
+# Losses
+
+# Few enough to compile every variant of: a sum without a domain, two domains, labels.
+CHOSEN = [nl.Huber(0.75) + 0.5 * nl.SquaredError(), nl.SquaredLogError(), nl.Hinge()]
+FROM_CHOSEN = st.sampled_from(CHOSEN)
+# Parameters that a draw between the bounds of each alone would not respect.
+SPECIAL_PARAMETERS = {("tweedie", "power"): st.sampled_from([-1.0, 0.0, 1.0, 1.3, 2.0, 3.0])}
+
+
+def numbers_in(text: str) -> st.SearchStrategy[float]:
+    """Members of an interval, its closed bounds included, that float32 has as well."""
+    interval = domain(text)
+    low, high = max(interval.low, -8.0), min(interval.high, 8.0)
+    chosen = st.sampled_from([low, high, (low + high) / 2])
+    return (chosen | st.floats(low, high, width=32)).filter(lambda number: number in interval)
+
+
+@st.composite
+def registered_losses(draw: Any) -> nl.Elementwise:
+    """Any loss of the registry with any parameters."""
+    name = draw(st.sampled_from(sorted(nl.losses())))
+    cls = nl.losses()[name]
+    parameters = {}
+    for parameter in cls.parameters():
+        if draw(st.booleans()) and not parameter.required:
+            continue
+        options = SPECIAL_PARAMETERS.get((name, parameter.name))
+        if options is None:
+            kinds = {
+                float: numbers_in(cls.bounds.get(parameter.name, "[-8, 8]")),
+                bool: st.booleans(),
+                int: st.integers(0, 4),
+            }
+            options = kinds[parameter.kind]
+            if parameter.default is None:
+                options = st.none() | options
+        parameters[parameter.name] = draw(options)
+    return cls(**parameters)
+
+
+# Arrays
+
+SHAPES = st.one_of(
+    st.sampled_from([(), (0,), (1,), (3, 0, 2), (1, 1, 1)]),
+    st.tuples(st.integers(1, 70)),
+    st.tuples(st.integers(1, 12), st.integers(1, 12)),
+    st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 5)),
+    # More than a block and more than a chunk.
+    st.sampled_from([(2049,), (8193,), (90, 100), (3, 33, 90)]),
+)
+
+
+class Layout(NamedTuple):
+    """A way to lay an array of any shape out in memory."""
+
+    axes: int = 0  # how far the axes are rotated
+    step: int = 1
+    reverse: bool = False
+    shift: int = 0  # bytes in front of the first element
+
+    def place(self, contents: np.ndarray) -> np.ndarray:
+        """The same elements, laid out like this."""
+        order = np.roll(np.arange(contents.ndim), self.axes)
+        shape = [contents.shape[axis] for axis in order]
+        wide = [length * self.step for length in shape]
+        size = math.prod(wide) * contents.itemsize
+        memory = np.full(size + self.shift, 0xA5, np.uint8)[self.shift :]
+        array = np.empty(wide, contents.dtype)
+        if size:
+            array = memory.view(contents.dtype).reshape(wide)
+        # The ellipsis keeps an array of no dimensions an array.
+        array = array[(..., *(slice(None, None, self.step) for _ in shape))]
+        if self.reverse:
+            array = array[(..., *(slice(None, None, -1) for _ in shape))]
+        array = array.transpose(np.argsort(order))
+        array[...] = contents
+        return array
+
+
+LAYOUTS = st.builds(
+    Layout,
+    st.integers(0, 2),
+    st.sampled_from([1, 1, 2, 3]),
+    st.booleans(),
+    st.sampled_from([0, 0, 1, 3]),
+)
+INFINITIES = [math.inf, -math.inf]
+SPECIALS = [0.0, -0.0, *INFINITIES, 1e-45, -1e-310, 6e-8, 3e38, -65504.0, 1e300, 88.8, -104.0]
+
+
+def random_numbers(
+    random: np.random.Generator,
+    shape: tuple[int, ...],
+    of: Interval,
+    dtype: np.dtype,
+    real: np.dtype,
+    special: bool,
+) -> np.ndarray:
+    """Numbers of a dtype that belong to an interval once they are converted to ``real``."""
+    if of.binary or dtype.kind in "iub?":
+        whole = random.integers(0, 2 if of.binary or dtype.kind == "b" else 100, shape)
+        numbers = np.asarray(whole)
+    else:
+        numbers = np.asarray(random.uniform(max(of.low, -10.0), min(of.high, 10.0), shape))
+        if special:
+            chosen = random.random(shape) < 0.2
+            numbers = np.where(chosen, random.choice(SPECIALS, shape), numbers)
+    low, high = of.closed(real)
+    with np.errstate(all="ignore"):
+        cast = numbers.astype(dtype)
+        seen = cast.astype(real)
+    one = np.ones(shape, dtype)  # a member of every domain there is
+    return np.where((seen >= low) & (seen <= high), cast, one).astype(dtype)
+
+
+def as_computed(array: np.ndarray) -> np.ndarray:
+    """The array in the type that kernels compute in, contiguous."""
+    wide = array.dtype.kind == "f" and array.itemsize == 8
+    return np.ascontiguousarray(array, np.float64 if wide else np.float32).reshape(array.shape)
+
+
+class Call(NamedTuple):
+    """A loss, and arrays for it."""
+
+    loss: nl.Elementwise
+    prediction: np.ndarray
+    target: np.ndarray
+    weight: np.ndarray | None
+
+    def evaluate(self, **options: Any) -> Any:
+        return self.loss.value_grad_hess(
+            self.prediction, self.target, sample_weight=self.weight, **options
+        )
+
+    def plain(self) -> "Call":
+        """The same call on contiguous arrays of the type of the computation."""
+        real = as_computed(self.prediction).dtype
+        with np.errstate(all="ignore"):
+            parts = [a if a is None else a.astype(real, order="C") for a in self[1:]]
+        return Call(self.loss, *parts)
+
+
+@st.composite
+def calls(
+    draw: Any,
+    losses: st.SearchStrategy[nl.Elementwise] = FROM_CHOSEN,
+    special: bool = True,
+    weighted: bool = True,
+) -> Call:
+    loss = draw(losses)
+    shape = draw(SHAPES)
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    kind = draw(st.sampled_from(FLOATS))
+    real = np.dtype(np.float64 if kind.itemsize == 8 else np.float32)
+    with_specials = special and draw(st.booleans())
+    of_prediction, of_target = domain(loss.prediction_domain), domain(loss.target_domain)
+    prediction = random_numbers(random, shape, of_prediction, kind, real, with_specials)
+    target_kind = draw(st.sampled_from(FLOATS + OTHERS))
+    target = random_numbers(random, shape, of_target, target_kind, real, with_specials)
+    weight = None
+    if weighted and draw(st.booleans()):
+        leading = shape[: draw(st.integers(0, len(shape)))]
+        weight = np.asarray(random.uniform(0.0, 3.0, leading) * (random.random(leading) < 0.7))
+        weight = draw(LAYOUTS).place(weight.astype(draw(st.sampled_from(FLOATS + OTHERS))))
+    return Call(loss, draw(LAYOUTS).place(prediction), draw(LAYOUTS).place(target), weight)
+
+
+def snapshot(call: Call) -> list[bytes]:
+    """The whole memory behind each array: what lies between the elements included."""
+    memories = []
+    for array in call[1:]:
+        while array is not None and isinstance(array.base, np.ndarray):
+            array = array.base
+        memories.append(b"" if array is None else array.tobytes())
+    return memories
+
+
+def narrowed(result: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        return np.asarray(result).astype(dtype)
+
+
+def readable(array: np.ndarray) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        return array.astype(np.float64)
+
+
+# Promises
+
+
+@examples(100)
+@given(calls())
+def test_layouts_and_dtypes_change_no_bit_of_any_element(same_bits, call):
+    before = snapshot(call)
+    got = call.evaluate(reduction="none")
+    assert snapshot(call) == before
+    kind = call.prediction.dtype
+    dtypes = [as_computed(call.prediction).dtype, kind, kind]
+    for one, wanted, dtype in zip(got, call.plain().evaluate(reduction="none"), dtypes):
+        assert one.shape == call.prediction.shape
+        assert one.dtype == dtype
+        assert same_bits(one, narrowed(wanted, dtype))
+
+
+def test_bfloat16_of_the_other_byte_order_is_understood_or_refused():
+    numbers = np.array([1.0, 2.5, -3.0])
+    swapped = numbers.astype(BFLOAT16.newbyteorder(">" if np.little_endian else "<"))
+    try:
+        value, gradient = nl.SquaredError().value_and_grad(swapped, 0 * numbers, reduction="sum")
+    except TypeError:
+        return
+    assert value == float(np.sum(numbers**2))
+    np.testing.assert_array_equal(gradient.astype(np.float64), 2.0 * numbers)
+
+
+@examples(100)
+@given(
+    calls(special=False),
+    st.sampled_from(["sum", "mean", "weighted_mean"]),
+)
+def test_a_reduction_is_that_of_the_elements_and_scales_the_derivatives(call, reduction):
+    values, gradient, hessian = (readable(one) for one in call.plain().evaluate(reduction="none"))
+    divisor = 1.0
+    if reduction == "mean" or (reduction == "weighted_mean" and call.weight is None):
+        divisor = float(values.size)
+    elif reduction == "weighted_mean":
+        spread = call.weight.reshape(call.weight.shape + (1,) * (values.ndim - call.weight.ndim))
+        divisor = float(np.broadcast_to(readable(spread), values.shape).sum())
+    before = snapshot(call)
+    got = call.evaluate(reduction=reduction)
+    plain = call.loss(call.prediction, call.target, sample_weight=call.weight, reduction=reduction)
+    assert snapshot(call) == before
+    precision = 1e-12 if call.prediction.dtype.itemsize == 8 else 2e-6
+    size = np.abs(values).sum()
+    for value in (got[0], plain):
+        assert type(value) is float
+        if divisor == 0.0:
+            assert math.isnan(value)
+        else:
+            assert value == pytest.approx(values.sum() / divisor, abs=precision * size / divisor)
+    # Half precisions have 8 bits at least, and leave their range at both ends.
+    kind = call.prediction.dtype
+    rough, largest = precision, math.inf
+    if kind.itemsize == 2:
+        rough, largest = 2.0**-8, 65504.0
+    for one, wanted in zip(got[1:], (gradient, hessian)):
+        expected = np.clip(wanted / divisor if divisor else 0.0 * wanted, -largest, largest)
+        clipped = np.clip(readable(one), -largest, largest)
+        np.testing.assert_allclose(clipped, expected, rtol=rough, atol=6e-8)
+
+
+@examples(100)
+@given(calls(), st.data())
+def test_nan_stays_where_it_is(same_bits, call, data):
+    assume(call.prediction.size)
+    where = np.zeros(call.prediction.shape, bool)
+    positions = st.lists(st.integers(0, where.size - 1), min_size=1, max_size=3)
+    where.flat[data.draw(positions)] = True
+    clean = call.evaluate(reduction="none")
+    call.prediction[where] = math.nan
+    if call.target.dtype.kind == "f" and data.draw(st.booleans()):
+        call.target[where] = math.nan
+    weight = np.ones(()) if call.weight is None else readable(call.weight)
+    weight = weight.reshape(weight.shape + (1,) * (where.ndim - weight.ndim))
+    weight = np.broadcast_to(weight, where.shape)
+    lost = where & (weight > 0.0)
+    for one, before in zip(call.evaluate(reduction="none"), clean):
+        assert np.isnan(readable(one)[lost]).all()
+        assert not readable(one)[where & (weight == 0.0)].any()
+        assert same_bits(np.where(where, 0, readable(one)), np.where(where, 0, readable(before)))
+    for reduction in ("sum", "mean"):
+        assert math.isnan(call.evaluate(reduction=reduction)[0]) == lost.any()
+
+
+class Forgetful(nl.Elementwise):
+    """Comparisons with NaN are false, and so its results are numbers."""
+
+    def point(self, prediction, target):
+        right = prediction > target
+        return 1.0 if right else 0.0, 2.0 if right else 3.0, 4.0 if right else 5.0
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+@pytest.mark.parametrize("which", ["prediction", "target"])
+def test_nan_shows_even_where_a_point_forgets_it(dtype, which):
+    for place in range(10):
+        arrays = {"prediction": np.ones(10, dtype), "target": np.zeros(10, dtype)}
+        arrays[which][place] = math.nan
+        for one in Forgetful().value_grad_hess(**arrays, reduction="none"):
+            assert np.flatnonzero(np.isnan(one)).tolist() == [place]
+        value, gradient, _ = Forgetful().value_grad_hess(**arrays)
+        assert math.isnan(value)
+        assert np.flatnonzero(np.isnan(gradient)).tolist() == [place]
+
+
+@examples(100)
+@given(calls(), st.sampled_from(["target", "weight"]), st.data())
+def test_an_error_names_the_first_bad_number_and_touches_no_input(call, which, data):
+    assume(call.prediction.size)
+    bad = -2.0
+    if which == "weight":
+        call = call._replace(weight=np.ones(call.prediction.shape))
+        array, name = call.weight, "sample_weight"
+    else:
+        assume(not domain(call.loss.target_domain).everything)
+        if call.target.dtype.kind != "f":
+            call = call._replace(target=call.target.astype(np.float32))
+        array, name = call.target, "target"
+    place = data.draw(st.integers(0, array.size - 1))
+    index = np.unravel_index(place, array.shape)
+    array[index] = bad
+    label = f"{name}[{', '.join(map(str, map(int, index)))}] is -2;"
+    before = snapshot(call)
+    in_place = data.draw(st.booleans())
+    with pytest.raises(ValueError, match="is -2;") as caught:
+        call.evaluate(out=call.prediction if in_place else None)
+    assert str(caught.value).startswith(label)
+    assert snapshot(call) == before
+
+
+@examples(60)
+@given(calls(), LAYOUTS, st.sampled_from(["none", "mean"]))
+def test_results_go_into_any_array_and_into_the_prediction(same_bits, call, layout, reduction):
+    gradient = call.evaluate(reduction=reduction)[1]
+    kind, shape = call.prediction.dtype, call.prediction.shape
+    out = layout.place(np.zeros(shape, kind))
+    hess_out = layout.place(np.zeros(shape, kind))
+    before = snapshot(call)
+    _, same, hessian = call.evaluate(reduction=reduction, out=out, hess_out=hess_out)
+    assert snapshot(call) == before
+    assert same is out
+    assert hessian is hess_out
+    assert same_bits(out, gradient)
+    # What lies between the elements of an output is not ours.
+    if layout.step > 1 and out.size:
+        memory = out.base
+        while isinstance(memory.base, np.ndarray):
+            memory = memory.base
+        touched = np.zeros(memory.size, bool)
+        start = memory.ctypes.data
+        for element in np.ndindex(*shape):
+            offset = sum(i * s for i, s in zip(element, out.strides))
+            first = out.ctypes.data + offset - start
+            touched[first : first + kind.itemsize] = True
+        assert (memory[~touched] == 0xA5).all()
+    _, inside, _ = call.evaluate(reduction=reduction, out=call.prediction)
+    assert inside is call.prediction
+    assert same_bits(inside, gradient)
+
+
+@examples(60)
+@given(calls(registered_losses(), weighted=False))
+def test_every_registered_loss_bears_every_array(same_bits, call):
+    before = snapshot(call)
+    got = call.evaluate(reduction="none")
+    assert snapshot(call) == before
+    kind = call.prediction.dtype
+    dtypes = [as_computed(call.prediction).dtype, kind, kind]
+    for one, wanted, dtype in zip(got, call.plain().evaluate(reduction="none"), dtypes):
+        assert (one.shape, one.dtype) == (call.prediction.shape, dtype)
+        assert same_bits(one, narrowed(wanted, dtype))
