@@ -1,0 +1,1 @@
+"""Speed and memory of numbaloss: asv suites (bench_*.py) and comparisons (peers)."""

@@ -1,0 +1,48 @@
+"""What the asv suites share: arrays, losses, and a place for machine code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# One folder an environment: asv installs one commit after another into it, and numbaloss
+# keeps the code of different sources apart by itself. Set before numbaloss looks.
+os.environ.setdefault(
+    "NUMBALOSS_CACHE_DIR",
+    str(Path(os.environ.get("ASV_ENV_DIR") or sys.prefix) / "machine-code"),
+)
+
+METHODS = ("value", "value_and_grad", "value_grad_hess")
+DTYPES = ("float32", "float64")
+# Targets that suit a loss; all others take real numbers.
+BINARY = ("binary_cross_entropy", "focal", "hinge")
+COUNTS = ("poisson", "tweedie", "gamma")
+
+
+def arrays(loss: str, dtype: Any, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Prediction and target for a loss, the same in every process and commit."""
+    generator = np.random.default_rng(size)
+    prediction = generator.standard_normal(size, dtype=dtype)
+    if loss in BINARY:
+        return prediction, generator.integers(0, 2, size, dtype=np.int8).astype(dtype)
+    if loss in COUNTS:
+        return prediction, generator.integers(1, 6, size, dtype=np.int8).astype(dtype)
+    return prediction, generator.standard_normal(size, dtype=dtype)
+
+
+def make(loss: str) -> Any:
+    """The loss; a commit that does not have it yet skips the benchmark."""
+    import numbaloss
+
+    if loss not in numbaloss.losses():
+        raise NotImplementedError(f"this version of numbaloss has no {loss}")
+    return numbaloss.get(loss)
+
+
+def method(loss: Any, name: str) -> Any:
+    """One of the three public ways to call a loss."""
+    return loss if name == "value" else getattr(loss, name)

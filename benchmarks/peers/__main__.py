@@ -1,0 +1,111 @@
+"""The command: ``python -m benchmarks.peers``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from . import machine, runs, startup
+from .catalogue import QUICK, WORKS
+
+PARTS = ("speed", "small", "memory", "startup")
+
+
+def main() -> None:
+    arguments = _arguments()
+    results = json.loads(arguments.load.read_text()) if arguments.load else _run(arguments)
+    if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps(results, indent=1) + "\n")
+        _say(f"results are in {arguments.json}")
+    cells = _selected(results, arguments)
+    if arguments.plot:
+        from .chart import draw
+
+        draw(results, cells, arguments.plot)
+        _say(f"the chart is in {arguments.plot}")
+    if arguments.markdown:
+        from .markdown import render
+
+        print(render(results, cells))
+    else:
+        from .tables import show
+
+        show(results, cells)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.peers",
+        description="Race numbaloss against NumPy, scikit-learn, PyTorch and JAX on this machine.",
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} [speed]")
+    parser.add_argument("--all", action="store_true", help="all parts")
+    parser.add_argument("--size", type=int, nargs="+", metavar="N", help="[2**22 2**24]")
+    parser.add_argument("--dtype", nargs="+", choices=("float32", "float64"), metavar="DTYPE")
+    parser.add_argument("--loss", nargs="+", choices=tuple(WORKS), metavar="LOSS", help="[all]")
+    parser.add_argument("--threads", type=int, help="threads a contestant may use [all]")
+    parser.add_argument("--rounds", type=int, help="rounds of the race [9]")
+    parser.add_argument("--seconds", type=float, help="work of a contestant in a round [0.15]")
+    parser.add_argument("--quick", action="store_true", help="few losses, one size, few rounds")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write results")
+    parser.add_argument("--load", type=Path, metavar="FILE", help="read results, run nothing")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw a chart")
+    parser.add_argument("--markdown", action="store_true", help="print tables for the README")
+    arguments = parser.parse_args()
+    for part in arguments.parts:
+        if part not in PARTS:
+            parser.error(f"there is no part {part!r}; there are {', '.join(PARTS)}")
+    return arguments
+
+
+def _run(arguments: argparse.Namespace) -> dict[str, Any]:
+    quick = arguments.quick
+    parts = PARTS if arguments.all else arguments.parts or ["speed"]
+    threads = arguments.threads or machine.processors()
+    common: dict[str, Any] = {
+        "threads": threads,
+        "rounds": arguments.rounds or (3 if quick else 9),
+        "seconds": arguments.seconds or (0.05 if quick else 0.15),
+        "report": _say,
+    }
+    results: dict[str, Any] = {"machine": machine.describe(threads)}
+    results["settings"] = {"rounds": common["rounds"], "seconds": common["seconds"]}
+    if "speed" in parts:
+        results["speed"] = runs.speed(
+            arguments.loss or (QUICK if quick else tuple(WORKS)),
+            arguments.dtype or (["float32"] if quick else ["float32", "float64"]),
+            arguments.size or ([2**20] if quick else [2**22, 2**24]),
+            **common,
+        )
+    if "small" in parts:
+        results["small"] = runs.small_calls(**common)
+    if "memory" in parts:
+        results["memory"] = runs.memory(threads=threads, report=_say)
+    if "startup" in parts:
+        results["startup"] = startup.measure(3 if quick else 11, _say)
+    results["machine"]["load_after"] = machine.load()
+    return results
+
+
+def _selected(results: dict[str, Any], arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """The cells of the race that the options ask for."""
+    return [
+        cell
+        for cell in results.get("speed", {}).get("cells", ())
+        if (not arguments.size or cell["size"] in arguments.size)
+        and (not arguments.dtype or cell["dtype"] in arguments.dtype)
+        and (not arguments.loss or cell["loss"] in arguments.loss)
+    ]
+
+
+def _say(message: str) -> None:
+    """Progress goes to stderr: stdout holds tables only."""
+    print(message, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

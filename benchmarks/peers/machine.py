@@ -1,0 +1,54 @@
+"""What the figures were measured on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def processors() -> int:
+    """Processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def processor_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def vector_units() -> str:
+    """The widest vectors of an x86 processor, as Linux names them; empty where unknown."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return ""
+    return next((name for name in ("avx512f", "avx2", "asimd") if name in flags), "")
+
+
+def load() -> float | None:
+    """Processes that wanted to run in the last minute: 0 on a quiet machine."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+
+
+def describe(threads: int) -> dict[str, Any]:
+    """The machine, as it stands in the results."""
+    return {
+        "processor": processor_name(),
+        "processors": processors(),
+        "threads": threads,
+        "vectors": vector_units(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "implementation": sys.implementation.name,
+        "load_before": load(),
+    }
