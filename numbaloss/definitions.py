@@ -268,7 +268,8 @@ def specialised(function: Callable, kind: types.Type) -> Callable:
 
     def swap(value: Any) -> Any:
         if type(value) is float:
-            return cast(value)
+            with np.errstate(all="ignore"):  # what float32 cannot hold is infinite, or 0
+                return cast(value)
         if type(value) is tuple:
             return tuple(swap(item) for item in value)
         if value is math or value is np:
