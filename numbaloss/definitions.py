@@ -240,19 +240,21 @@ _FAST = {
 class _FastModule(pytypes.ModuleType):
     """``math`` or ``numpy`` with the functions that vectorise in the place of those that don't."""
 
-    def __init__(self, module: pytypes.ModuleType) -> None:
+    def __init__(self, module: pytypes.ModuleType, cast: type) -> None:
         super().__init__(module.__name__)
-        self._module = module
+        self._module, self._cast = module, cast
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._module, name)
+        if type(found) is float:  # math.pi
+            return self._cast(found)
         try:
             return _FAST.get(found, found)
         except TypeError:
             return found
 
 
-_modules: dict[pytypes.ModuleType, _FastModule] = {}
+_modules: dict[tuple[pytypes.ModuleType, type], _FastModule] = {}
 
 
 def specialised(function: Callable, kind: types.Type) -> Callable:
@@ -273,7 +275,7 @@ def specialised(function: Callable, kind: types.Type) -> Callable:
         if type(value) is tuple:
             return tuple(swap(item) for item in value)
         if value is math or value is np:
-            return _modules.setdefault(value, _FastModule(value))
+            return _modules.setdefault((value, cast), _FastModule(value, cast))
         if isinstance(value, (pytypes.BuiltinFunctionType, np.ufunc)):
             return _FAST.get(value, value)  # type: ignore[call-overload]
         if isinstance(value, pytypes.FunctionType):

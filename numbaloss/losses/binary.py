@@ -175,11 +175,10 @@ class _FocalWhole(Elementwise):
     negative: float
 
     def point(self, prediction, target):
-        right, wrong = sigmoid(prediction), sigmoid(-prediction)
-        fade = _whole_power(wrong, self.power_positive)
-        first = _faded(self.gamma_positive, fade, wrong, right, softplus(-prediction))
-        fade = _whole_power(right, self.power_negative)
-        second = _faded(self.gamma_negative, fade, right, wrong, softplus(prediction))
+        fade = _whole_power(sigmoid(-prediction), self.power_positive)
+        first = _faded(self.gamma_positive, fade, prediction)
+        fade = _whole_power(sigmoid(prediction), self.power_negative)
+        second = _faded(self.gamma_negative, fade, -prediction)
         return _mixed(self.positive * target, first, self.negative * (1.0 - target), second)
 
 
@@ -190,16 +189,16 @@ class _FocalPower(Elementwise):
     negative: float
 
     def point(self, prediction, target):
-        right, wrong = sigmoid(prediction), sigmoid(-prediction)
-        fade = pow(wrong, self.gamma_positive)
-        first = _faded(self.gamma_positive, fade, wrong, right, softplus(-prediction))
-        fade = pow(right, self.gamma_negative)
-        second = _faded(self.gamma_negative, fade, right, wrong, softplus(prediction))
+        fade = pow(sigmoid(-prediction), self.gamma_positive)
+        first = _faded(self.gamma_positive, fade, prediction)
+        fade = pow(sigmoid(prediction), self.gamma_negative)
+        second = _faded(self.gamma_negative, fade, -prediction)
         return _mixed(self.positive * target, first, self.negative * (1.0 - target), second)
 
 
-def _faded(gamma, fade, wrong, right, loss):
-    """Cross-entropy ``loss`` times ``fade = wrong**gamma``, and its derivatives by the margin."""
+def _faded(gamma, fade, margin):
+    """Cross-entropy of a margin times ``fade = sigmoid(-margin)**gamma``, and its derivatives."""
+    right, wrong, loss = sigmoid(margin), sigmoid(-margin), softplus(-margin)
     slope = -fade * (gamma * right * loss + wrong)
     curvature = gamma * loss * (gamma * right - wrong) + (2.0 * gamma + 1.0) * wrong
     return fade * loss, slope, fade * right * curvature
@@ -266,11 +265,10 @@ class _ShiftedWhole(Elementwise):
     margin: float
 
     def point(self, prediction, target):
-        right, wrong = sigmoid(prediction), sigmoid(-prediction)
-        fade = _whole_power(wrong, self.power_pos)
-        first = _faded(self.gamma_pos, fade, wrong, right, softplus(-prediction))
-        fade = _whole_power(max(right - self.margin, 0.0), self.power_neg)
-        second = _faded_shifted(self.gamma_neg, fade, right, wrong, self.margin)
+        fade = _whole_power(sigmoid(-prediction), self.power_pos)
+        first = _faded(self.gamma_pos, fade, prediction)
+        fade = _whole_power(max(sigmoid(prediction) - self.margin, 0.0), self.power_neg)
+        second = _faded_shifted(self.gamma_neg, fade, prediction, self.margin)
         return _mixed(target, first, 1.0 - target, second)
 
 
@@ -280,16 +278,16 @@ class _ShiftedPower(Elementwise):
     margin: float
 
     def point(self, prediction, target):
-        right, wrong = sigmoid(prediction), sigmoid(-prediction)
-        fade = pow(wrong, self.gamma_pos)
-        first = _faded(self.gamma_pos, fade, wrong, right, softplus(-prediction))
-        fade = pow(max(right - self.margin, 0.0), self.gamma_neg)
-        second = _faded_shifted(self.gamma_neg, fade, right, wrong, self.margin)
+        fade = pow(sigmoid(-prediction), self.gamma_pos)
+        first = _faded(self.gamma_pos, fade, prediction)
+        fade = pow(max(sigmoid(prediction) - self.margin, 0.0), self.gamma_neg)
+        second = _faded_shifted(self.gamma_neg, fade, prediction, self.margin)
         return _mixed(target, first, 1.0 - target, second)
 
 
-def _faded_shifted(gamma, fade, right, wrong, margin):
+def _faded_shifted(gamma, fade, logit, margin):
     """``-u**gamma log(1 - u)`` at u = p - margin, with derivatives by -x through u(x)."""
+    right, wrong = sigmoid(logit), sigmoid(-logit)
     counts = right > margin
     shifted = right - margin if counts else 0.5
     inverse = 1.0 / (wrong + margin if counts else 0.5)  # 1 / (1 - u)
