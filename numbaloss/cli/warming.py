@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 import signal
 import time
@@ -147,9 +146,9 @@ def check_place() -> None:
 
 def kept() -> tuple[Path, int, int]:
     """The folder with the code of this version, its files and their bytes."""
-    from ..cpu.compile import cache_folders, source_digest
+    from ..cpu.compile import cache_folders, folder_name
 
-    folders = [folder / source_digest() for folder in cache_folders()]
+    folders = [folder / folder_name() for folder in cache_folders()]
     filled = [folder for folder in folders if folder.is_dir()]
     if not filled:
         raise Failure(f"no machine code could be written to {folders[0]}")
@@ -174,13 +173,13 @@ def print_warmed(warmed: Warmed) -> None:
 
 def clear() -> None:
     """Delete the machine code of all versions, and nothing else that may lie there."""
-    from ..cpu.compile import cache_folders
+    from ..cpu.compile import FOLDER_PREFIX, cache_folders
 
     size = 0
     for folder in cache_folders():
         entries = list(folder.iterdir()) if folder.is_dir() else []
         for entry in entries:
-            if re.fullmatch("[0-9a-f]{32}", entry.name) and entry.is_dir():
+            if entry.name.startswith(FOLDER_PREFIX) and entry.is_dir():
                 size += sum(file.stat().st_size for file in entry.iterdir())
                 try:
                     shutil.rmtree(entry)

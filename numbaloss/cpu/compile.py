@@ -99,17 +99,18 @@ def cache_folders() -> list[Path]:
 
 
 # Beside somebody else's folders, ours are known by their name.
-_PREFIX = "numbaloss-"
+FOLDER_PREFIX = "numbaloss-"
 
 
-def _folder_name() -> str:
-    return _PREFIX + source_digest()
+def folder_name() -> str:
+    """Name of the folder with the machine code of the present sources."""
+    return FOLDER_PREFIX + source_digest()
 
 
 def _read(name: str) -> bytes | None:
     for folder in cache_folders():
         with contextlib.suppress(OSError):
-            content = (folder / _folder_name() / name).read_bytes()
+            content = (folder / folder_name() / name).read_bytes()
             checksum, payload = content[:16], content[16:]
             if hashlib.blake2b(payload, digest_size=16).digest() == checksum:
                 return payload
@@ -119,7 +120,7 @@ def _read(name: str) -> bytes | None:
 def _write(name: str, payload: bytes) -> None:
     content = hashlib.blake2b(payload, digest_size=16).digest() + payload
     for folder in cache_folders():
-        target = folder / _folder_name()
+        target = folder / folder_name()
         temporary = None
         try:
             fresh = not target.exists()
@@ -140,7 +141,7 @@ def _write(name: str, payload: bytes) -> None:
 
 def _forget_old_digests(folder: Path) -> None:
     with contextlib.suppress(OSError):
-        digests = [entry for entry in folder.iterdir() if entry.name.startswith(_PREFIX)]
+        digests = [entry for entry in folder.iterdir() if entry.name.startswith(FOLDER_PREFIX)]
         digests.sort(key=lambda entry: entry.stat().st_mtime, reverse=True)
         for entry in digests[KEPT_DIGESTS:]:
             shutil.rmtree(entry, ignore_errors=True)
@@ -255,4 +256,12 @@ def python_function(function: Callable, signature: Any, **options: Any) -> Any:
     return dispatcher
 
 
-__all__ = ["Code", "c_function", "cache_folders", "python_function", "source_digest"]
+__all__ = [
+    "FOLDER_PREFIX",
+    "Code",
+    "c_function",
+    "cache_folders",
+    "folder_name",
+    "python_function",
+    "source_digest",
+]

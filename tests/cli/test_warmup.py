@@ -2,6 +2,8 @@
 
 import pytest
 
+from numbaloss.cpu.compile import FOLDER_PREFIX
+
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
@@ -29,12 +31,13 @@ def test_code_is_compiled_once_and_then_found(cache, start, tmp_path):
 
 
 def test_clear_empties_the_cache_and_leaves_what_is_not_ours(cache, command):
-    code = cache / ("0123456789abcdef" * 2)
+    code = cache / f"{FOLDER_PREFIX}0123456789abcdef"
     code.mkdir(parents=True)
+    (cache / ("0123456789abcdef" * 2)).mkdir()  # named by a digest, and somebody else's
     (code / "kernel").write_bytes(bytes(2_000_000))
     (cache / "notes.txt").write_text("mine")
     assert command("warmup", "--clear").out == "deleted 2.0 MB of machine code\n"
-    assert [path.name for path in cache.iterdir()] == ["notes.txt"]
+    assert sorted(path.name for path in cache.iterdir()) == ["0123456789abcdef" * 2, "notes.txt"]
     assert command("warmup", "--clear").code == 0
 
 
