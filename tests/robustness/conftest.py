@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -50,6 +51,10 @@ class Processes:
         self._count += 1
         file = self.folder / f"script_{self._count}.py"
         file.write_text(textwrap.dedent(script))
+        if package is not PACKAGE:
+            # Sources that change within 10 ms of an import are not trusted with the cache, and
+            # Python starts in hardly more.
+            time.sleep(0.05)
         return subprocess.Popen(
             # The one warning that must never pass unseen: that the disk cache does not work.
             [sys.executable, "-W", "error::RuntimeWarning", file, *map(str, arguments)],
