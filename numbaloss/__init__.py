@@ -10,6 +10,18 @@ from .check import check_gradient
 from .losses.binary import AsymmetricFocal, BinaryCrossEntropy, Focal
 from .losses.exponential_family import Gamma, Poisson, Tweedie
 from .losses.margin import Exponential, Hinge, ModifiedHuber, SquaredHinge
+from .losses.multiclass import (
+    Brier,
+    CategoricalFocal,
+    CrossEntropy,
+    Distillation,
+    GeneralizedCrossEntropy,
+    JensenShannon,
+    KLDivergence,
+    MultiMargin,
+    Poly1,
+    SymmetricCrossEntropy,
+)
 from .losses.regression import (
     AbsoluteError,
     AbsolutePercentageError,
@@ -21,11 +33,23 @@ from .losses.regression import (
 from .losses.robust import Cauchy, GeneralRobust, Huber, LogCosh, PseudoHuber, SmoothL1
 from .registry import get, losses, register
 from .structures.elementwise import Elementwise
+from .structures.softmax import Softmax
 from .vmath import exp, expm1, log, log1p, log_cosh, log_sigmoid, pow, sigmoid, softplus, sqrt, tanh
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Softmax",
+    "SymmetricCrossEntropy",
+    "Poly1",
+    "MultiMargin",
+    "KLDivergence",
+    "JensenShannon",
+    "GeneralizedCrossEntropy",
+    "Distillation",
+    "CrossEntropy",
+    "CategoricalFocal",
+    "Brier",
     "AbsoluteError",
     "AbsolutePercentageError",
     "AsymmetricFocal",

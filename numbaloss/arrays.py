@@ -54,6 +54,8 @@ class Family(NamedTuple):
     name: str
     # Makes an uninitialised array like a given one, with another dtype where named.
     empty_like: Callable[[Any, str | None], Any]
+    # Makes one of a shape and a dtype.
+    empty: Callable[[tuple[int, ...], str], Any]
     # Turns what was computed into a NumPy array into what the caller gets.
     finish: Callable[[Any, np.ndarray], Any]
 
@@ -155,6 +157,11 @@ def _torch_empty(like: Any, dtype: str | None) -> Any:
     return torch.empty_like(like.detach(), dtype=getattr(torch, dtype) if dtype else None)
 
 
+def _torch_of(shape: tuple[int, ...], dtype: str) -> Any:
+    torch = sys.modules["torch"]
+    return torch.empty(shape, dtype=getattr(torch, dtype))
+
+
 def _jax_finish(like: Any, array: np.ndarray) -> Any:
     return sys.modules["jax"].numpy.asarray(array)
 
@@ -163,11 +170,16 @@ def _dlpack_finish(like: Any, array: np.ndarray) -> Any:
     return like.__array_namespace__().from_dlpack(array)
 
 
-NUMPY = Family("numpy", lambda like, dtype: _numpy_empty(np.asarray(like), dtype), lambda _, a: a)
-TORCH = Family("torch", _torch_empty, lambda _, result: result)
-JAX = Family("jax", NUMPY.empty_like, _jax_finish)
+NUMPY = Family(
+    "numpy", lambda like, dtype: _numpy_empty(np.asarray(like), dtype), np.empty, lambda _, a: a
+)
+TORCH = Family("torch", _torch_empty, _torch_of, lambda _, result: result)
+JAX = Family("jax", NUMPY.empty_like, NUMPY.empty, _jax_finish)
 DLPACK = Family(
-    "dlpack", lambda like, dtype: _numpy_empty(np.from_dlpack(like), dtype), _dlpack_finish
+    "dlpack",
+    lambda like, dtype: _numpy_empty(np.from_dlpack(like), dtype),
+    NUMPY.empty,
+    _dlpack_finish,
 )
 
 

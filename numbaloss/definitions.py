@@ -24,6 +24,7 @@ from . import vmath
 from .structures.composition import Sum
 from .structures.elementwise import Elementwise
 from .structures.loss import Loss
+from .structures.softmax import Softmax
 
 _records: WeakKeyDictionary[type, type] = WeakKeyDictionary()
 
@@ -35,7 +36,7 @@ def record(cls: type[Loss]) -> type:
     defines again, never share one.
     """
     if cls not in _records:
-        fields = [parameter.name for parameter in cls.parameters()]
+        fields = [parameter.name for parameter in scalars(cls)]
         # A named tuple renames what starts with an underscore; Numba takes it as it is.
         make: Any = namedtuple  # a checker wants its arguments to be literals
         made = make(cls.__name__, fields, rename=True)
@@ -44,12 +45,18 @@ def record(cls: type[Loss]) -> type:
     return _records[cls]
 
 
+def scalars(cls: type[Loss]) -> list[Any]:
+    """The parameters that ``point`` sees: arrays reach kernels on their own."""
+    return [parameter for parameter in cls.parameters() if parameter.kind is not np.ndarray]
+
+
 def lower(loss: Loss) -> Loss:
     """The loss that kernels see: numbers only, sums flat."""
     while not isinstance(loss, Sum):
-        if _owner(type(loss), "point") is Elementwise and _owner(type(loss), "lower") is Loss:
+        if _has_no_point(type(loss)) and _owner(type(loss), "lower") is Loss:
+            first = "log_probability" if isinstance(loss, Softmax) else "prediction"
             raise TypeError(
-                f"{type(loss).__name__} has no point(self, prediction, target): "
+                f"{type(loss).__name__} has no point(self, {first}, target): "
                 f"the method that returns value, gradient and curvature"
             )
         if _overrides_point(type(loss)):
@@ -64,6 +71,10 @@ def lower(loss: Loss) -> Loss:
 def _owner(cls: type, method: str) -> type:
     """The class that defines what ``cls`` calls ``method``."""
     return next(base for base in cls.__mro__ if method in base.__dict__)
+
+
+def _has_no_point(cls: type) -> bool:
+    return _owner(cls, "point") in (Elementwise, Softmax)
 
 
 def _overrides_point(cls: type) -> bool:
@@ -102,7 +113,7 @@ class Structure(NamedTuple):
         """Type of the kernel's ``self``: one record, or weight and record by turns."""
         records = [
             types.NamedTuple(
-                [_field_type(parameter, cls, dtype) for parameter in cls.parameters()], record(cls)
+                [_field_type(parameter, cls, dtype) for parameter in scalars(cls)], record(cls)
             )
             for cls in self.classes
         ]
@@ -138,7 +149,8 @@ def parameter_values(loss: Loss) -> list[float]:
     values: list[float] = []
     for weight, part in terms(loss):
         values += [weight] if isinstance(loss, Sum) else []
-        for parameter, value in zip(part.parameters(), part.values()):
+        for parameter in scalars(type(part)):
+            value = getattr(part, parameter.name)
             if value is None:
                 raise TypeError(
                     f"{type(part).__name__}.{parameter.name} is None, but point() sees numbers "
@@ -154,7 +166,8 @@ def _ours(cls: type) -> bool:
     package = __name__.partition(".")[0]
     module = sys.modules.get(cls.__module__)
     # A loss whose maths was replaced from outside is not ours any more.
-    homes = cls.__module__, cls.point.__module__  # type: ignore[attr-defined]
+    methods = [getattr(cls, name, None) for name in ("point", "label_point", "normalizer")]
+    homes = cls.__module__, *(one.__module__ for one in methods if one is not None)
     ours = all(home.startswith(f"{package}.") for home in homes)
     return ours and getattr(module, cls.__name__, None) is cls
 
@@ -171,18 +184,37 @@ def _field_type(parameter: Any, cls: type, dtype: types.Type) -> types.Type:
 
 def point(self, prediction, target):
     """Value, gradient and curvature of a loss at one point: what kernels call."""
+    return _in_python(self, "point", prediction, target)
+
+
+def label_point(self, prediction, target):
+    """Those of a whole row of a softmax loss with an integer label; ``target`` is not used."""
+    return _in_python(self, "label_point", prediction, target)
+
+
+def normalizer(self, prediction, target):
+    """Those of a softmax loss's term in the log of the sum; ``target`` is not used."""
+    return _in_python(self, "normalizer", prediction, target)
+
+
+METHODS = {"point": point, "label_point": label_point, "normalizer": normalizer}
+
+
+def _in_python(self, method, prediction, target):
     if isinstance(self, tuple) and not hasattr(self, "loss_class"):
-        return _add_scaled(self, prediction, target)
-    return self.loss_class.point(self, prediction, target)
-
-
-def _add_scaled(self, prediction, target):
-    value, gradient, curvature = point(self[1], prediction, target)
-    value, gradient, curvature = self[0] * value, self[0] * gradient, self[0] * curvature
-    if len(self) > 2:
-        rest = _add_scaled(self[2:], prediction, target)
-        value, gradient, curvature = value + rest[0], gradient + rest[1], curvature + rest[2]
-    return value, gradient, curvature
+        found = [
+            [weight * one for one in _in_python(term, method, prediction, target)]
+            for weight, term in zip(self[::2], self[1::2])
+        ]
+        return tuple(sum(column) for column in zip(*found))
+    cls = self.loss_class
+    if method == "label_point" and cls.label_point is Softmax.label_point:
+        return cls.point(self, prediction, type(prediction)(1.0))
+    if method == "point":
+        if issubclass(cls, Softmax) and cls.sparse and target == 0.0:
+            return 0.0, 0.0, 0.0
+        return cls.point(self, prediction, target)
+    return getattr(cls, method)(self, prediction)
 
 
 # forceinline is LLVM's: each function keeps its own floating-point flags. `contract` lets
@@ -190,42 +222,92 @@ def _add_scaled(self, prediction, target):
 _options = {"forceinline": True, "error_model": "numpy", "fastmath": {"contract"}}
 
 
-@overload(point, jit_options=_options, strict=False)
-def _point(self, prediction, target):
-    if isinstance(self, types.BaseNamedTuple):
-        function = self.instance_class.loss_class.point
-        return _positional(specialised(function, prediction))
-    if not isinstance(self, types.BaseTuple):
-        return None
-    if len(self) == 2:
+def _attach(method: str) -> None:
+    """Let Numba compile the generic function of that name: one body a loss class, or a sum."""
+    generic = METHODS[method]
 
-        def scale_term(self, prediction, target):
-            value, gradient, curvature = point(self[1], prediction, target)
-            return self[0] * value, self[0] * gradient, self[0] * curvature
+    @overload(generic, jit_options=_options, strict=False)
+    def choose(self, prediction, target):
+        if isinstance(self, types.BaseNamedTuple):
+            return _implementation(self.instance_class.loss_class, method, prediction)
+        if not isinstance(self, types.BaseTuple):
+            return None
+        if len(self) == 2:
 
-        return scale_term
+            def scale_term(self, prediction, target):
+                value, gradient, curvature = generic(self[1], prediction, target)
+                return self[0] * value, self[0] * gradient, self[0] * curvature
 
-    def add_terms(self, prediction, target):
-        value, gradient, curvature = point(self[1], prediction, target)
-        rest = point(self[2:], prediction, target)
+            return scale_term
+
+        def add_terms(self, prediction, target):
+            value, gradient, curvature = generic(self[1], prediction, target)
+            rest = generic(self[2:], prediction, target)
+            return (
+                self[0] * value + rest[0],
+                self[0] * gradient + rest[1],
+                self[0] * curvature + rest[2],
+            )
+
+        return add_terms
+
+
+for _method in METHODS:
+    _attach(_method)
+
+
+def _implementation(cls: type[Loss], method: str, kind: types.Type) -> Callable:
+    """The body of a generic function for one loss class."""
+    if not issubclass(cls, Softmax):
+        return _positional(specialised(cls.point, kind), 3)  # type: ignore[attr-defined]
+    real = np.dtype(kind.name).type
+    zero, one = real(0), real(1)
+    if method == "label_point" and cls.label_point is Softmax.label_point:
+
+        def of_point(self, prediction, target):
+            return point(self, prediction, one)
+
+        return _named_for(cls, of_point)
+    if method != "point":
+        single = njit(**_options)(_positional(specialised(getattr(cls, method), kind), 2))
+
+        def of_one(self, prediction, target):
+            return single(self, prediction)
+
+        return _named_for(cls, of_one)
+    whole = _positional(specialised(cls.point, kind), 3)
+    if not cls.sparse:
+        return whole
+    inner = njit(**_options)(whole)
+
+    def of_sparse(self, prediction, target):
+        value, gradient, curvature = inner(self, prediction, target)
+        # Not a product alone: the log-probability of an excluded class is infinite.
+        nothing = target == zero
         return (
-            self[0] * value + rest[0],
-            self[0] * gradient + rest[1],
-            self[0] * curvature + rest[2],
+            zero if nothing else value,
+            zero if nothing else gradient,
+            zero if nothing else curvature,
         )
 
-    return add_terms
+    return _named_for(cls, of_sparse)
 
 
-def _positional(function: Callable) -> Callable:
+def _named_for(cls: type, function: Callable) -> Callable:
+    # Numba resolves calls that were not inlined by name; the identity keeps names apart.
+    function.__qualname__ += f"_{cls.__qualname__}_{id(record(cls)):x}"
+    return function
+
+
+def _positional(function: Callable, count: int) -> Callable:
     """Give the arguments the names that the overload has, whatever the author called them."""
     code = function.__code__
-    if code.co_argcount != 3:
+    names = ("self", "prediction", "target")[:count]
+    if code.co_argcount != count:
         name = function.__qualname__.rpartition("_")[0]
-        raise TypeError(f"{name} must take (self, prediction, target)")
-    names = ("self", "prediction", "target")
-    taken = set(code.co_varnames[3:]) & set(names)
-    rename = dict(zip(code.co_varnames[:3], names)) | {name: f"{name}_" for name in taken}
+        raise TypeError(f"{name} must take ({', '.join(names)})")
+    taken = set(code.co_varnames[count:]) & set(names)
+    rename = dict(zip(code.co_varnames[:count], names)) | {name: f"{name}_" for name in taken}
     code = code.replace(co_varnames=tuple(rename.get(n, n) for n in code.co_varnames))
     return _rebuilt(function, code, function.__globals__)
 

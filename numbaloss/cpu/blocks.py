@@ -14,7 +14,8 @@ options.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import NamedTuple
 
@@ -64,7 +65,7 @@ class _LossModel(models.OpaqueModel):
 
 
 @intrinsic
-def _unpack(typingctx, loss, parameters):
+def unpack(typingctx, loss, parameters):
     """The named tuple of a loss, read from an array of float64."""
     record = loss.record
 
@@ -89,7 +90,7 @@ _promoted: set[str] = set()
 
 
 @intrinsic
-def _settle(typingctx, number, like, loss):
+def settle(typingctx, number, like, loss):
     """A result of ``point`` in the compute type; takes note where it comes in a wider one."""
     if isinstance(number, types.Float) and number.bitwidth > like.bitwidth:
         _promoted.add(loss.structure.title)
@@ -125,7 +126,7 @@ def _block(variant: Variant, real: type[np.floating]) -> Callable:
     ):
         prefer_wide_vectors()
         no_alias()
-        self = _unpack(loss, parameters)
+        self = unpack(loss, parameters)
         low, high = real(parameters[0]), real(parameters[1])
         lowest, highest = real(parameters[2]), real(parameters[3])
         # Sums in the compute type, a block long and in many lanes, then in float64: as good
@@ -136,15 +137,15 @@ def _block(variant: Variant, real: type[np.floating]) -> Callable:
         for i in range(size):
             p, t = prediction[i], target[i]
             value_, gradient_, curvature = point(self, p, t)
-            v = _settle(value_, p, loss)
+            v = settle(value_, p, loss)
             # NaN is settled here rather than in every loss: min, max and comparisons lose it.
             v = p + t if (p != p) | (t != t) else v
             g = h = zero
             if with_gradient:
-                g = _settle(gradient_, p, loss)
+                g = settle(gradient_, p, loss)
                 g = v if v != v else g * scale
             if with_hessian:
-                h = _settle(curvature, p, loss)
+                h = settle(curvature, p, loss)
                 h = v if v != v else h * scale
             if check_target:
                 offenders += one if (t < low) | (t > high) else zero
@@ -179,20 +180,28 @@ def _block(variant: Variant, real: type[np.floating]) -> Callable:
 def kernel(structure: Structure, real: str, variant: Variant) -> Code:
     """The machine code of a loss for one dtype and variant."""
     loss = LossType(structure, getattr(types, real))
+    with promotion_noted(structure, "point"):
+        try:
+            return _compile(structure, loss, real, variant)
+        except NumbaError as error:
+            raise TypeError(
+                f"{structure.title}.point does not compile: {reason(error)}"
+            ) from error
+
+
+@contextmanager
+def promotion_noted(structure: Structure, method: str) -> Iterator[None]:
+    """Warn after a compilation that found float32 turned into float64."""
     _promoted.discard(structure.title)  # what a failed attempt of a namesake left
-    try:
-        code = _compile(structure, loss, real, variant)
-    except NumbaError as error:
-        raise TypeError(f"{structure.title}.point does not compile: {_reason(error)}") from error
+    yield
     if structure.title in _promoted:
         _promoted.discard(structure.title)
         warnings.warn(
-            f"{structure.title}.point turns float32 into float64, which is right but slow: write "
-            f"constants as floats (2.0 * x, not 2 * x) and declare parameters as float",
+            f"{structure.title}.{method} turns float32 into float64, which is right but slow: "
+            f"write constants as floats (2.0 * x, not 2 * x) and declare parameters as float",
             RuntimeWarning,
-            stacklevel=2,
+            stacklevel=4,
         )
-    return code
 
 
 def _compile(structure: Structure, loss: LossType, real: str, variant: Variant) -> Code:
@@ -209,7 +218,7 @@ def _compile(structure: Structure, loss: LossType, real: str, variant: Variant) 
     )
 
 
-def _reason(error: NumbaError) -> str:
+def reason(error: NumbaError) -> str:
     """The sentence and the line of a Numba error that speak of the author's own code."""
     text = str(error)
     if "wrong tuple length" in text or "failed to unpack" in text:

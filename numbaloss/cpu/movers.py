@@ -22,6 +22,32 @@ from .intrinsics import load_integer, pointer, store_integer, swap_bytes
 _inner = {"forceinline": True, "error_model": "numpy"}
 
 
+def describe(operand: Operand | None, real: str, direction: str) -> list[int]:
+    """Descriptor of one array walked in C order, as :func:`arrange` makes them for several.
+
+    Empty where the array can be used as it lies.
+    """
+    if operand is None:
+        return []
+    array = operand.array
+    if array.flags.c_contiguous and operand.direct(real):
+        return []
+    lengths: list[int] = []
+    strides: list[int] = []
+    for length, stride in zip(array.shape, array.strides):
+        if length == 1:
+            continue
+        if lengths and strides[-1] == stride * length:
+            lengths[-1] *= length
+            strides[-1] = stride
+        else:
+            lengths.append(length)
+            strides.append(stride)
+    lengths, strides = lengths or [1], strides or [array.itemsize]
+    code = mover(direction, operand.kind, operand.swapped, real)
+    return [code.address, len(lengths), *lengths, *strides]
+
+
 def arrange(
     shape: tuple[int, ...], operands: Sequence[Operand | None], real: str
 ) -> tuple[np.ndarray, int]:
@@ -185,6 +211,13 @@ def _decoder(kind: str, real: Any) -> Callable:
         @njit(**_inner)
         def decode(bits):
             return real(bits)
+
+    if real is np.int64 and kind == "uint64":
+
+        @njit(**_inner)
+        def decode(bits):
+            # Beyond the largest int64 there is no label: any that large will do.
+            return np.int64(min(bits, np.uint64(0x7FFFFFFFFFFFFFFF)))
 
     return decode
 

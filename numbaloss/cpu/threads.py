@@ -164,9 +164,16 @@ def launch(
     """
     chunk = chunk_size(size)
     arguments = function, kernel, parameters, size, chunk, layouts, scale, *arrays
-    if size < PARALLEL_SIZE or _forked or numba.get_num_threads() == 1:
+    if size < PARALLEL_SIZE:
         return _serial()(*arguments)
-    partials = np.empty((-(-size // chunk), 2))
+    return launch_chunks(arguments, -(-size // chunk))
+
+
+def launch_chunks(arguments: tuple[Any, ...], chunks: int) -> tuple[float, float]:
+    """Run so many chunks on all threads, or on one where several are not to be had."""
+    if chunks < 2 or _forked or numba.get_num_threads() == 1:
+        return _serial()(*arguments)
+    partials = np.empty((chunks, 2))
     if _bears_several_callers():
         return _parallel()(*arguments, handle(partials))
     # One parallel launch at a time; who finds another under way takes the serial road.

@@ -9,6 +9,8 @@ from . import exponential_family  # isort: split
 
 from . import binary  # isort: split
 
-from . import margin
+from . import margin  # isort: split
 
-__all__ = ["binary", "exponential_family", "margin", "regression", "robust"]
+from . import multiclass
+
+__all__ = ["binary", "exponential_family", "margin", "multiclass", "regression", "robust"]

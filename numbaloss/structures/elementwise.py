@@ -7,11 +7,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import arrays
+from .arguments import check_options, check_outputs, predicted, spread
 from .composition import Sum
 from .loss import Loss
-
-REDUCTIONS = ("mean", "weighted_mean", "sum", "none")
-DEVICES = (None, "cpu", "cuda")
 
 
 class Elementwise(Loss):
@@ -226,15 +224,7 @@ class Elementwise(Loss):
         gradient_scale: float,
     ) -> tuple[Any, Any, Any]:
         """The general road: any arrays, any options."""
-        if reduction not in REDUCTIONS:
-            raise ValueError(f"reduction must be one of {REDUCTIONS}, not {reduction!r}")
-        if device not in DEVICES:
-            raise ValueError(f"device must be one of {DEVICES}, not {device!r}")
-        if device == "cuda":
-            raise RuntimeError(
-                "device='cuda': this version of numbaloss has CPU kernels only; "
-                "leave device out, or pass device='cpu'"
-            )
+        check_options(reduction, device)
         inputs, family = _inputs(prediction, target, sample_weight)
         p, _, weight = inputs
         assert p is not None
@@ -251,7 +241,7 @@ class Elementwise(Loss):
             None if result is None else arrays.output(result, name)
             for result, name in zip((values, *results), ("values", "out", "hess_out"))
         ]
-        in_place = _check_outputs(outs, outputs, inputs)
+        in_place = check_outputs(outs, outputs, inputs)
 
         kernels = _kernels()
         size = p.array.size
@@ -303,12 +293,7 @@ def _inputs(
     prediction: Any, target: Any, sample_weight: Any
 ) -> tuple[list[arrays.Operand | None], arrays.Family]:
     """Views of the inputs, once they are known to fit together."""
-    p, family = arrays.operand(prediction, "prediction")
-    if p.kind not in arrays.FLOATS:
-        raise TypeError(
-            f"prediction has dtype {p.kind}; gradients of integers do not exist. "
-            f"Cast it: prediction.astype(numpy.float32)"
-        )
+    p, family = predicted(prediction)
     t, _ = arrays.operand(target, "target")
     shape = p.array.shape
     if t.array.shape != shape:
@@ -318,49 +303,5 @@ def _inputs(
         )
     if sample_weight is None:
         return [p, t, None], family
-    w, _ = arrays.operand(sample_weight, "sample_weight")
-    own = w.array.shape
-    if own != shape[: len(own)]:
-        raise ValueError(
-            f"sample_weight must have the shape of the prediction, {shape}, or a leading part "
-            f"of it, not {own}"
-        )
-    spread = w.array.reshape(own + (1,) * (len(shape) - len(own)))
-    return [p, t, w._replace(array=np.broadcast_to(spread, shape), dimensions=len(own))], family
-
-
-def _check_outputs(
-    outs: tuple[Any, ...],
-    outputs: list[arrays.Operand | None],
-    inputs: list[arrays.Operand | None],
-) -> bool:
-    """Raise where an output does not fit; tell whether one of them is the prediction."""
-    p = inputs[0]
-    assert p is not None
-    in_place = False
-    for given, output, name in zip(outs, outputs[1:], ("out", "hess_out")):
-        if given is None or output is None:
-            continue
-        if output.array.shape != p.array.shape:
-            raise ValueError(
-                f"{name} must have the shape of the prediction, {p.array.shape}, "
-                f"not {output.array.shape}"
-            )
-        if output.kind != p.kind:
-            raise TypeError(f"{name} must have the prediction's dtype, {p.kind}, not {output.kind}")
-        if not output.array.flags.writeable:
-            raise ValueError(f"{name} is read-only")
-        for operand, of in zip(inputs, ("prediction", "target", "sample_weight")):
-            if operand is None or not arrays.overlap(output.array, operand.array):
-                continue
-            if (name, of) == ("out", "prediction") and arrays.same_memory(
-                output.array, operand.array
-            ):
-                in_place = True
-            else:
-                allowed = ", unless it is the prediction itself" if name == "out" else ""
-                raise ValueError(f"{name} shares memory with {of}; it must not{allowed}")
-    _, one, other = outputs
-    if one is not None and other is not None and arrays.overlap(one.array, other.array):
-        raise ValueError("out and hess_out share memory")
-    return in_place
+    weight = spread(sample_weight, "sample_weight", shape, "the shape of the prediction")
+    return [p, t, weight], family

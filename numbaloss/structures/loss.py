@@ -139,6 +139,8 @@ class Loss:
             value = bool(value)
         elif kind is str and not isinstance(value, str):
             raise TypeError(f"{owner}: {name} must be a string, not {value!r}")
+        elif kind is np.ndarray:
+            value = _frozen(value, f"{owner}: {name}")
         return value
 
     def validate(self) -> None:
@@ -205,10 +207,19 @@ class Loss:
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
             return NotImplemented
-        return self.values() == other.values()  # type: ignore[attr-defined]
+        return self._key() == other._key()  # type: ignore[attr-defined]
 
     def __hash__(self) -> int:
-        return hash((type(self), self.values()))
+        return hash((type(self), self._key()))
+
+    def _key(self) -> tuple[Any, ...]:
+        """The values of the parameters, arrays by their bytes."""
+        return tuple(
+            [
+                value.tobytes() if isinstance(value, np.ndarray) else value
+                for value in self.values()
+            ]
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), self.values()
@@ -221,8 +232,32 @@ class Loss:
 
     def __repr__(self) -> str:
         pairs = zip(self.parameters(), self.values())
-        inside = ", ".join(f"{parameter.name}={value!r}" for parameter, value in pairs)
+        inside = ", ".join(f"{parameter.name}={_shown(value)}" for parameter, value in pairs)
         return f"{type(self).__name__}({inside})"
+
+
+def _frozen(value: Any, name: str) -> np.ndarray:
+    """A copy of a one-dimensional array parameter that nobody can change any more."""
+    try:
+        array = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be an array of numbers") from None
+    if array.ndim != 1:
+        raise ValueError(f"{name} must have one dimension, not {array.ndim}")
+    if not np.isfinite(array).all() or (array < 0).any():
+        first = int(np.argmin(np.isfinite(array) & (array >= 0)))
+        raise ValueError(f"{name}[{first}] is {array[first]}; expected finite numbers >= 0")
+    array.flags.writeable = False
+    return array
+
+
+def _shown(value: Any) -> str:
+    if not isinstance(value, np.ndarray):
+        return repr(value)
+    if value.size <= 8:
+        return repr(value.tolist())
+    ends = ", ".join(f"{one:g}" for one in value[:3])
+    return f"[{ends}, ... {value.size} numbers]"
 
 
 def _composition() -> Any:

@@ -1,0 +1,261 @@
+"""Rows of many pieces, with integer labels: one thread's work, or all threads'.
+
+Each piece takes its exponentials relative to its own maximum, while it is in the first-level
+cache, and leaves maximum and sum; when all are known, every piece is multiplied by what it was
+off by. The gradient's memory holds the exponentials meanwhile; where it cannot (other dtypes,
+strides) they are taken again. What a piece computes does not depend on who computes it, so a
+row comes out the same to the last bit whether one thread does it or many share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from .compile import Code, c_function
+from .intrinsics import pointer, prefer_wide_vectors, stack_memory
+from .rows import (
+    CHUNK_SIGNATURE,
+    CLASS_WEIGHT,
+    CLASSES,
+    DERIVATIVES,
+    DISTANCE,
+    INVERSE_TEMPERATURE,
+    MAXIMUM,
+    NUMBERS_BYTES,
+    OTHERS,
+    OWN,
+    ROW_WEIGHT,
+    SMOOTH,
+    SPREAD,
+    STATISTICS,
+    VALUES,
+    WORKSPACE,
+    inner,
+    tools,
+)
+from .threads import CHUNK, GRADIENT, LAYOUTS, PREDICTION, SIZE
+from .wide import GROUP, PIECE_BYTES, loops, numbers_of, piece_size, writer
+
+# Numbers that a piece leaves: maximum, sum of exponentials, two for label smoothing, the
+# label's logit; of a general loss also maximum and sum of the teacher, and three sums.
+LEFT = 8
+# Pieces of a row whose numbers fit on the stack; longer rows need a workspace.
+STACK_PIECES = 256
+
+
+@cache
+def chunk(real: str, what: str) -> Code:
+    """Machine code: "long" does rows, "measure" and "emit" the two steps of pieces."""
+    make = {"long": _long, "measure": _measure, "emit": _emit}[what]
+    return c_function(
+        lambda: make(real), CHUNK_SIGNATURE, f"softmax {what} {real}", error_model="numpy"
+    )
+
+
+@cache
+def _pieces(real: str) -> Any:
+    """The two steps of a long row: what a piece leaves, and what is made of it."""
+    t, o = tools(real, GROUP), loops(real)
+    write, write_zeros = writer(real)
+    gather_numbers = numbers_of(real)
+    zero, itemsize, cast = t.zero, t.itemsize, t.cast
+    piece = piece_size(real)
+
+    @njit(**inner)
+    def measure(job, row, index, label, left, scratch, keep):
+        """Maximum and sum of a piece; exponentials to the gradient's place if ``keep``."""
+        found = pointer(left + 8 * LEFT * index, 1.0)
+        fields, reals = pointer(job[LAYOUTS], 1), pointer(job[LAYOUTS], 1.0)
+        classes, inverse = fields[CLASSES], cast(reals[INVERSE_TEMPERATURE])
+        offset = index * piece
+        size = min(piece, classes - offset)
+        start = row * classes + offset
+        padded = (size + 63) // 64 * 64
+        x = pointer(scratch, zero)
+        m = o.stage(job, PREDICTION, start, size, padded, scratch)
+        at = label - offset
+        if (at >= 0) & (at < size):
+            found[4] = x[at]
+        # Where a whole piece is -inf any number will do.
+        base = zero if m == t.lowest else m
+        if fields[SMOOTH] != 0:
+            of_class = pointer(fields[CLASS_WEIGHT] + offset * itemsize, zero)
+            found[2] = o.weighted_distance(x, of_class, size, base, inverse)
+            found[3] = o.plain_sum(of_class, size)
+        if (at >= 0) & (at < size):
+            x[at] = t.lowest
+        if keep:
+            place = pointer(job[GRADIENT] + start * itemsize, zero)
+            if size == padded:
+                total = o.exponentials_to(x, place, size, base, inverse)
+            else:
+                total = o.exponentials(x, padded, base, inverse)
+                t.copy(x, place, size)
+        else:
+            total = o.sum_of_exponentials(x, padded, base, inverse)
+        found[0], found[1] = m, total
+
+    @njit(**inner)
+    def merge(job, label, left, pieces, statistics):
+        """The numbers of a row from those of its pieces, at place 0 of the statistics."""
+        found = pointer(left, 1.0)
+        reals = pointer(job[LAYOUTS], 1.0)
+        inverse = reals[INVERSE_TEMPERATURE]
+        top = found[0]
+        for i in range(pieces):
+            top = found[LEFT * i] if found[LEFT * i] > top else top
+        total = spread = 0.0
+        for i in range(pieces):
+            own = found[LEFT * i]
+            base = 0.0 if own == -np.inf else own
+            away = (own - top) * inverse
+            total += found[LEFT * i + 1] * np.float64(t.decay(cast(away)))
+            spread += found[LEFT * i + 2] + found[LEFT * i + 3] * ((base - top) * inverse)
+        logit = found[LEFT * (label // piece) + 4]
+        distance = cast((logit - top) * inverse)
+        t.column(statistics, MAXIMUM)[0] = top
+        t.column(statistics, OTHERS)[0] = total
+        t.column(statistics, SPREAD)[0] = spread
+        t.column(statistics, DISTANCE)[0] = distance
+        t.column(statistics, OWN)[0] = t.decay(distance)
+
+    @njit(**inner)
+    def emit(job, row, index, label, left, scratch, spare, statistics, numbers, kept):
+        fields, reals = pointer(job[LAYOUTS], 1), pointer(job[LAYOUTS], 1.0)
+        classes, inverse = fields[CLASSES], cast(reals[INVERSE_TEMPERATURE])
+        offset = index * piece
+        size = min(piece, classes - offset)
+        start = row * classes + offset
+        source = scratch
+        own = cast(pointer(left, 1.0)[LEFT * index])
+        if kept:
+            source = job[GRADIENT] + start * itemsize
+        else:
+            padded = (size + 63) // 64 * 64
+            o.stage(job, PREDICTION, start, size, padded, scratch)
+            base = zero if own == t.lowest else own
+            o.exponentials(pointer(scratch, zero), padded, base, inverse)
+        relative = t.decay((own - numbers[MAXIMUM]) * inverse)
+        write(job, start, offset, size, source, spare, numbers, relative, label)
+
+    return measure, merge, emit
+
+
+def _long(real: str) -> Callable:
+    t = tools(real, GROUP)
+    measure, merge, emit = _pieces(real)
+    _, write_zeros = writer(real)
+    gather_numbers = numbers_of(real)
+    zero, itemsize = t.zero, t.itemsize
+    piece = piece_size(real)
+    statistics_bytes = STATISTICS * GROUP * itemsize
+    left_bytes = 8 * LEFT * STACK_PIECES
+
+    def softmax_long_rows(job, scale, index, result):
+        prefer_wide_vectors()
+        fields = pointer(job[LAYOUTS], 1)
+        classes = fields[CLASSES]
+        pieces = (classes + piece - 1) // piece
+        scratch, spare = stack_memory(PIECE_BYTES), stack_memory(PIECE_BYTES)
+        statistics = stack_memory(statistics_bytes)
+        labels = pointer(stack_memory(64), 1)
+        numbers = pointer(stack_memory(NUMBERS_BYTES), zero)
+        left = stack_memory(left_bytes)
+        t.fill(pointer(statistics, zero), STATISTICS * GROUP, zero)
+        kept = (fields[DERIVATIVES] > 0) & t.is_direct(job, GRADIENT)
+        sums = pointer(result, 1.0)
+        sums[0] = sums[1] = 0.0
+        stop = min((index + 1) * job[CHUNK], job[SIZE])
+        for row in range(index * job[CHUNK], stop):
+            t.describe_rows(job, row, 1, statistics, labels, spare)
+            label = labels[0]
+            if t.column(statistics, ROW_WEIGHT)[0] == zero:
+                t.column(statistics, VALUES)[0] = zero
+                t.deliver_values(job, row, 1, statistics)
+                write_zeros(job, row * classes, classes, spare)
+                continue
+            for i in range(pieces):
+                measure(job, row, i, label, left, scratch, kept)
+            merge(job, label, left, pieces, statistics)
+            t.finish(job, statistics, 1)
+            sums[0] += t.deliver_values(job, row, 1, statistics)
+            if fields[DERIVATIVES] > 0:
+                gather_numbers(statistics, 0, numbers)
+                for i in range(pieces):
+                    emit(job, row, i, label, left, scratch, spare, statistics, numbers, kept)
+
+    return softmax_long_rows
+
+
+def _measure(real: str) -> Callable:
+    t = tools(real, GROUP)
+    measure, _, _ = _pieces(real)
+    piece = piece_size(real)
+    statistics_bytes = STATISTICS * GROUP * t.itemsize
+
+    def measure_pieces(job, scale, index, result):
+        prefer_wide_vectors()
+        fields = pointer(job[LAYOUTS], 1)
+        pieces = (fields[CLASSES] + piece - 1) // piece
+        scratch = stack_memory(PIECE_BYTES)
+        statistics, labels = stack_memory(statistics_bytes), pointer(stack_memory(64), 1)
+        kept = (fields[DERIVATIVES] > 0) & t.is_direct(job, GRADIENT)
+        sums = pointer(result, 1.0)
+        sums[0] = sums[1] = 0.0
+        stop = min((index + 1) * job[CHUNK], job[SIZE])
+        for unit in range(index * job[CHUNK], stop):
+            row = unit // pieces
+            t.describe_rows(job, row, 1, statistics, labels, scratch)
+            if t.column(statistics, ROW_WEIGHT)[0] != t.zero:
+                left = fields[WORKSPACE] + 8 * LEFT * pieces * row
+                measure(job, row, unit - row * pieces, labels[0], left, scratch, kept)
+
+    return measure_pieces
+
+
+def _emit(real: str) -> Callable:
+    t = tools(real, GROUP)
+    _, merge, emit = _pieces(real)
+    _, write_zeros = writer(real)
+    gather_numbers = numbers_of(real)
+    zero, piece = t.zero, piece_size(real)
+    statistics_bytes = STATISTICS * GROUP * t.itemsize
+
+    def emit_pieces(job, scale, index, result):
+        prefer_wide_vectors()
+        fields = pointer(job[LAYOUTS], 1)
+        classes = fields[CLASSES]
+        pieces = (classes + piece - 1) // piece
+        scratch, spare = stack_memory(PIECE_BYTES), stack_memory(PIECE_BYTES)
+        statistics, labels = stack_memory(statistics_bytes), pointer(stack_memory(64), 1)
+        numbers = pointer(stack_memory(NUMBERS_BYTES), zero)
+        t.fill(pointer(statistics, zero), STATISTICS * GROUP, zero)
+        kept = t.is_direct(job, GRADIENT)
+        sums = pointer(result, 1.0)
+        sums[0] = sums[1] = 0.0
+        stop = min((index + 1) * job[CHUNK], job[SIZE])
+        for unit in range(index * job[CHUNK], stop):
+            row = unit // pieces
+            i = unit - row * pieces
+            t.describe_rows(job, row, 1, statistics, labels, spare)
+            label, start = labels[0], row * classes + i * piece
+            if t.column(statistics, ROW_WEIGHT)[0] == zero:
+                t.column(statistics, VALUES)[0] = zero
+                write_zeros(job, start, min(piece, classes - i * piece), spare)
+            else:
+                # Every piece merges anew: some hundred numbers, against a third launch.
+                left = fields[WORKSPACE] + 8 * LEFT * pieces * row
+                merge(job, label, left, pieces, statistics)
+                t.finish(job, statistics, 1)
+                if fields[DERIVATIVES] > 0:
+                    gather_numbers(statistics, 0, numbers)
+                    emit(job, row, i, label, left, scratch, spare, statistics, numbers, kept)
+            if i == 0:
+                sums[0] += t.deliver_values(job, row, 1, statistics)
+
+    return emit_pieces

@@ -1,0 +1,74 @@
+"""Compiled maps of softmax losses: what one loss does, apart from the rows it is done to.
+
+Everything that happens to a row (its maximum, its sum of exponentials, the gradient) is the
+same for all losses and lives in loops that know none. A loss brings three functions of one
+number, or of a number and a target; each is compiled into a loop over contiguous arrays that
+takes values and two derivatives. They are small: 0.05 to 0.2 s to compile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+from numba import types
+from numba.core.errors import NumbaError
+
+from ..definitions import METHODS, Structure
+from ..vmath.overloads import install as install_vmath
+from .blocks import LossType, promotion_noted, reason, settle, unpack
+from .compile import Code, c_function
+from .intrinsics import caller, no_alias, prefer_wide_vectors
+
+# Calls a map: (loss, parameters, number, target, value, slope, curvature, size).
+call_map = caller(types.void, *[types.int64] * 8)
+
+
+@cache
+def loss_map(structure: Structure, real: str, method: str, derivatives: int) -> Code:
+    """The machine code of ``method`` of a loss over arrays of ``real``."""
+    loss = LossType(structure, getattr(types, real))
+    kind = types.CPointer(getattr(types, real))
+    with promotion_noted(structure, method):
+        try:
+            return c_function(
+                lambda: _map(method, derivatives, np.dtype(real).type),
+                types.void(
+                    loss, types.CPointer(types.float64), *[kind] * 5, types.int64
+                ),
+                f"map {method} {derivatives} {loss.name}",
+                cacheable=structure.cacheable,
+                error_model="numpy",
+                fastmath={"contract"},
+            )
+        except NumbaError as error:
+            raise TypeError(
+                f"{structure.title}.{method} does not compile: {reason(error)}"
+            ) from error
+
+
+def _map(method: str, derivatives: int, real: type[np.floating]) -> Callable:
+    install_vmath()
+    function = METHODS[method]
+    with_slope, with_curvature = derivatives > 0, derivatives > 1
+
+    def loss_map_(loss, parameters, number, target, value, slope, curvature, size):
+        prefer_wide_vectors()
+        no_alias()
+        self = unpack(loss, parameters)
+        for i in range(size):
+            x, t = number[i], target[i]
+            value_, slope_, curvature_ = function(self, x, t)
+            v = settle(value_, x, loss)
+            # NaN is settled here rather than in every loss: min, max and comparisons lose it.
+            v = x + t if (x != x) | (t != t) else v
+            value[i] = v
+            if with_slope:
+                s = settle(slope_, x, loss)
+                slope[i] = v if v != v else s
+            if with_curvature:
+                c = settle(curvature_, x, loss)
+                curvature[i] = v if v != v else c
+
+    return loss_map_

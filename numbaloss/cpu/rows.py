@@ -1,0 +1,345 @@
+"""What the loops over narrow and over wide rows share.
+
+With integer labels most losses depend on one number of a row, the log-probability l of its
+label; write g(l) for that function, w for the label's class weight, p for the softmax, q for
+1 - p at the label, R for the term in the log of the sum, and o = ε/C g' for label smoothing
+(of losses that are linear in l). Then
+
+    gradient at k       p_k (R' - S) + o w_k,    S = w (1 - ε) g' + o Σ w
+    gradient at label   w (1 - ε) g' q + p (R' - o Σ w) + o w
+    hessian at k        p_k (p_k A + R' - S),    A = w (1 - ε) g'' + R'' - R' + S
+    hessian at label    w (1 - ε) g'' q² + R'' p² + (R' - S) p q
+
+so a row is its exponentials times a number, plus a number at the label. q is the sum of the
+exponentials of the *other* classes over that of all, which keeps all digits where p is almost
+1; the sum is therefore taken without the label.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numba import njit, types
+
+from .. import vmath
+from ..vmath import float32, float64
+from ..vmath.overloads import install as install_vmath
+from .intrinsics import caller, no_alias, pointer
+from .maps import call_map
+from .threads import LAYOUTS, PARAMETERS, TARGET, VALUE, WEIGHT
+
+# The description of a call, which all its chunks read: positions of the descriptors of the
+# six arrays of a job (see movers.arrange) and of the mask, then integers, then float64.
+MASK_LAYOUT = 6
+(
+    MASK,  # address
+    CLASSES,
+    DERIVATIVES,
+    MAP,  # address of the loss's map: of the label's log-probability, or of all classes
+    NORMALIZER,  # address of the map of R, or 0
+    CLASS_WEIGHT,  # address of the class weights in the compute type, or 0
+    IGNORE,  # the label of rows that do not count
+    SMOOTH,  # whether there is label smoothing
+    MARGIN,  # whether rows are seen relative to their label
+    LABELLED,  # whether targets are labels
+    DENSE_LOGITS,
+    CHECKED,  # whether dense targets are tested
+    WORKSPACE,  # address of the numbers that pieces of rows leave, or 0
+) = range(7, 20)
+(
+    INVERSE_TEMPERATURE,
+    ON,  # 1 - ε
+    OFF,  # ε / C
+    WEIGHT_SUM,  # of the class weights
+    SCALE,  # of the gradient
+    CURVATURE_SCALE,
+    LOW,  # closed domain of dense targets
+    HIGH,
+    SHARE,  # 1, or 1 / C where values are means over the classes
+) = range(20, 29)
+FIELDS = 29
+
+# Arrays of a number a row, in the compute type, that a group of rows keeps at hand.
+(
+    MAXIMUM,
+    OTHERS,  # sum of exponentials without the label's
+    DISTANCE,  # scaled logit of the label less the maximum
+    OWN,  # exponential of that
+    SPREAD,  # Σ w_j of the scaled logit less the maximum, for label smoothing
+    ROW_WEIGHT,
+    LABEL_WEIGHT,  # class weight of the label
+    LOG_SUM,
+    LOG_PROBABILITY,
+    FIRST,
+    SLOPE,
+    CURVE,
+    TERM,
+    TERM_SLOPE,
+    TERM_CURVE,
+    VALUES,
+    FACTOR,  # of the exponentials, for the gradient
+    SHIFT,  # of the class weights, for the gradient
+    AT_LABEL,
+    INVERSE,  # of the sum of exponentials
+    HESSIAN_SQUARE,
+    HESSIAN_LINEAR,
+    HESSIAN_AT_LABEL,
+) = range(23)
+STATISTICS = 23
+# Memory for those of one row.
+NUMBERS_BYTES = 8 * STATISTICS
+
+inner: dict[str, Any] = {"forceinline": True, "error_model": "numpy"}
+fast: dict[str, Any] = {**inner, "fastmath": {"contract", "reassoc"}}
+exact: dict[str, Any] = {**inner, "fastmath": {"contract"}}
+
+CHUNK_SIGNATURE = types.void(
+    types.CPointer(types.int64), types.float64, types.int64, types.int64
+)
+
+
+def namespace(members: dict[str, Any]) -> Any:
+    """A module of these members: the one kind of namespace that compiled code looks into."""
+    found = ModuleType("loops")
+    found.__dict__.update(members)
+    return found
+
+
+call_mover = caller(types.void, *[types.int64] * 5)
+
+
+@cache
+def tools(real: str, group: int) -> Any:
+    """Functions over rows of one compute type, in groups of up to ``group`` rows."""
+    install_vmath()
+    cast = np.dtype(real).type
+    zero, one = cast(0), cast(1)
+    lowest = cast(-np.inf)
+    itemsize = np.dtype(real).itemsize
+    lanes = 64 // itemsize
+    step = group * itemsize
+    log1p = vmath.log1p
+    decay = (float32 if real == "float32" else float64).decay
+
+    @njit(**inner)
+    def column(statistics, which):
+        return pointer(statistics + which * step, zero)
+
+    @njit(**inner)
+    def fill(target, size, value):
+        for i in range(size):
+            target[i] = value
+
+    @njit(**inner)
+    def copy(source, target, size):
+        no_alias()
+        for i in range(size):
+            target[i] = source[i]
+
+    @njit(**inner)
+    def load(job, slot, start, size, scratch):
+        """Elements of an array, in C order, into scratch."""
+        layout = pointer(job[LAYOUTS], 1)[slot]
+        if layout == 0:
+            copy(pointer(job[slot] + start * itemsize, zero), pointer(scratch, zero), size)
+        else:
+            layout = job[LAYOUTS] + 8 * layout
+            call_mover(pointer(layout, 1)[0], (job[slot], layout, start, size, scratch))
+
+    @njit(**inner)
+    def store(job, slot, start, size, scratch):
+        layout = pointer(job[LAYOUTS], 1)[slot]
+        if layout == 0:
+            copy(pointer(scratch, zero), pointer(job[slot] + start * itemsize, zero), size)
+        else:
+            layout = job[LAYOUTS] + 8 * layout
+            call_mover(pointer(layout, 1)[0], (job[slot], layout, start, size, scratch))
+
+    @njit(**inner)
+    def is_direct(job, slot):
+        return pointer(job[LAYOUTS], 1)[slot] == 0
+
+    @njit(**inner)
+    def describe_rows(job, row, size, statistics, labels, scratch):
+        """Weights and labels of rows; weight 0 and label 0 for those that do not count."""
+        fields = pointer(job[LAYOUTS], 1)
+        weight, own = column(statistics, ROW_WEIGHT), column(statistics, LABEL_WEIGHT)
+        if job[WEIGHT] != 0:
+            load(job, WEIGHT, row, size, statistics + ROW_WEIGHT * step)
+        else:
+            fill(weight, size, one)
+        if fields[MASK] != 0:
+            layout = job[LAYOUTS] + 8 * fields[MASK_LAYOUT]
+            call_mover(pointer(layout, 1)[0], (fields[MASK], layout, row, size, scratch))
+            counts = pointer(scratch, zero)
+            for k in range(size):
+                weight[k] = weight[k] if counts[k] != zero else zero
+        fill(own, size, one)
+        if fields[LABELLED] != 0:
+            layout = fields[TARGET]
+            ignored, classes = fields[IGNORE], fields[CLASSES]
+            if layout == 0:
+                given = pointer(job[TARGET] + 8 * row, 1)
+            else:
+                layout = job[LAYOUTS] + 8 * layout
+                call_mover(pointer(layout, 1)[0], (job[TARGET], layout, row, size, scratch))
+                given = pointer(scratch, 1)
+            for k in range(size):
+                label = given[k]
+                weight[k] = zero if label == ignored else weight[k]
+                # All that count have been tested; this holds if somebody writes meanwhile.
+                labels[k] = label if (label >= 0) & (label < classes) else 0
+            if fields[CLASS_WEIGHT] != 0:
+                of_class = pointer(fields[CLASS_WEIGHT], zero)
+                for k in range(size):
+                    own[k] = of_class[labels[k]]
+
+    @njit(**exact)
+    def log_probabilities(size, top, others, distance, own, log_sum, found, sums, inverse):
+        no_alias()
+        # In runs of a register each: compilers leave the rest of a long loop to scalars.
+        for b in range((size + lanes - 1) // lanes):
+            for i in range(lanes):
+                k = b * lanes + i
+                log_ = log1p(others[k] + (own[k] - one))
+                log_sum[k] = log_
+                found[k] = distance[k] - log_
+                sums[k] = top[k] * inverse + log_
+
+    @njit(**exact)
+    def coefficients(size, statistics, smooth, on, off, whole, scale, curvature_scale):
+        others, own = column(statistics, OTHERS), column(statistics, OWN)
+        spread, log_sum = column(statistics, SPREAD), column(statistics, LOG_SUM)
+        weight, of_label = column(statistics, ROW_WEIGHT), column(statistics, LABEL_WEIGHT)
+        first, slope = column(statistics, FIRST), column(statistics, SLOPE)
+        term, term_slope = column(statistics, TERM), column(statistics, TERM_SLOPE)
+        value, factor = column(statistics, VALUES), column(statistics, FACTOR)
+        shift, at_label = column(statistics, SHIFT), column(statistics, AT_LABEL)
+        inverse = column(statistics, INVERSE)
+        for b in range((size + lanes - 1) // lanes):
+            for i in range(lanes):
+                k = b * lanes + i
+                w, c = weight[k], of_label[k]
+                direct = on * c
+                o = zero
+                v = direct * first[k]
+                if smooth:
+                    o = off * slope[k]
+                    v += o * (spread[k] - whole * log_sum[k])
+                v = (v + term[k]) * w
+                r = one / (others[k] + own[k])
+                p, q = own[k] * r, others[k] * r
+                lean = term_slope[k] - direct * slope[k] - o * whole
+                y = direct * slope[k] * q + p * (term_slope[k] - o * whole) + o * c
+                g = w * scale
+                out = w == zero
+                value[k] = zero if out else v
+                inverse[k] = zero if out else r
+                factor[k] = zero if out else lean * r * g
+                shift[k] = zero if out else o * g
+                at_label[k] = zero if out else y * g
+
+    @njit(**exact)
+    def curvatures(size, statistics, on, off, whole, curvature_scale):
+        others, own = column(statistics, OTHERS), column(statistics, OWN)
+        weight, of_label = column(statistics, ROW_WEIGHT), column(statistics, LABEL_WEIGHT)
+        slope, curve = column(statistics, SLOPE), column(statistics, CURVE)
+        term_slope, term_curve = column(statistics, TERM_SLOPE), column(statistics, TERM_CURVE)
+        square, linear = column(statistics, HESSIAN_SQUARE), column(statistics, HESSIAN_LINEAR)
+        at_label = column(statistics, HESSIAN_AT_LABEL)
+        for b in range((size + lanes - 1) // lanes):
+            for i in range(lanes):
+                k = b * lanes + i
+                direct = on * of_label[k]
+                r = one / (others[k] + own[k])
+                p, q = own[k] * r, others[k] * r
+                lean = term_slope[k] - (direct + off * whole) * slope[k]
+                bend = direct * curve[k]
+                h = weight[k] * curvature_scale
+                out = weight[k] == zero
+                square[k] = zero if out else (bend + term_curve[k] - lean) * h
+                linear[k] = zero if out else lean * h
+                y = bend * q * q + term_curve[k] * p * p + lean * p * q
+                at_label[k] = zero if out else y * h
+
+    @njit(**inner)
+    def normalize(job, statistics, size, sums):
+        """R and its derivatives from the logs of the sums of exponentials."""
+        address = pointer(job[LAYOUTS], 1)[NORMALIZER]
+        padded = (size + lanes - 1) // lanes * lanes
+        if address != 0:
+            found = statistics + TERM * step
+            call_map(
+                address,
+                (0, job[PARAMETERS], sums, sums, found, found + step, found + 2 * step, padded),
+            )
+        else:
+            fill(column(statistics, TERM), 3 * group, zero)
+
+    @njit(**inner)
+    def finish(job, statistics, size):
+        """From maxima and sums of rows to their values, and what their gradient is made of."""
+        fields, reals = pointer(job[LAYOUTS], 1), pointer(job[LAYOUTS], 1.0)
+        padded = (size + lanes - 1) // lanes * lanes
+        found, sums = statistics + LOG_PROBABILITY * step, statistics + VALUES * step
+        log_probabilities(
+            size,
+            column(statistics, MAXIMUM),
+            column(statistics, OTHERS),
+            column(statistics, DISTANCE),
+            column(statistics, OWN),
+            column(statistics, LOG_SUM),
+            column(statistics, LOG_PROBABILITY),
+            column(statistics, VALUES),
+            cast(reals[INVERSE_TEMPERATURE]),
+        )
+        first = statistics + FIRST * step
+        call_map(
+            fields[MAP],
+            (0, job[PARAMETERS], found, found, first, first + step, first + 2 * step, padded),
+        )
+        normalize(job, statistics, size, sums)
+        on, off, whole = cast(reals[ON]), cast(reals[OFF]), cast(reals[WEIGHT_SUM])
+        scale, curvature_scale = cast(reals[SCALE]), cast(reals[CURVATURE_SCALE])
+        smooth = fields[SMOOTH] != 0
+        if fields[DERIVATIVES] == 0 and not smooth:
+            fill(column(statistics, SLOPE), group, zero)
+        coefficients(size, statistics, smooth, on, off, whole, scale, curvature_scale)
+        if fields[DERIVATIVES] > 1:
+            curvatures(size, statistics, on, off, whole, curvature_scale)
+
+    @njit(**inner)
+    def deliver_values(job, row, size, statistics):
+        """Store the values of rows where they are wanted; their sum."""
+        value = column(statistics, VALUES)
+        if job[VALUE] != 0:
+            store(job, VALUE, row, size, statistics + VALUES * step)
+        total = 0.0
+        for k in range(size):
+            total += value[k]
+        return total
+
+    @njit(**inner)
+    def emit_plain(source, gradient, size, factor):
+        no_alias()
+        for j in range(size):
+            gradient[j] = source[j] * factor
+
+    @njit(**exact)
+    def emit_smooth(source, gradient, of_class, size, factor, shift):
+        no_alias()
+        for j in range(size):
+            gradient[j] = source[j] * factor + shift * of_class[j]
+
+    @njit(**exact)
+    def emit_hessian(source, hessian, size, inverse, square, linear):
+        no_alias()
+        for j in range(size):
+            p = source[j] * inverse
+            hessian[j] = p * (p * square + linear)
+
+    return namespace(locals())
+

@@ -1,0 +1,217 @@
+"""A look at labels and weights before anything is computed: how many rows count, which are bad.
+
+It reads a few bytes a row, so that all that follows can trust every label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from ..arrays import Operand, numbers
+from ..structures.softmax import Softmax
+from . import threads
+from .compile import Code, c_function
+from .intrinsics import pointer, stack_memory
+from .movers import describe
+from .rows import (
+    CHUNK_SIGNATURE,
+    CLASS_WEIGHT,
+    CLASSES,
+    FIELDS,
+    IGNORE,
+    LABELLED,
+    MASK,
+    MASK_LAYOUT,
+    SMOOTH,
+    call_mover,
+)
+from .threads import CHUNK, LAYOUTS, SIZE, TARGET, WEIGHT
+
+BLOCK = 512
+CHUNK_ROWS = 32_768
+
+
+def scan(
+    loss: Softmax, inputs: Sequence[Operand | None], labelled: bool, weighted: bool, count: int
+) -> float:
+    """Number of rows that count, or the sum of their weights where ``weighted``.
+
+    Raises
+    ------
+    ValueError
+        For the first label out of range, the first weight that is negative or NaN.
+    """
+    prediction, target, weight, mask = inputs
+    assert prediction is not None
+    options = loss.row_options()
+    labels = target if labelled else None
+    fields = np.zeros(FIELDS, np.int64)
+    fields[CLASSES] = prediction.array.shape[-1]
+    fields[LABELLED] = labelled
+    fields[SMOOTH] = weighted
+    fields[IGNORE] = -(2**63) if options.ignore_index is None else options.ignore_index
+    weights = None
+    if weighted and labelled and options.class_weight is not None:
+        weights = options.class_weight
+        fields[CLASS_WEIGHT] = weights.ctypes.data
+    described = [
+        [],
+        describe(labels, "int64", "load"),
+        describe(weight, "float64", "load"),
+        [],
+        [],
+        [],
+    ]
+    if mask is not None:
+        fields[MASK] = mask.array.ctypes.data
+        described.append(describe(mask, "float64", "load"))
+    from .softmax import _with_layouts
+
+    fields = _with_layouts(fields, described)
+    handles = [0 if one is None else threads.handle(one.array) for one in (labels, weight)]
+    arguments = (
+        _scan().address,
+        0,
+        0,
+        count,
+        max(CHUNK_ROWS, -(-count // 1024)),
+        threads.handle(fields),
+        1.0,
+        0,
+        *handles,
+        0,
+        0,
+        0,
+    )
+    chunk: Any = arguments[4]
+    total, bad = threads.launch_chunks(arguments, -(-count // chunk))
+    if bad:
+        raise_first(loss, prediction, labels, weight, mask)
+    return total
+
+
+@cache
+def _scan() -> Code:
+    return c_function(_scan_chunk, CHUNK_SIGNATURE, "softmax scan", error_model="numpy")
+
+
+def _scan_chunk() -> Callable:
+    integers, doubles = 8 * BLOCK, 8 * BLOCK
+
+    def scan_rows(job, scale, index, result):
+        fields = pointer(job[LAYOUTS], 1)
+        of_labels, of_weights, of_mask = (
+            stack_memory(integers),
+            stack_memory(doubles),
+            stack_memory(doubles),
+        )
+        labelled, masked = fields[LABELLED] != 0, fields[MASK] != 0
+        weighted, of_class = fields[SMOOTH] != 0, fields[CLASS_WEIGHT]
+        ignored, classes = fields[IGNORE], fields[CLASSES]
+        total, bad = 0.0, 0
+        row, stop = index * job[CHUNK], min((index + 1) * job[CHUNK], job[SIZE])
+        while row < stop:
+            size = min(BLOCK, stop - row)
+            counts = pointer(of_mask, 1.0)
+            if masked:
+                layout = job[LAYOUTS] + 8 * fields[MASK_LAYOUT]
+                call_mover(pointer(layout, 1)[0], (fields[MASK], layout, row, size, of_mask))
+            else:
+                for k in range(size):
+                    counts[k] = 1.0
+            if labelled:
+                labels = pointer(of_labels, 1)
+                layout = fields[TARGET]
+                if layout == 0:
+                    labels = pointer(job[TARGET] + 8 * row, 1)
+                else:
+                    layout = job[LAYOUTS] + 8 * layout
+                    call_mover(pointer(layout, 1)[0], (job[TARGET], layout, row, size, of_labels))
+                wrong = 0
+                for k in range(size):
+                    label = labels[k]
+                    counts[k] = 0.0 if label == ignored else counts[k]
+                    outside = (label < 0) | (label >= classes)
+                    wrong += 1 if outside & (counts[k] != 0.0) else 0
+                bad += wrong
+                if of_class != 0 and bad == 0:
+                    share = pointer(of_class, 1.0)
+                    for k in range(size):
+                        counts[k] = share[labels[k]] if counts[k] != 0.0 else 0.0
+            if job[WEIGHT] != 0:
+                weights = pointer(of_weights, 1.0)
+                layout = fields[WEIGHT]
+                if layout == 0:
+                    weights = pointer(job[WEIGHT] + 8 * row, 1.0)
+                else:
+                    layout = job[LAYOUTS] + 8 * layout
+                    call_mover(pointer(layout, 1)[0], (job[WEIGHT], layout, row, size, of_weights))
+                wrong = 0
+                for k in range(size):
+                    wrong += 0 if weights[k] >= 0.0 else 1
+                    if weighted:
+                        counts[k] = weights[k] * counts[k] if counts[k] != 0.0 else 0.0
+                bad += wrong
+            part = 0.0
+            for k in range(size):
+                part += counts[k]
+            total += part
+            row += size
+        sums = pointer(result, 1.0)
+        sums[0], sums[1] = total, bad
+
+    return scan_rows
+
+
+# Elements that the search for an offender looks at in one go.
+_SEARCH = 1 << 16
+
+
+def raise_first(
+    loss: Softmax,
+    prediction: Operand,
+    labels: Operand | None,
+    weight: Operand | None,
+    mask: Operand | None,
+) -> None:
+    """Find the first bad label or weight, in C order, and raise an error that names it."""
+    shape = prediction.array.shape[:-1]
+    classes = prediction.array.shape[-1]
+    ignored = loss.row_options().ignore_index
+    size = int(np.prod(shape, dtype=np.int64))
+    for start in range(0, size, _SEARCH):
+        stop = start + _SEARCH
+        if labels is not None:
+            piece = labels.array.flat[start:stop]
+            bad = (piece < 0) | (piece >= classes)
+            if ignored is not None:
+                bad &= piece != ignored
+            if mask is not None:
+                bad &= mask.array.flat[start:stop]
+            if bad.any():
+                first = int(bad.argmax())
+                place = _place(start + first, shape, len(shape))
+                except_for = "" if ignored is None else f", or {ignored} to ignore a row"
+                raise ValueError(
+                    f"target[{place}] is {piece[first]}; labels of {classes} classes are "
+                    f"0 to {classes - 1}{except_for}"
+                )
+        if weight is not None:
+            piece = numbers(weight, weight.array.flat[start:stop])
+            bad = ~(piece >= 0)
+            if bad.any():
+                first = int(bad.argmax())
+                dimensions = len(shape) if weight.dimensions is None else weight.dimensions
+                place = _place(start + first, shape, dimensions)
+                raise ValueError(
+                    f"sample_weight[{place}] is {piece[first]:.9g}; weights are >= 0"
+                )
+
+
+def _place(position: int, shape: tuple[int, ...], dimensions: int) -> str:
+    index = np.unravel_index(position, shape) if shape else ()
+    return ", ".join(str(int(i)) for i in index[:dimensions])

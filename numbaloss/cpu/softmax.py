@@ -1,0 +1,277 @@
+"""Losses of rows of logits on CPU threads: from arrays to launches and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..arrays import Operand
+from ..definitions import Structure, lower, parameter_values
+from ..structures.softmax import Softmax, SoftmaxSum
+from ..structures.loss import domain
+from . import elementwise, general, long, rows, scan, threads, wide
+from .maps import loss_map
+from .movers import describe
+
+Operands = Sequence[Operand | None]
+_FIELDS = rows.FIELDS
+# No label has this number: what is ignored where nothing is.
+NO_LABEL = -(2**63)
+# Elements of a chunk, at least, and chunks of a call, at most.
+CHUNK_ELEMENTS, MAX_CHUNKS = 16_384, 1024
+# Rows fewer than these are shared by the threads, piece by piece.
+FEW_ROWS = 32
+
+
+class Plan(NamedTuple):
+    """What a loss brings to the kernels of one dtype; kept with the loss."""
+
+    fields: np.ndarray  # the fixed part of the description of a call
+    parameters: np.ndarray
+    keep: tuple[Any, ...]
+    fast: bool  # whether the log-probability of the label is all that counts
+
+
+def plan(loss: Softmax, real: str, derivatives: int, labelled: bool, classes: int) -> Plan:
+    """The plan of a loss for a compute dtype, rows of one width and one kind of targets."""
+    plans = loss.__dict__.setdefault("_plans", {})
+    key = real, derivatives, labelled, classes
+    found = plans.get(key)
+    if found is None:
+        if len(plans) > 64:
+            plans.clear()
+        found = plans[key] = _plan(loss, real, derivatives, labelled, classes)
+    return found
+
+
+def _plan(loss: Softmax, real: str, derivatives: int, labelled: bool, classes: int) -> Plan:
+    options, lowered = loss.row_options(), lower(loss)
+    structure = Structure.of(lowered)
+    smooth, dtype = options.label_smoothing > 0.0, np.dtype(real)
+    weights = options.class_weight
+    fast = labelled and not loss.relative_to_label and _by_label_alone(loss, structure, options)
+    fields = np.zeros(_FIELDS, np.int64)
+    reals = fields.view(np.float64)
+    keep: list[Any] = []
+
+    def compiled(method: str) -> int:
+        depth = max(derivatives, int(smooth and fast))
+        keep.append(loss_map(structure, real, method, depth))
+        return keep[-1].address
+
+    fields[rows.CLASSES] = classes
+    fields[rows.DERIVATIVES] = derivatives
+    fields[rows.MAP] = compiled("label_point" if fast else "point")
+    if any(cls.normalizer is not Softmax.normalizer for cls in structure.classes):  # type: ignore[attr-defined]
+        fields[rows.NORMALIZER] = compiled("normalizer")
+    if weights is None and fast and smooth:
+        weights = np.ones(classes)
+    if weights is not None:
+        keep.append(np.ascontiguousarray(weights, dtype))
+        fields[rows.CLASS_WEIGHT] = keep[-1].ctypes.data
+        reals[rows.WEIGHT_SUM] = keep[-1].sum(dtype=np.float64)
+    fields[rows.IGNORE] = NO_LABEL if options.ignore_index is None else options.ignore_index
+    fields[rows.SMOOTH] = smooth
+    fields[rows.MARGIN] = loss.relative_to_label
+    fields[rows.LABELLED] = labelled
+    fields[rows.DENSE_LOGITS] = loss.dense_logits
+    reals[rows.INVERSE_TEMPERATURE] = 1.0 / options.temperature
+    reals[rows.ON] = 1.0 - options.label_smoothing
+    reals[rows.OFF] = options.label_smoothing / classes if classes else 0.0
+    reals[rows.LOW], reals[rows.HIGH] = domain(loss.target_domain).closed(dtype)
+    reals[rows.SHARE] = 1.0 / classes if loss.mean_over_classes and classes else 1.0
+    parameters = np.array([0.0] * 4 + parameter_values(lowered))
+    return Plan(fields, parameters, tuple(keep), fast)
+
+
+def _by_label_alone(loss: Softmax, structure: Structure, options: Any) -> bool:
+    """Whether a row with a label is a function of that label's log-probability."""
+    if options.label_smoothing > 0.0:
+        return loss.sparse and loss.linear
+    if loss.sparse:
+        return True
+    # A sum over classes with weights of their own is not what label_point returns.
+    return options.class_weight is None and all(
+        cls.sparse or cls.label_point is not Softmax.label_point  # type: ignore[attr-defined]
+        for cls in structure.classes
+    )
+
+
+def divisor(loss: Softmax, inputs: Operands, reduction: str) -> float:
+    """What the sum of the values is divided by.
+
+    Raises
+    ------
+    ValueError
+        For a label out of range, a negative or NaN weight.
+    """
+    prediction, target, weight, mask = inputs
+    assert prediction is not None
+    assert target is not None
+    shape = prediction.array.shape
+    count = 1
+    for length in shape[:-1]:
+        count *= length
+    labelled = target.array.shape == shape[:-1] and loss.accepts != ("dense",)
+    labelled = labelled and target.array.ndim < prediction.array.ndim
+    options = loss.row_options()
+    total = float(count)
+    if labelled or weight is not None or mask is not None:
+        weighted = reduction == "weighted_mean"
+        total = scan.scan(loss, inputs, labelled, weighted, count)
+    if reduction == "weighted_mean" and not labelled and options.class_weight is not None:
+        weights = _ClassMass(options.class_weight)
+        return evaluate(weights, 0, inputs, [None, None, None], 1.0, False)
+    return total if reduction in ("mean", "weighted_mean") else 1.0
+
+
+class _ClassMass(Softmax):
+    """The class weights of dense targets, so that the kernels can sum them."""
+
+    class_weight: np.ndarray | None = None
+    sparse = True
+
+    def point(self, log_probability, target):
+        return target, 0.0, 0.0
+
+
+def check_targets(loss: Softmax, inputs: Operands, check: bool) -> None:
+    """Raise what :func:`evaluate` would, before anything is written."""
+    prediction, target, *_ = inputs
+    assert prediction is not None
+    assert target is not None
+    of_target = domain(loss.target_domain)
+    if check and target.array.ndim == prediction.array.ndim and not of_target.everything:
+        elementwise.check_inputs(_TargetDomain(of_target), [prediction, target, None], True)
+
+
+class _TargetDomain(elementwise._Nothing):
+    def __init__(self, of_target: Any) -> None:
+        super().__init__(of_target, domain("(-inf, inf)"))
+
+
+def evaluate(
+    loss: Softmax,
+    derivatives: int,
+    inputs: Operands,
+    outputs: Operands,
+    scale: float,
+    check: bool,
+) -> float:
+    """Sum of the values of the rows; the outputs receive what they are for."""
+    prediction, target, weight, mask = inputs
+    assert prediction is not None
+    assert target is not None
+    shape = prediction.array.shape
+    classes, count = shape[-1], 1
+    for length in shape[:-1]:
+        count *= length
+    labelled = target.array.ndim < len(shape)
+    real = prediction.compute
+    if classes == 0 or count == 0:
+        return _without_elements(outputs)
+    found = plan(loss, real, derivatives, labelled, classes)
+    fields = found.fields.copy()
+    reals = fields.view(np.float64)
+    inverse = reals[rows.INVERSE_TEMPERATURE]
+    reals[rows.SCALE], reals[rows.CURVATURE_SCALE] = scale * inverse, scale * inverse * inverse
+    fields[rows.CHECKED] = check and not labelled and not domain(loss.target_domain).everything
+    value, gradient, hessian = outputs
+    described = [
+        describe(prediction, real, "load"),
+        describe(target, "int64" if labelled else real, "load"),
+        describe(weight, real, "load"),
+        describe(value, real, "store"),
+        describe(gradient, real, "store"),
+        describe(hessian, real, "store"),
+    ]
+    if mask is not None:
+        fields[rows.MASK] = mask.array.ctypes.data
+        described.append(describe(mask, real, "load"))
+    fields = _with_layouts(fields, described)
+    handles = [
+        0 if one is None else threads.handle(one.array)
+        for one in (prediction, target, weight, value, gradient, hessian)
+    ]
+    run = _Run(found, fields, handles)
+    total, offenders = _launch(run, real, count, classes)
+    if offenders:
+        elementwise.raise_first_offender(
+            _TargetDomain(domain(loss.target_domain)), [prediction, target, None], check
+        )
+    return total
+
+
+def _with_layouts(fields: np.ndarray, described: list[list[int]]) -> np.ndarray:
+    """The description of a call with those of its arrays behind it."""
+    if not any(described):
+        return fields
+    position = len(fields)
+    for slot, description in enumerate(described):
+        if description:
+            fields[slot] = position
+            position += len(description)
+    tail = [number for description in described for number in description]
+    return np.concatenate([fields, np.array(tail, np.int64)])
+
+
+class _Run(NamedTuple):
+    plan: Plan
+    fields: np.ndarray
+    handles: list[int]
+
+    def launch(self, function: int, size: int, chunk: int) -> tuple[float, float]:
+        """Run a function over ``size`` rows, or pieces of rows, ``chunk`` at a time."""
+        arguments = (
+            function,
+            0,
+            threads.handle(self.plan.parameters),
+            size,
+            chunk,
+            threads.handle(self.fields),
+            1.0,
+            *self.handles,
+        )
+        return threads.launch_chunks(arguments, -(-size // chunk))
+
+
+def chunk_of(count: int, work: int, multiple: int = 1) -> int:
+    """Units of a chunk, each of ``work`` elements: a function of the sizes alone."""
+    least = -(-CHUNK_ELEMENTS // max(work, 1))
+    most = -(-count // MAX_CHUNKS)
+    return -(-max(least, most) // multiple) * multiple
+
+
+def _launch(run: _Run, real: str, count: int, classes: int) -> tuple[float, float]:
+    """Choose the loops for rows of this width, and this many."""
+    piece = wide.piece_size(real)
+    pieces = -(-classes // piece)
+    fast = run.plan.fast
+    chunk = chunk_of(count, classes)
+    if fast and pieces == 1:
+        return run.launch(wide.rows(real).address, count, chunk)
+    if pieces == 1 or (pieces <= long.STACK_PIECES and count >= FEW_ROWS):
+        code = long.chunk(real, "long") if fast else general.chunk(real, "general")
+        return run.launch(code.address, count, chunk)
+    workspace = np.empty((count * pieces, long.LEFT))
+    run.fields[rows.WORKSPACE] = workspace.ctypes.data
+    units, chunk = count * pieces, chunk_of(count * pieces, piece)
+    steps = (
+        [long.chunk(real, step) for step in ("measure", "emit")]
+        if fast
+        else [general.chunk(real, step) for step in ("measure", "add", "emit")]
+    )
+    total, offenders = 0.0, 0.0
+    for step in steps:
+        total, bad = run.launch(step.address, units, chunk)
+        offenders += bad
+    return total, offenders
+
+
+def _without_elements(outputs: Operands) -> float:
+    value = outputs[0]
+    if value is not None:
+        value.array[...] = 0
+    return 0.0

@@ -1,0 +1,485 @@
+"""Losses of one class out of many: rows of logits against labels or probabilities.
+
+With :math:`l = \\log p` the log-probability of a class and t its target, ``point`` gives what
+the class contributes to the loss of its row.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import numpy as np
+
+from ..registry import register
+from ..structures.softmax import Softmax
+from ..vmath import exp, expm1, log, log1p, pow
+
+LN2 = math.log(2.0)
+# Stands for the logarithm of 0 in products with its exponential, which is 0: not NaN.
+LOWEST = -1e4
+
+
+@register
+class CrossEntropy(Softmax):
+    r"""Negative log-likelihood of the classes: the loss of multinomial logistic regression.
+
+    .. math:: \ell = -\sum_j w_j\, t_j \log p_j + \lambda \log^2 \sum_j e^{x_j / T}, \quad
+              p = \mathrm{softmax}(x / T)
+
+    Parameters
+    ----------
+    class_weight : array of C numbers >= 0, optional
+        :math:`w`.
+    ignore_index : int
+        Rows with this label contribute 0 and do not count.
+    label_smoothing : float in [0, 1]
+        ε; moves the targets to :math:`t (1 - ε) + ε / C`.
+    z_loss : float >= 0
+        λ; keeps the log of the sum of exponentials near 0, which steadies the training of
+        language models in low precision.
+    temperature : float > 0
+        T; divides the logits, for the sum of exponentials in the z-loss too.
+
+    Notes
+    -----
+    Integer labels and dense targets are one loss here; Keras calls the first *sparse
+    categorical*. ``reduction="weighted_mean"`` divides by the sum of the class weights of the
+    labels, as PyTorch's default does; PyTorch divides by the rows for dense targets. A target
+    of 0 contributes 0 even where its logit is -inf (PyTorch: NaN).
+
+    References
+    ----------
+    C. Szegedy et al., *Rethinking the Inception architecture*, 2016 (label smoothing).
+    A. Chowdhery et al., *PaLM*, 2022 (z-loss).
+
+    Examples
+    --------
+    >>> loss = CrossEntropy()
+    >>> value, gradient = loss.value_and_grad([[10.0, 1.0, -2.0]], [1])
+    >>> f"{value:.5f}", gradient.round(5).tolist()
+    ('9.00013', [[0.99987, -0.99988, 1e-05]])
+    """
+
+    aliases = ("ce", "categorical_crossentropy", "sparse_categorical_crossentropy")
+    class_weight: np.ndarray | None = None
+    ignore_index: int = -100
+    label_smoothing: float = 0.0
+    z_loss: float = 0.0
+    temperature: float = 1.0
+    bounds: ClassVar = {
+        "label_smoothing": "[0, 1]",
+        "z_loss": "[0, inf)",
+        "temperature": "(0, inf)",
+    }
+    sparse = True
+    linear = True
+
+    def lower(self):
+        return _LogLikelihood() if self.z_loss == 0.0 else _WithZLoss(self.z_loss)
+
+
+class _LogLikelihood(Softmax):
+    sparse = True
+    linear = True
+
+    def point(self, log_probability, target):
+        return -target * log_probability, -target, 0.0
+
+
+class _WithZLoss(_LogLikelihood):
+    z_loss: float
+
+    def normalizer(self, log_sum):
+        slope = 2.0 * self.z_loss * log_sum
+        return self.z_loss * log_sum * log_sum, slope, 2.0 * self.z_loss
+
+
+@register
+class CategoricalFocal(Softmax):
+    r"""Cross-entropy that fades where the prediction is right: for rare classes.
+
+    .. math:: \ell = -\sum_j w_j\, t_j (1 - p_j)^\gamma \log p_j
+
+    Parameters
+    ----------
+    gamma : float >= 0
+        How fast easy examples fade; 0 is the cross-entropy.
+    class_weight : array of C numbers >= 0, optional
+        :math:`w`, called α in the paper.
+    ignore_index : int
+        Rows with this label contribute 0 and do not count.
+
+    Notes
+    -----
+    The hessian is negative for predictions that are far off.
+
+    References
+    ----------
+    T.-Y. Lin et al., *Focal loss for dense object detection*, 2017.
+
+    Examples
+    --------
+    >>> round(CategoricalFocal()([[2.0, 3.0, 5.0]], [2]), 6)
+    0.004144
+    """
+
+    aliases = ("categorical_focal_crossentropy", "softmax_focal")
+    gamma: float = 2.0
+    class_weight: np.ndarray | None = None
+    ignore_index: int = -100
+    bounds: ClassVar = {"gamma": "[0, inf)"}
+    sparse = True
+
+    def lower(self):
+        return _LogLikelihood() if self.gamma == 0.0 else _Fading(self.gamma)
+
+
+class _Fading(Softmax):
+    gamma: float
+    sparse = True
+
+    def point(self, log_probability, target):
+        finite = max(log_probability, LOWEST)
+        p, rest = exp(finite), -expm1(finite)
+        # log(p) / (1 - p), which tends to -1 as p tends to 1.
+        ratio = finite / rest if rest > 0.0 else -1.0
+        fade = pow(rest, self.gamma)
+        value = -target * fade * log_probability
+        slope = -target * fade * (1.0 - self.gamma * p * ratio)
+        bend = 2.0 + finite - (self.gamma - 1.0) * p * ratio
+        return value, slope, target * self.gamma * pow(rest, self.gamma - 1.0) * p * bend
+
+
+@register
+class GeneralizedCrossEntropy(Softmax):
+    r"""Between cross-entropy and absolute error: for labels that may be wrong.
+
+    .. math:: \ell = \sum_j t_j \frac{1 - p_j^q}{q}
+
+    Parameters
+    ----------
+    q : float in (0, 1]
+        1 is the absolute error of the label's probability; towards 0 it becomes the
+        cross-entropy.
+    ignore_index : int
+        Rows with this label contribute 0 and do not count.
+
+    References
+    ----------
+    Z. Zhang, M. Sabuncu, *Generalized cross entropy loss for training deep neural networks
+    with noisy labels*, 2018.
+
+    Examples
+    --------
+    >>> round(GeneralizedCrossEntropy(q=1.0)([[0.0, 0.0]], [1]), 6)
+    0.5
+    """
+
+    aliases = ("gce",)
+    q: float = 0.7
+    ignore_index: int = -100
+    bounds: ClassVar = {"q": "(0, 1]"}
+    sparse = True
+
+    def point(self, log_probability, target):
+        scaled = self.q * log_probability
+        power = exp(scaled)
+        return -target * expm1(scaled) / self.q, -target * power, -target * self.q * power
+
+
+@register
+class SymmetricCrossEntropy(Softmax):
+    r"""Cross-entropy plus its mirror image, with the roles exchanged: for wrong labels.
+
+    .. math:: \ell = -\alpha \sum_j t_j \log p_j - \beta \sum_j p_j \max(\log t_j, A)
+
+    Parameters
+    ----------
+    alpha, beta : float >= 0
+        The two weights. The paper has 0.1 and 1 for CIFAR-10, 6 and 0.1 for CIFAR-100.
+    log_zero : float < 0
+        A, which stands for the logarithm of 0.
+    ignore_index : int
+        Rows with this label contribute 0 and do not count.
+
+    References
+    ----------
+    Y. Wang et al., *Symmetric cross entropy for robust learning with noisy labels*, 2019.
+
+    Examples
+    --------
+    >>> round(SymmetricCrossEntropy(1.0, 1.0)([[0.0, 0.0]], [1]), 6)
+    2.693147
+    """
+
+    aliases = ("sce",)
+    alpha: float = 0.1
+    beta: float = 1.0
+    log_zero: float = -4.0
+    ignore_index: int = -100
+    bounds: ClassVar = {"alpha": "[0, inf)", "beta": "[0, inf)", "log_zero": "(-inf, 0)"}
+
+    def point(self, log_probability, target):
+        mirror = exp(log_probability) * self.beta * max(log(target), self.log_zero)
+        direct = self.alpha * target * log_probability if target > 0.0 else 0.0
+        return -direct - mirror, -self.alpha * target - mirror, -mirror
+
+    def label_point(self, log_probability):
+        weight = self.beta * self.log_zero
+        p = exp(log_probability)
+        value = weight * expm1(log_probability) - self.alpha * log_probability
+        return value, weight * p - self.alpha, weight * p
+
+
+@register
+class Poly1(Softmax):
+    r"""Cross-entropy with the first coefficient of its power series in 1 - p raised.
+
+    .. math:: \ell = \sum_j t_j \left(-\log p_j + \varepsilon (1 - p_j)\right)
+
+    Parameters
+    ----------
+    epsilon : float
+        How much is added; negative values help where classes are imbalanced.
+    ignore_index : int
+        Rows with this label contribute 0 and do not count.
+
+    References
+    ----------
+    Z. Leng et al., *PolyLoss*, 2022.
+
+    Examples
+    --------
+    >>> round(Poly1(epsilon=2.0)([[4.0, 2.0, 1.0]], [0]), 4)
+    0.4823
+    """
+
+    aliases = ("poly_loss", "polyloss")
+    epsilon: float = 1.0
+    ignore_index: int = -100
+    sparse = True
+
+    def point(self, log_probability, target):
+        raised = self.epsilon * exp(log_probability)
+        value = -self.epsilon * expm1(log_probability) - log_probability
+        return target * value, -target * (1.0 + raised), -target * raised
+
+
+@register
+class MultiMargin(Softmax):
+    r"""The hinge loss of many classes (Crammer, Singer).
+
+    .. math:: \ell = \frac{1}{C} \sum_{j \ne y} \max(0, m + x_j - x_y)^p
+
+    Labels only. It is no function of the softmax: logits may be any scores.
+
+    Parameters
+    ----------
+    margin : float
+        m, by how much the label's score should exceed the others.
+    p : int
+        1 or 2.
+    ignore_index : int
+        Rows with this label contribute 0 and do not count.
+
+    Notes
+    -----
+    As PyTorch's: divided by the number of classes, the label's own included. The gradient at
+    the kink is 0.
+
+    Examples
+    --------
+    >>> value, gradient = MultiMargin().value_and_grad([[0.0, 2.0, 1.5]], [1])
+    >>> round(value, 6), gradient.round(6).tolist()
+    (0.166667, [[0.0, -0.333333, 0.333333]])
+    """
+
+    aliases = ("multi_margin", "crammer_singer")
+    margin: float = 1.0
+    p: int = 1
+    ignore_index: int = -100
+    accepts = ("labels",)
+    relative_to_label = True
+    mean_over_classes = True
+
+    def validate(self):
+        super().validate()
+        if self.p not in (1, 2):
+            raise ValueError(f"MultiMargin: p must be 1 or 2, not {self.p}")
+
+    def lower(self):
+        return _LinearMargin(self.margin) if self.p == 1 else _SquaredMargin(self.margin)
+
+
+class _LinearMargin(Softmax):
+    margin: float
+
+    def point(self, difference, target):
+        excess = self.margin + difference
+        active = (excess > 0.0) & (target == 0.0)
+        return excess if active else 0.0, 1.0 if active else 0.0, 0.0
+
+
+class _SquaredMargin(Softmax):
+    margin: float
+
+    def point(self, difference, target):
+        excess = self.margin + difference
+        active = (excess > 0.0) & (target == 0.0)
+        excess = excess if active else 0.0
+        return excess * excess, 2.0 * excess, 2.0 if active else 0.0
+
+
+@register
+class KLDivergence(Softmax):
+    r"""Kullback-Leibler divergence of the prediction from the target distribution.
+
+    .. math:: \ell = \sum_j t_j (\log t_j - \log p_j)
+
+    Parameters
+    ----------
+    ignore_index : int
+        Rows with this label contribute 0 and do not count.
+
+    Notes
+    -----
+    The cross-entropy less the entropy of the targets: the same gradient, and 0 where the two
+    distributions are one. Target 0 contributes 0. With labels it is the cross-entropy.
+
+    Examples
+    --------
+    >>> round(KLDivergence()([[0.0, 0.0]], [[0.25, 0.75]]), 6)
+    0.130812
+    """
+
+    aliases = ("kl", "kl_div", "kullback_leibler")
+    ignore_index: int = -100
+    sparse = True
+
+    def point(self, log_probability, target):
+        return target * (log(target) - log_probability), -target, 0.0
+
+
+@register
+class JensenShannon(Softmax):
+    r"""Jensen-Shannon divergence: symmetric, and never above log 2.
+
+    .. math:: \ell = \tfrac12 \sum_j \left(p_j \log \frac{p_j}{m_j} +
+              t_j \log \frac{t_j}{m_j}\right), \quad m = \frac{p + t}{2}
+
+    Parameters
+    ----------
+    ignore_index : int
+        Rows with this label contribute 0 and do not count.
+
+    Notes
+    -----
+    Natural logarithms, and no root: SciPy's ``jensenshannon`` is the root of this.
+
+    Examples
+    --------
+    >>> round(JensenShannon()([[0.0, -1000.0]], [[0.0, 1.0]]), 6)
+    0.693147
+    """
+
+    aliases = ("js", "js_divergence", "jensen_shannon_divergence")
+    ignore_index: int = -100
+
+    def point(self, log_probability, target):
+        p = exp(log_probability)
+        both = p + target
+        # log(p / m) by the difference of p and t where they are close, else by logarithms.
+        tilt = (p - target) / both if both > 0.0 else 0.0
+        middle = log(0.5 * both)
+        close = abs(tilt) < 0.5
+        of_p = log1p(tilt) if close else log_probability - middle
+        of_target = log1p(-tilt) if close else log(target) - middle
+        slope = 0.5 * p * of_p if p > 0.0 else 0.0
+        rest = 0.5 * target * of_target if target > 0.0 else 0.0
+        share = 0.5 * p * target / both if both > 0.0 else 0.0
+        return slope + rest, slope, slope + share
+
+    def label_point(self, log_probability):
+        finite = max(log_probability, LOWEST)
+        p, rest = exp(finite), -expm1(finite)
+        middle = log1p(-0.5 * rest)
+        slope = 0.5 * p * (finite - middle - LN2)
+        value = 0.5 * p * (finite - middle) - 0.5 * middle + 0.5 * LN2 * rest
+        return value, slope, slope + 0.5 * p / (1.0 + p)
+
+
+@register
+class Distillation(Softmax):
+    r"""Learning from the logits of a teacher, softened by a temperature.
+
+    .. math:: \ell = T^2 \sum_j q_j (\log q_j - \log p_j), \quad
+              q = \mathrm{softmax}(z / T), \quad p = \mathrm{softmax}(x / T)
+
+    The target z are the teacher's logits, of the prediction's shape.
+
+    Parameters
+    ----------
+    temperature : float > 0
+        T; the higher, the more the teacher's small probabilities count.
+
+    Notes
+    -----
+    The factor T² keeps the gradient's size when T changes. The teacher is a constant: it has
+    no gradient. Mix with the labels' loss by hand: a ``CrossEntropy`` of its own.
+
+    References
+    ----------
+    G. Hinton, O. Vinyals, J. Dean, *Distilling the knowledge in a neural network*, 2015.
+
+    Examples
+    --------
+    >>> round(Distillation(temperature=1.0)([[0.0, 0.0]], [[0.0, 1.0]]), 6)
+    0.110944
+    """
+
+    aliases = ("knowledge_distillation",)
+    temperature: float = 2.0
+    bounds: ClassVar = {"temperature": "(0, inf)"}
+    sparse = True
+    accepts = ("dense",)
+    dense_logits = True
+    target_domain = "(-inf, inf)"
+
+    def point(self, log_probability, target):
+        scale = self.temperature * self.temperature * target
+        return scale * (log(target) - log_probability), -scale, 0.0
+
+
+@register
+class Brier(Softmax):
+    r"""Squared error of the probabilities: a proper score that never explodes.
+
+    .. math:: \ell = \sum_j (p_j - t_j)^2
+
+    Parameters
+    ----------
+    ignore_index : int
+        Rows with this label contribute 0 and do not count.
+
+    Notes
+    -----
+    Between 0 and 2, as in Brier's paper; scikit-learn's score of two classes is half of it.
+
+    References
+    ----------
+    G. Brier, *Verification of forecasts expressed in terms of probability*, 1950.
+
+    Examples
+    --------
+    >>> Brier()([[0.0, 0.0]], [1])
+    0.5
+    """
+
+    aliases = ("brier_score",)
+    ignore_index: int = -100
+
+    def point(self, log_probability, target):
+        p = exp(log_probability)
+        error = expm1(log_probability) if target == 1.0 else p - target
+        return error * error, 2.0 * p * error, 2.0 * p * (p + error)

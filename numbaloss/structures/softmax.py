@@ -1,0 +1,445 @@
+"""Losses of rows of logits: the contract, and the public methods."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from .. import arrays
+from .arguments import check_options, check_outputs, predicted, spread
+from .composition import Sum
+from .loss import Loss
+
+
+class RowOptions(NamedTuple):
+    """The parameters that mean the same in every softmax loss that has them."""
+
+    class_weight: np.ndarray | None = None
+    ignore_index: int | None = None
+    label_smoothing: float = 0.0
+    temperature: float = 1.0
+
+
+class Softmax(Loss):
+    r"""A loss of rows of logits, by way of the logarithms of their softmax.
+
+    With :math:`l_j = \log \mathrm{softmax}(x)_j` and targets :math:`t_j` the loss of a row is
+
+    .. math:: \sum_j \varphi(l_j, t_j) + R(\log \sum_j e^{x_j})
+
+    A subclass gives φ with its first and second derivative by :math:`l`, at one point::
+
+        class Mellow(nl.Softmax):
+            q: float = 0.5
+            sparse = True
+
+            def point(self, log_probability, target):
+                power = nl.exp(self.q * log_probability)
+                return (
+                    target * (1.0 - power) / self.q,
+                    -target * power,
+                    -target * self.q * power,
+                )
+
+    and gets compiled kernels for value, gradient and the diagonal of the hessian, for integer
+    labels and for dense targets, for rows of any width.
+
+    The class axis is the last one; all axes before it count rows. A subclass that declares a
+    parameter of one of these names need not mention it in its maths: ``class_weight`` (an
+    array, multiplies φ class by class), ``ignore_index`` (the label of rows that do not count),
+    ``label_smoothing`` (ε: targets become :math:`(1 - ε) t + ε / C`) and ``temperature``
+    (divides the logits).
+
+    Attributes
+    ----------
+    sparse : bool
+        Says that φ(l, 0) = 0 for every l. Integer labels then need the label's class alone,
+        which is the fast path; a class of target 0 contributes 0 even where l is infinite.
+    linear : bool
+        Says that φ is a multiple of t l. Label smoothing then stays on the fast path.
+    target_domain : str
+        The dense targets that the loss is defined for.
+    accepts : tuple of str
+        Which targets it takes: ``"labels"``, ``"dense"``, or both.
+    dense_logits : bool
+        Says that dense targets are logits, of which the softmax is taken, at the same
+        temperature.
+    relative_to_label : bool
+        Says that :math:`l_j` is :math:`x_j - x_y`, with y the label, instead: a margin, not
+        a softmax. ``point`` gets target 1 at the label and 0 elsewhere.
+    mean_over_classes : bool
+        Says that the sum over classes is divided by their number.
+    """
+
+    sparse: ClassVar[bool] = False
+    linear: ClassVar[bool] = False
+    target_domain: ClassVar[Any] = "[0, 1]"
+    prediction_domain: ClassVar[Any] = "(-inf, inf)"
+    accepts: ClassVar[tuple[str, ...]] = ("labels", "dense")
+    dense_logits: ClassVar[bool] = False
+    relative_to_label: ClassVar[bool] = False
+    mean_over_classes: ClassVar[bool] = False
+
+    def point(self, log_probability: Any, target: Any) -> tuple[Any, Any, Any]:
+        """φ and its first two derivatives by the log-probability, at one point.
+
+        Compiled by Numba for float32 and for float64, as ``Elementwise.point`` is.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} has no point(self, log_probability, target)"
+        )
+
+    def label_point(self, log_probability: Any) -> tuple[Any, Any, Any]:
+        """The loss of a whole row with an integer label, by the label's log-probability.
+
+        For losses that are not ``sparse`` and still depend on that number alone. Of a sparse
+        loss it is ``point(log_probability, 1.0)``.
+        """
+        raise NotImplementedError
+
+    def normalizer(self, log_sum: Any) -> tuple[Any, Any, Any]:
+        """R and its first two derivatives by the log of the sum of exponentials."""
+        return 0.0, 0.0, 0.0
+
+    @classmethod
+    def sum_class(cls) -> Any:
+        return SoftmaxSum
+
+    def validate(self) -> None:
+        options = self.row_options()
+        if not 0.0 <= options.label_smoothing <= 1.0:
+            raise ValueError(f"label_smoothing must be in [0, 1], not {options.label_smoothing}")
+        if not 0.0 < options.temperature < np.inf:
+            raise ValueError(f"temperature must be in (0, inf), not {options.temperature}")
+
+    def row_options(self) -> RowOptions:
+        """The parameters of this loss that every softmax loss shares."""
+        own = self.__dict__
+        return RowOptions(
+            own.get("class_weight"),
+            own.get("ignore_index"),
+            own.get("label_smoothing", 0.0),
+            own.get("temperature", 1.0),
+        )
+
+    def __call__(
+        self,
+        prediction: Any,
+        target: Any,
+        *,
+        sample_weight: Any = None,
+        mask: Any = None,
+        reduction: str = "mean",
+        device: str | None = None,
+        check: bool = True,
+    ) -> Any:
+        """The loss.
+
+        Parameters
+        ----------
+        prediction : array of float16, bfloat16, float32 or float64, shape (..., C)
+            Logits; the classes are along the last axis. Any strides. Half precisions are
+            computed in float32.
+        target : array of integers, shape (...), or array of shape (..., C)
+            Labels from 0 to C - 1, of any integer dtype; or dense targets of any real dtype,
+            a probability a class.
+        sample_weight : array, optional
+            One weight >= 0 a row, or an array of a leading part of the rows' shape. Multiplies
+            the values. Weight 0 removes a row, even one that holds NaN; the row still counts.
+        mask : array of bool, optional
+            True for rows that count, in the shape of the rows or a leading part of it. The
+            others contribute exactly 0, whatever they hold.
+        reduction : {"mean", "weighted_mean", "sum", "none"}
+            ``"mean"`` divides the (weighted) sum by the number of rows that count,
+            ``"weighted_mean"`` by the sum over these rows of sample weight times the class
+            weight of the label (of dense targets: :math:`\\sum_j w_j t_j`), which is what
+            PyTorch calls mean where there are class weights; ``"none"`` keeps the values of
+            the rows apart.
+        device : {None, "cpu"}
+            None: where the prediction lives.
+        check : bool
+            False skips the test of dense targets against their domain. Labels are always
+            tested.
+
+        Returns
+        -------
+        float, or array of the shape of the rows for ``reduction="none"``
+            The values of half precision predictions come in float32. The mean over no rows
+            is NaN.
+
+        Raises
+        ------
+        TypeError
+            Arrays of other dtypes; labels that are no integers.
+        ValueError
+            Shapes that do not fit, labels out of range, targets outside the domain, negative
+            weights, unknown options.
+        """
+        return self._evaluate(
+            0, prediction, target, sample_weight, mask, reduction, device, check, (), 1.0
+        )[0]
+
+    def value_and_grad(
+        self,
+        prediction: Any,
+        target: Any,
+        *,
+        sample_weight: Any = None,
+        mask: Any = None,
+        reduction: str = "mean",
+        out: Any = None,
+        gradient_scale: float = 1.0,
+        device: str | None = None,
+        check: bool = True,
+    ) -> tuple[Any, Any]:
+        """The loss and its gradient by the logits.
+
+        Parameters as in :meth:`__call__`, and
+
+        Parameters
+        ----------
+        out : array of the prediction's shape and dtype, optional
+            Receives the gradient. It may be the prediction itself; it must not overlap any
+            other input.
+        gradient_scale : float
+            Multiplies the gradient, not the value.
+
+        Returns
+        -------
+        value : float or array
+        gradient : array of the prediction's kind, shape and dtype
+            Derivative of the reduced value, weights and divisor included; with
+            ``reduction="none"`` of the sum of the values.
+        """
+        value, gradient, _ = self._evaluate(
+            1,
+            prediction,
+            target,
+            sample_weight,
+            mask,
+            reduction,
+            device,
+            check,
+            (out,),
+            gradient_scale,
+        )
+        return value, gradient
+
+    def value_grad_hess(
+        self,
+        prediction: Any,
+        target: Any,
+        *,
+        sample_weight: Any = None,
+        mask: Any = None,
+        reduction: str = "mean",
+        out: Any = None,
+        hess_out: Any = None,
+        gradient_scale: float = 1.0,
+        device: str | None = None,
+        check: bool = True,
+    ) -> tuple[Any, Any, Any]:
+        """The loss, its gradient and the diagonal of its hessian.
+
+        Parameters as in :meth:`value_and_grad`, and
+
+        Parameters
+        ----------
+        hess_out : array of the prediction's shape and dtype, optional
+            Receives the second derivative by each logit; it overlaps no other argument.
+
+        Returns
+        -------
+        value : float or array
+        gradient, hessian : arrays of the prediction's kind, shape and dtype
+            Both scaled alike. The rows of the full hessian couple their classes; this is
+            its diagonal, as gradient boosting takes it.
+        """
+        return self._evaluate(
+            2,
+            prediction,
+            target,
+            sample_weight,
+            mask,
+            reduction,
+            device,
+            check,
+            (out, hess_out),
+            gradient_scale,
+        )
+
+    def _evaluate(
+        self,
+        derivatives: int,
+        prediction: Any,
+        target: Any,
+        sample_weight: Any,
+        mask: Any,
+        reduction: str,
+        device: str | None,
+        check: bool,
+        outs: tuple[Any, ...],
+        gradient_scale: float,
+    ) -> tuple[Any, Any, Any]:
+        check_options(reduction, device)
+        inputs, family = self._inputs(prediction, target, sample_weight, mask)
+        p = inputs[0]
+        assert p is not None
+        from_list = family is arrays.NUMPY and p.kind != "bfloat16"
+        like = p.array if from_list else prediction
+        results = [family.empty_like(like, None) if given is None else given for given in outs] + [
+            None
+        ] * (2 - len(outs))
+        values: Any = None
+        if reduction == "none":
+            values = family.empty(p.array.shape[:-1], p.compute)
+        outputs = [
+            None if result is None else arrays.output(result, name)
+            for result, name in zip((values, *results), ("values", "out", "hess_out"))
+        ]
+        in_place = check_outputs(outs, outputs, inputs)
+
+        kernels = _kernels()
+        # Labels and weights are looked through before anything is written: the divisor scales
+        # the gradient, and depends on how many rows count.
+        divisor = kernels.divisor(self, inputs, reduction)
+        if in_place:
+            kernels.check_targets(self, inputs, check)
+        scale = gradient_scale / divisor if divisor else 0.0
+        total = kernels.evaluate(self, derivatives, inputs, outputs, scale, check)
+        value = total
+        if reduction == "none":
+            value = family.finish(like, values)
+        elif reduction != "sum":
+            value = total / divisor if divisor else float("nan")
+        given: tuple[Any, ...] = (*outs, None, None)
+        gradient, hessian = (
+            one if one is not None or result is None else family.finish(like, result)
+            for one, result in zip(given, results)
+        )
+        return value, gradient, hessian
+
+    def _inputs(
+        self, prediction: Any, target: Any, sample_weight: Any, mask: Any
+    ) -> tuple[list[arrays.Operand | None], arrays.Family]:
+        """Views of prediction, target, weight and mask, once they are known to fit together."""
+        p, family = predicted(prediction)
+        shape = p.array.shape
+        if not shape:
+            raise ValueError("prediction must have at least one dimension, that of the classes")
+        if isinstance(target, (list, tuple, int)):
+            target = np.asarray(target)  # integers stay integers
+        t, _ = arrays.operand(target, "target")
+        if t.array.shape == shape:
+            self._check_accepts("dense")
+        elif t.array.shape == shape[:-1]:
+            self._check_accepts("labels")
+            if t.kind in arrays.FLOATS or t.kind == "bool":
+                raise TypeError(
+                    f"labels are integers, target has dtype {t.kind}: cast it, "
+                    f"target.astype(numpy.int64)"
+                )
+            if shape[-1] == 0 and t.array.size:
+                raise ValueError(f"prediction has no classes: its shape is {shape}")
+        else:
+            raise ValueError(
+                f"target must have the shape of the prediction, {shape}, or, for labels, "
+                f"{shape[:-1]}; not {t.array.shape}"
+            )
+        weights = self.row_options().class_weight
+        if weights is not None and weights.size != shape[-1]:
+            raise ValueError(
+                f"class_weight has {weights.size} numbers, the prediction {shape[-1]} classes"
+            )
+        w = m = None
+        if sample_weight is not None:
+            w = spread(sample_weight, "sample_weight", shape[:-1], "the shape of the rows")
+        if mask is not None:
+            m = spread(mask, "mask", shape[:-1], "the shape of the rows")
+            if m.kind != "bool":
+                raise TypeError(f"mask must be an array of bool, not {m.kind}")
+        return [p, t, w, m], family
+
+    def _check_accepts(self, form: str) -> None:
+        if form in self.accepts:
+            return
+        name = type(self).__name__
+        if form == "labels":
+            raise ValueError(f"{name} takes dense targets of the prediction's shape, not labels")
+        raise ValueError(f"{name} takes integer labels, not dense targets")
+
+
+class SoftmaxSum(Sum, Softmax):
+    """A weighted sum of softmax losses: ``nl.CrossEntropy() + 0.5 * nl.Brier()``."""
+
+    def __init__(self, terms: Any) -> None:
+        super().__init__(terms)
+        self.row_options()
+        kinds = {
+            (term.dense_logits, term.relative_to_label, term.mean_over_classes)
+            for _, term in self.terms
+        }
+        if len(kinds) > 1:
+            raise TypeError(f"{self!r}: these losses read rows in different ways")
+
+    @property
+    def sparse(self) -> bool:  # type: ignore[override]
+        """Whether every term is sparse."""
+        return all(term.sparse for _, term in self.terms)
+
+    @property
+    def linear(self) -> bool:  # type: ignore[override]
+        """Whether every term is linear."""
+        return all(term.linear for _, term in self.terms)
+
+    @property
+    def accepts(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The targets that every term accepts."""
+        return tuple(
+            form
+            for form in ("labels", "dense")
+            if all(form in term.accepts for _, term in self.terms)
+        )
+
+    @property
+    def dense_logits(self) -> bool:  # type: ignore[override]
+        """As the terms."""
+        return self.terms[0][1].dense_logits  # type: ignore[attr-defined]
+
+    @property
+    def relative_to_label(self) -> bool:  # type: ignore[override]
+        """As the terms."""
+        return self.terms[0][1].relative_to_label  # type: ignore[attr-defined]
+
+    @property
+    def mean_over_classes(self) -> bool:  # type: ignore[override]
+        """As the terms."""
+        return self.terms[0][1].mean_over_classes  # type: ignore[attr-defined]
+
+    def row_options(self) -> RowOptions:
+        """The options that all terms agree on."""
+        found = [term.row_options() for _, term in self.terms]  # type: ignore[attr-defined]
+        for name in RowOptions._fields:
+            values = [getattr(one, name) for one in found]
+            if name == "ignore_index":
+                values = [value for value in values if value is not None] or [None]
+            if any(not np.array_equal(value, values[0]) for value in values):
+                raise ValueError(
+                    f"{self!r}: a sum is computed in one pass, so its terms must have the same "
+                    f"{name}"
+                )
+        indices = [one.ignore_index for one in found if one.ignore_index is not None]
+        return found[0]._replace(ignore_index=indices[0] if indices else None)
+
+
+def _kernels() -> Any:
+    """The CPU kernels. Imported at the first call: Numba takes 0.2 s to load."""
+    global _kernels
+    from ..cpu import softmax
+
+    def loaded() -> Any:
+        return softmax
+
+    _kernels = loaded
+    return softmax
