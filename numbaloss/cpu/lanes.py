@@ -45,7 +45,7 @@ def rows_to_columns(typingctx, source, target, stride, classes, element):
     def codegen(context, builder, signature, args):
         kind = context.get_value_type(element)
         grid = _Grid(builder, kind, lanes)
-        if _chained(count):
+        if _chained(count, lanes):
             vectors = [grid.load(args[0], i * lanes) for i in range(count)]
             columns = grid.split(vectors)
         else:
@@ -73,7 +73,7 @@ def columns_to_rows(typingctx, source, stride, target, classes, element):
             grid.load(builder.add(args[0], builder.mul(args[1], grid.number(i))), 0)
             for i in range(count)
         ]
-        if _chained(count):
+        if _chained(count, lanes):
             for i, vector in enumerate(grid.join(columns)):
                 grid.store(vector, args[2], i * lanes)
         else:
@@ -105,13 +105,17 @@ def transpose_square(typingctx, source, source_stride, target, target_stride, el
     return types.void(*integers, element), codegen
 
 
-def _chained(count: int) -> bool:
+def _chained(count: int, lanes: int) -> bool:
     """Whether picking every number by itself takes fewer shuffles than a square does.
 
-    A square of 16 by 16 takes 64, whatever part of it is used; picking takes count - 1 a
-    vector, halved as long as the count is even.
+    A square takes lanes times log2(lanes), whatever part of it is used; picking takes
+    count - 1 a vector, and an even count is halved first.
     """
-    return count < 9 or count in (10, 12)
+
+    def cost(count: int) -> int:
+        return count + 2 * cost(count // 2) if count % 2 == 0 else count * (count - 1)
+
+    return cost(count) <= lanes * (lanes.bit_length() - 1)
 
 
 class _Grid:

@@ -11,7 +11,7 @@ from ..arrays import Operand
 from ..definitions import Structure, lower, parameter_values
 from ..structures.softmax import Softmax, SoftmaxSum
 from ..structures.loss import domain
-from . import elementwise, general, long, rows, scan, threads, wide
+from . import elementwise, general, long, narrow, rows, scan, threads, wide
 from .maps import loss_map
 from .movers import describe
 
@@ -249,6 +249,9 @@ def _launch(run: _Run, real: str, count: int, classes: int) -> tuple[float, floa
     piece = wide.piece_size(real)
     pieces = -(-classes // piece)
     fast = run.plan.fast
+    if classes <= narrow.MOST_CLASSES:
+        code, width = narrow.code(real, classes, fast)
+        return run.launch(code.address, count, chunk_of(count, classes, width))
     chunk = chunk_of(count, classes)
     if fast and pieces == 1:
         return run.launch(wide.rows(real).address, count, chunk)

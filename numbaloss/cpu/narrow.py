@@ -1,0 +1,497 @@
+"""Rows of up to 128 classes, in tiles: with integer labels, and in general.
+
+The same arithmetic as in `wide` and `general`, with the rows along the registers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from numba import njit
+
+from .. import vmath
+from .compile import Code, c_function
+from .intrinsics import no_alias, pointer, prefer_wide_vectors, stack_memory
+from .maps import call_map
+from .rows import (
+    AT_LABEL,
+    CHECKED,
+    CHUNK_SIGNATURE,
+    CLASS_WEIGHT,
+    CLASSES,
+    CURVATURE_SCALE,
+    CURVE,
+    DENSE_LOGITS,
+    DERIVATIVES,
+    DISTANCE,
+    FACTOR,
+    FIRST,
+    HESSIAN_AT_LABEL,
+    HESSIAN_LINEAR,
+    HESSIAN_SQUARE,
+    HIGH,
+    INVERSE,
+    INVERSE_TEMPERATURE,
+    LABELLED,
+    LOG_SUM,
+    LOW,
+    MAP,
+    MARGIN,
+    MAXIMUM,
+    OFF,
+    ON,
+    OTHERS,
+    OWN,
+    ROW_WEIGHT,
+    SCALE,
+    SHARE,
+    SHIFT,
+    SLOPE,
+    SMOOTH,
+    SPREAD,
+    STATISTICS,
+    TERM,
+    TERM_CURVE,
+    TERM_SLOPE,
+    VALUES,
+    exact,
+    fast,
+    inner,
+    namespace,
+    tools,
+)
+from .threads import CHUNK, GRADIENT, HESSIAN, LAYOUTS, PARAMETERS, PREDICTION, SIZE, TARGET
+from .tiles import is_special, tile_width, turning
+
+# Wider rows fill registers of their own.
+MOST_CLASSES = 128
+
+
+@cache
+def chunk(real: str, special: int, what: str) -> Code:
+    """Machine code for rows of ``special`` classes, or of any number where it is 0."""
+    make = {"labels": _labels, "general": _general}[what]
+    return c_function(
+        lambda: make(real, special),
+        CHUNK_SIGNATURE,
+        f"softmax narrow {what} {special} {real}",
+        error_model="numpy",
+    )
+
+
+def code(real: str, classes: int, fast_road: bool) -> tuple[Code, int]:
+    """The code for rows of so many classes, and how many rows it takes at a time."""
+    special = classes if is_special(real, classes) else 0
+    what = "labels" if fast_road else "general"
+    return chunk(real, special, what), tile_width(real, classes)
+
+
+@cache
+def _label_loops(real: str, special: int, width: int) -> Any:
+    t = tools(real, width)
+    zero, one, lowest, cast = t.zero, t.one, t.lowest, t.cast
+    decay, lanes, itemsize = t.decay, t.lanes, t.itemsize
+    step = width * itemsize
+
+    @njit(**exact)
+    def exponentials(tile, classes, top, others, distance, own, numbers, inverse):
+        """Exponentials and their sums; the label is found by comparing, a class at a time."""
+        no_alias()
+        for b in range(width // lanes):
+            for i in range(lanes):
+                others[b * lanes + i] = zero
+            for c in range(classes):
+                number = cast(c)
+                for i in range(lanes):
+                    k = b * lanes + i
+                    d = (tile[c * width + k] - top[k]) * inverse
+                    e = decay(d)
+                    tile[c * width + k] = e
+                    is_label = numbers[k] == number
+                    distance[k] = d if is_label else distance[k]
+                    own[k] = e if is_label else own[k]
+                    others[k] += zero if is_label else e
+
+    @njit(**exact)
+    def exponentials_without(tile, classes, top, others, inverse):
+        """Exponentials and their sums, where the labels have been taken out."""
+        no_alias()
+        for k in range(width):
+            others[k] = zero
+        for c in range(classes):
+            for k in range(width):
+                e = decay((tile[c * width + k] - top[k]) * inverse)
+                tile[c * width + k] = e
+                others[k] += e
+
+    @njit(**exact)
+    def spreads(tile, classes, top, spread, of_class, inverse):
+        no_alias()
+        for k in range(width):
+            spread[k] = zero
+        for c in range(classes):
+            w = of_class[c]
+            if w != zero:
+                for k in range(width):
+                    spread[k] += w * ((tile[c * width + k] - top[k]) * inverse)
+
+    @njit(**exact)
+    def gradients(tile, classes, factor, at_label, numbers):
+        no_alias()
+        for c in range(classes):
+            number = cast(c)
+            for k in range(width):
+                g = tile[c * width + k] * factor[k]
+                tile[c * width + k] = at_label[k] if numbers[k] == number else g
+
+    @njit(**exact)
+    def gradients_without(tile, classes, factor):
+        no_alias()
+        for c in range(classes):
+            for k in range(width):
+                tile[c * width + k] = tile[c * width + k] * factor[k]
+
+    @njit(**exact)
+    def gradients_smooth(tile, classes, factor, shift, of_class):
+        no_alias()
+        for c in range(classes):
+            w = of_class[c]
+            for k in range(width):
+                tile[c * width + k] = tile[c * width + k] * factor[k] + shift[k] * w
+
+    @njit(**exact)
+    def hessians(tile, result, classes, inverse, square, linear):
+        no_alias()
+        for c in range(classes):
+            for k in range(width):
+                p = tile[c * width + k] * inverse[k]
+                result[c * width + k] = p * (p * square[k] + linear[k])
+
+    return namespace(locals())
+
+
+def _labels(real: str, special: int) -> Callable:
+    width = tile_width(real, special or MOST_CLASSES)
+    most = special or MOST_CLASSES
+    t, turn, o = tools(real, width), turning(real, special, width), _label_loops(real, special, width)
+    zero, cast, itemsize, lanes = t.zero, t.cast, t.itemsize, t.lanes
+    tile_bytes = most * width * itemsize
+    spare_bytes = max(tile_bytes, 8 * width)
+    statistics_bytes, labels_bytes = STATISTICS * width * itemsize, 8 * width
+    numbers_bytes = width * itemsize
+    compared = special > 0
+
+    @njit(**inner)
+    def put(tile, labels, values, size):
+        for k in range(size):
+            tile[labels[k] * width + k] = values[k]
+
+    def narrow_rows(job, scale, index, result):
+        prefer_wide_vectors()
+        fields, reals = pointer(job[LAYOUTS], 1), pointer(job[LAYOUTS], 1.0)
+        classes = special if compared else fields[CLASSES]
+        inverse = cast(reals[INVERSE_TEMPERATURE])
+        place, spare = stack_memory(tile_bytes), stack_memory(spare_bytes)
+        hessian_place = stack_memory(tile_bytes)
+        statistics = stack_memory(statistics_bytes)
+        labels = pointer(stack_memory(labels_bytes), 1)
+        numbers = pointer(stack_memory(numbers_bytes), zero)
+        tile = pointer(place, zero)
+        top, others = t.column(statistics, MAXIMUM), t.column(statistics, OTHERS)
+        distance, own = t.column(statistics, DISTANCE), t.column(statistics, OWN)
+        weight = t.column(statistics, ROW_WEIGHT)
+        factor, at_label = t.column(statistics, FACTOR), t.column(statistics, AT_LABEL)
+        t.fill(pointer(statistics, zero), STATISTICS * width, zero)
+        t.fill(numbers, width, zero)
+        for k in range(width):
+            labels[k] = 0
+        of_class = pointer(fields[CLASS_WEIGHT], zero)
+        sums = pointer(result, 1.0)
+        sums[0] = sums[1] = 0.0
+        row, stop = index * job[CHUNK], min((index + 1) * job[CHUNK], job[SIZE])
+        while row < stop:
+            size = min(width, stop - row)
+            turn.gather_tile(job, PREDICTION, row, size, classes, place, spare)
+            t.describe_rows(job, row, size, statistics, labels, spare)
+            if turn.count_zeros(weight) != zero:
+                turn.clear_rows(place, classes, weight)
+            turn.tile_maximum(place, classes, top)
+            if fields[SMOOTH] != 0:
+                o.spreads(tile, classes, top, t.column(statistics, SPREAD), of_class, inverse)
+            if compared:
+                for k in range(width):
+                    numbers[k] = cast(labels[k])
+                o.exponentials(tile, classes, top, others, distance, own, numbers, inverse)
+            else:
+                for k in range(size):
+                    at = labels[k] * width + k
+                    distance[k] = (tile[at] - top[k]) * inverse
+                    tile[at] = t.lowest
+                for k in range(width):
+                    own[k] = t.decay(distance[k])
+                o.exponentials_without(tile, classes, top, others, inverse)
+            t.finish(job, statistics, width)
+            sums[0] += t.deliver_values(job, row, size, statistics)
+            if fields[DERIVATIVES] > 1:
+                hessian = pointer(hessian_place, zero)
+                o.hessians(
+                    tile,
+                    hessian,
+                    classes,
+                    t.column(statistics, INVERSE),
+                    t.column(statistics, HESSIAN_SQUARE),
+                    t.column(statistics, HESSIAN_LINEAR),
+                )
+                put(hessian, labels, t.column(statistics, HESSIAN_AT_LABEL), size)
+                turn.spread_tile(job, HESSIAN, row, size, classes, hessian_place, spare)
+            if fields[DERIVATIVES] > 0:
+                if fields[SMOOTH] != 0:
+                    shift = t.column(statistics, SHIFT)
+                    o.gradients_smooth(tile, classes, factor, shift, of_class)
+                    put(tile, labels, at_label, size)
+                elif compared:
+                    o.gradients(tile, classes, factor, at_label, numbers)
+                else:
+                    o.gradients_without(tile, classes, factor)
+                    put(tile, labels, at_label, size)
+                turn.spread_tile(job, GRADIENT, row, size, classes, place, spare)
+            row += size
+
+    return narrow_rows
+
+
+@cache
+def _general_loops(real: str, width: int) -> Any:
+    t = tools(real, width)
+    zero, one = t.zero, t.one
+    decay, lanes, itemsize = t.decay, t.lanes, t.itemsize
+    log, exp = vmath.log, vmath.exp
+
+    @njit(**exact)
+    def sums_of_exponentials(tile, classes, top, total, inverse):
+        no_alias()
+        for k in range(width):
+            total[k] = zero
+        for c in range(classes):
+            for k in range(width):
+                total[k] += decay((tile[c * width + k] - top[k]) * inverse)
+
+    @njit(**exact)
+    def log_probabilities(tile, classes, top, log_sum, inverse):
+        no_alias()
+        for c in range(classes):
+            for k in range(width):
+                tile[c * width + k] = (tile[c * width + k] - top[k]) * inverse - log_sum[k]
+
+    @njit(**exact)
+    def soften(tile, classes, top, total, inverse):
+        no_alias()
+        for k in range(width):
+            total[k] = one / total[k]
+        for c in range(classes):
+            for k in range(width):
+                tile[c * width + k] = decay((tile[c * width + k] - top[k]) * inverse) * total[k]
+
+    @njit(**exact)
+    def logarithms(values, top, inverse, sums):
+        no_alias()
+        for k in range(width):
+            values[k] = log(values[k])
+            sums[k] = top[k] * inverse + values[k]
+
+    @njit(**fast)
+    def outside(tile, classes, weight, low, high):
+        no_alias()
+        count = zero
+        for c in range(classes):
+            for k in range(width):
+                x = tile[c * width + k]
+                bad = ((x < low) | (x > high)) & (weight[k] != zero)
+                count += one if bad else zero
+        return count
+
+    @njit(**exact)
+    def smoothen(tile, size, on, off):
+        for j in range(size):
+            tile[j] = tile[j] * on + off
+
+    @njit(**exact)
+    def weigh(tile, classes, of_class):
+        no_alias()
+        for c in range(classes):
+            w = of_class[c]
+            for k in range(width):
+                tile[c * width + k] = tile[c * width + k] * w
+
+    @njit(**exact)
+    def add(tile, classes, total):
+        no_alias()
+        for k in range(width):
+            total[k] = tile[k]
+        for c in range(1, classes):
+            for k in range(width):
+                total[k] += tile[c * width + k]
+
+    @njit(**exact)
+    def settle_rows(
+        values, first, term, log_sum, weight, slope, term_slope, curve, term_curve, share
+    ):
+        """Values; in place of the sums what multiplies p and p² in the derivatives."""
+        no_alias()
+        for k in range(width):
+            v = first[k] + term[k]
+            v = log_sum[k] if log_sum[k] != log_sum[k] else v
+            values[k] = zero if weight[k] == zero else v * (weight[k] * share)
+            slope[k] = term_slope[k] - slope[k]
+            curve[k] = term_curve[k] + curve[k]
+
+    @njit(**exact)
+    def gradients(tile, slopes, classes, lean, weight, scale, softmax):
+        no_alias()
+        for c in range(classes):
+            for k in range(width):
+                p = tile[c * width + k]
+                p = exp(p) if softmax else p
+                g = (slopes[c * width + k] + p * lean[k]) * (weight[k] * scale)
+                slopes[c * width + k] = zero if weight[k] == zero else g
+
+    @njit(**exact)
+    def hessians(tile, curves, classes, lean, bend, weight, scale, softmax):
+        no_alias()
+        for c in range(classes):
+            for k in range(width):
+                p = tile[c * width + k]
+                p = exp(p) if softmax else p
+                own = curves[c * width + k] * (one - (p + p)) + p * p * bend[k]
+                own = own + p * (one - p) * lean[k] if softmax else own
+                h = own * (weight[k] * scale)
+                curves[c * width + k] = zero if weight[k] == zero else h
+
+    return namespace(locals())
+
+
+def _general(real: str, special: int) -> Callable:
+    width = tile_width(real, special or MOST_CLASSES)
+    most = special or MOST_CLASSES
+    t, turn, o = tools(real, width), turning(real, special, width), _general_loops(real, width)
+    zero, one, cast, itemsize = t.zero, t.one, t.cast, t.itemsize
+    tile_bytes, labels_bytes = most * width * itemsize, 8 * width
+    spare_bytes = max(tile_bytes, 8 * width)
+    found_bytes, statistics_bytes = 3 * tile_bytes, STATISTICS * width * itemsize
+    step = width * itemsize
+    compiled = special > 0
+
+    @njit(**inner)
+    def stage_targets(job, row, size, classes, place, spare, labels, statistics):
+        fields, reals = pointer(job[LAYOUTS], 1), pointer(job[LAYOUTS], 1.0)
+        weight, tile = t.column(statistics, ROW_WEIGHT), pointer(place, zero)
+        on, off = cast(reals[ON]), cast(reals[OFF])
+        if fields[LABELLED] != 0:
+            t.fill(tile, classes * width, off)
+            for k in range(size):
+                tile[labels[k] * width + k] = on + off
+            return zero
+        turn.gather_tile(job, TARGET, row, size, classes, place, spare)
+        if turn.count_zeros(weight) != zero:
+            turn.clear_rows(place, classes, weight)
+        offenders = zero
+        if fields[CHECKED] != 0:
+            offenders = o.outside(tile, classes, weight, cast(reals[LOW]), cast(reals[HIGH]))
+        if fields[DENSE_LOGITS] != 0:
+            inverse = cast(reals[INVERSE_TEMPERATURE])
+            top, total = t.column(statistics, MAXIMUM), t.column(statistics, OTHERS)
+            turn.tile_maximum(place, classes, top)
+            o.sums_of_exponentials(tile, classes, top, total, inverse)
+            o.soften(tile, classes, top, total, inverse)
+        elif off != zero:
+            o.smoothen(tile, classes * width, on, off)
+        return offenders
+
+    def narrow_general_rows(job, scale, index, result):
+        prefer_wide_vectors()
+        fields, reals = pointer(job[LAYOUTS], 1), pointer(job[LAYOUTS], 1.0)
+        classes = special if compiled else fields[CLASSES]
+        inverse, derivatives = cast(reals[INVERSE_TEMPERATURE]), fields[DERIVATIVES]
+        place, targets = stack_memory(tile_bytes), stack_memory(tile_bytes)
+        found, spare = stack_memory(found_bytes), stack_memory(spare_bytes)
+        statistics = stack_memory(statistics_bytes)
+        labels = pointer(stack_memory(labels_bytes), 1)
+        tile = pointer(place, zero)
+        top, log_sum = t.column(statistics, MAXIMUM), t.column(statistics, LOG_SUM)
+        weight = t.column(statistics, ROW_WEIGHT)
+        t.fill(pointer(statistics, zero), STATISTICS * width, zero)
+        for k in range(width):
+            labels[k] = 0
+        sums = pointer(result, 1.0)
+        sums[0] = sums[1] = 0.0
+        row, stop = index * job[CHUNK], min((index + 1) * job[CHUNK], job[SIZE])
+        while row < stop:
+            size = min(width, stop - row)
+            for k in range(size, width):
+                weight[k] = zero
+            t.describe_rows(job, row, size, statistics, labels, spare)
+            sums[1] += stage_targets(job, row, size, classes, targets, spare, labels, statistics)
+            turn.gather_tile(job, PREDICTION, row, size, classes, place, spare)
+            if turn.count_zeros(weight) != zero:
+                turn.clear_rows(place, classes, weight)
+            if fields[MARGIN] != 0:
+                for k in range(width):
+                    top[k] = tile[labels[k] * width + k]
+                    log_sum[k] = zero
+            else:
+                turn.tile_maximum(place, classes, top)
+                o.sums_of_exponentials(tile, classes, top, log_sum, inverse)
+                o.logarithms(log_sum, top, inverse, t.column(statistics, VALUES))
+            o.log_probabilities(tile, classes, top, log_sum, inverse)
+            call_map(
+                fields[MAP],
+                (
+                    0,
+                    job[PARAMETERS],
+                    place,
+                    targets,
+                    found,
+                    found + tile_bytes,
+                    found + 2 * tile_bytes,
+                    classes * width,
+                ),
+            )
+            for d in range(derivatives + 1):
+                values = pointer(found + d * tile_bytes, zero)
+                if fields[CLASS_WEIGHT] != 0:
+                    o.weigh(values, classes, pointer(fields[CLASS_WEIGHT], zero))
+                o.add(values, classes, pointer(statistics + (FIRST + d) * step, zero))
+            t.normalize(job, statistics, width, statistics + VALUES * step)
+            o.settle_rows(
+                t.column(statistics, VALUES),
+                t.column(statistics, FIRST),
+                t.column(statistics, TERM),
+                log_sum,
+                weight,
+                t.column(statistics, SLOPE),
+                t.column(statistics, TERM_SLOPE),
+                t.column(statistics, CURVE),
+                t.column(statistics, TERM_CURVE),
+                cast(reals[SHARE]),
+            )
+            sums[0] += t.deliver_values(job, row, size, statistics)
+            softmax = fields[MARGIN] == 0
+            shares = tile if softmax else pointer(targets, zero)
+            lean, bend = t.column(statistics, SLOPE), t.column(statistics, CURVE)
+            if derivatives > 1:
+                curves = pointer(found + 2 * tile_bytes, zero)
+                scale_ = cast(reals[CURVATURE_SCALE] * reals[SHARE])
+                o.hessians(shares, curves, classes, lean, bend, weight, scale_, softmax)
+                turn.spread_tile(
+                    job, HESSIAN, row, size, classes, found + 2 * tile_bytes, spare
+                )
+            if derivatives > 0:
+                slopes = pointer(found + tile_bytes, zero)
+                scale_ = cast(reals[SCALE] * reals[SHARE])
+                o.gradients(shares, slopes, classes, lean, weight, scale_, softmax)
+                turn.spread_tile(job, GRADIENT, row, size, classes, found + tile_bytes, spare)
+            row += size
+
+    return narrow_general_rows
