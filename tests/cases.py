@@ -67,8 +67,42 @@ LOSSES: list[Any] = [
     nl.ModifiedHuber(),
 ]
 
+# Losses of rows. Class weights depend on the width of the rows: see `with_class_weights`.
+ROW_LOSSES: list[Any] = [
+    nl.CrossEntropy(),
+    nl.CrossEntropy(label_smoothing=0.1),
+    nl.CrossEntropy(z_loss=0.01),
+    nl.CrossEntropy(temperature=2.5),
+    nl.CrossEntropy(label_smoothing=0.3, z_loss=0.1, temperature=0.5),
+    nl.CategoricalFocal(),
+    nl.CategoricalFocal(0.0),
+    nl.CategoricalFocal(0.5),
+    nl.CategoricalFocal(1.0),
+    nl.CategoricalFocal(3.3),
+    nl.GeneralizedCrossEntropy(),
+    nl.GeneralizedCrossEntropy(1.0),
+    nl.GeneralizedCrossEntropy(0.05),
+    nl.SymmetricCrossEntropy(),
+    nl.SymmetricCrossEntropy(6.0, 0.1, -2.0),
+    nl.Poly1(),
+    nl.Poly1(-0.8),
+    nl.MultiMargin(1.1),
+    nl.MultiMargin(0.3, 2),
+    nl.KLDivergence(),
+    nl.JensenShannon(),
+    nl.Distillation(),
+    nl.Distillation(1.0),
+    nl.Brier(),
+    nl.CrossEntropy() + 0.5 * nl.Brier(),
+    0.25 * nl.CrossEntropy(z_loss=0.01) - 2.0 * nl.Poly1(),
+]
+# What integer labels and dense targets each of them takes.
+ROW_CASES: list[Any] = [(loss, form) for loss in ROW_LOSSES for form in loss.accepts]
+
 # The same, one loss a class: for promises that do not depend on parameters.
 EACH: list[Any] = list({type(loss): loss for loss in reversed(LOSSES)}.values())[::-1]
+EACH_ROW_LOSS: list[Any] = list({type(loss): loss for loss in reversed(ROW_LOSSES)}.values())[::-1]
+EACH_ROW_CASE: list[Any] = [(loss, form) for loss in EACH_ROW_LOSS for form in loss.accepts]
 
 
 def inputs(loss: Any, size: int, seed: int, spread: float = 2.0) -> tuple[Any, Any]:
@@ -93,6 +127,33 @@ def inputs(loss: Any, size: int, seed: int, spread: float = 2.0) -> tuple[Any, A
     return prediction, target
 
 
+def with_class_weights(loss: Any, classes: int, seed: int) -> Any:
+    """The loss with class weights, some of them 0, where it has any."""
+    if all(parameter.name != "class_weight" for parameter in loss.parameters()):
+        return loss
+    rng = np.random.default_rng([seed, classes])
+    weights = rng.uniform(0.25, 4.0, classes) * (rng.random(classes) < 0.9)
+    return loss.replace(class_weight=weights)
+
+
+def row_inputs(
+    loss: Any, form: str, rows: int, classes: int, seed: int, spread: float = 2.0
+) -> tuple[Any, Any]:
+    """Random logits, and labels or dense targets: distributions, some with zeros."""
+    rng = np.random.default_rng([seed, rows, classes])
+    logits = rng.normal(0.0, spread, (rows, classes))
+    if loss.relative_to_label:  # off the kinks of margins that are no multiples of 1/4
+        logits = np.round(4.0 * logits) / 4.0
+    if form == "labels":
+        return logits, rng.integers(0, classes, rows)
+    if loss.dense_logits:
+        return logits, rng.normal(0.0, spread, (rows, classes))
+    targets = rng.dirichlet(np.ones(classes), rows)
+    targets *= rng.random((rows, classes)) < 0.8
+    targets[rows // 2] = rng.integers(0, classes) == np.arange(classes)
+    return logits, targets
+
+
 def identify(loss: Any) -> str:
     """Name of a case in the list of tests."""
-    return repr(loss)
+    return loss if isinstance(loss, str) else repr(loss)
