@@ -74,11 +74,29 @@ def score(
         typer.Option("--loss", "-l", metavar="LOSS", help="As above; may be given many times."),
     ],
     prediction: Annotated[
-        str, typer.Option("--prediction", "-p", metavar="COLUMN", help="Column of predictions.")
-    ] = "prediction",
+        list[str] | None,
+        typer.Option(
+            "--prediction",
+            "-p",
+            metavar="COLUMN",
+            help="Column of predictions; or columns, a,b,c or 'p_*'.",
+            show_default="prediction",
+        ),
+    ] = None,
     target: Annotated[
-        str, typer.Option("--target", "-t", metavar="COLUMN", help="Column of targets.")
-    ] = "target",
+        list[str] | None,
+        typer.Option(
+            "--target",
+            "-t",
+            metavar="COLUMN",
+            help="Column of targets or labels; or columns.",
+            show_default="target",
+        ),
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,C", help="What labels call the classes, in their order."),
+    ] = None,
     weight: Annotated[
         str | None,
         typer.Option("--weight", "-w", metavar="COLUMN", help="Column of weights >= 0."),
@@ -121,15 +139,22 @@ def score(
         typer.Option(metavar="CHARACTER", help="Between the fields of a text file."),
     ] = None,
 ) -> None:
-    from . import report, results, scoring, specification, tables
+    from . import layout, report, results, scoring, specification, tables
 
     if output is None and (per_sample or gradient or hessian):
         raise UsageFailure("--per-sample, --gradient and --hessian need an --output")
     if delimiter is not None and len(delimiter) != 1:
         raise UsageFailure(f"--delimiter must be one character, not {delimiter!r}")
     chosen = specification.choose(loss)
-    columns = (prediction, target) if weight is None else (prediction, target, weight)
-    table = tables.open_table(file, columns, delimiter)
+    table = tables.open_table(file, delimiter)
+    arranged = layout.arrange(
+        table,
+        chosen,
+        tuple(prediction or ("prediction",)),
+        tuple(target or ("target",)),
+        weight,
+        specification.class_names(classes),
+    )
     wanted = {"value": per_sample, "gradient": gradient, "hessian": hessian}
     kinds: tuple[str, ...] = ()
     if output is not None:
@@ -138,12 +163,16 @@ def score(
     options = scoring.Options(
         reduction.value, weight is not None, not no_check, skip_nan, kinds, _use_threads(threads)
     )
-    names = [f"{one.name}_{kind}" for one in chosen for kind in kinds]
+    fields = [
+        results.Field(f"{one.name}_{kind}", arranged.classes or None if kind != "value" else None)
+        for one in chosen
+        for kind in kinds
+    ]
     with (
-        results.open_results(output, names, table.real) as sink,
+        results.open_results(output, fields, arranged.real) as sink,
         _progress(f"Scoring {file.name}") as progress,
     ):
-        scores = scoring.score(table, chosen, options, sink, progress)
+        scores = scoring.score(table, arranged, chosen, options, sink, progress)
         if scores.rows + scores.skipped == 0:
             raise Failure(f"{file} has no rows")
     if as_json:
@@ -162,6 +191,15 @@ def warmup(
         list[Precision] | None,
         typer.Option(metavar="NAME", help="float32 or float64; default: both.", show_default=False),
     ] = None,
+    classes: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="For rows of so many classes; default: of any number.",
+            show_default=False,
+        ),
+    ] = None,
     clear: Annotated[
         bool, typer.Option("--clear", help="Delete all kept machine code, and do no more.")
     ] = False,
@@ -173,7 +211,7 @@ def warmup(
         return
     reals = [one.value for one in dtype or list(Precision)]
     with _progress("Compiling") as progress:
-        warmed = warming.warm(loss or [], reals, progress)
+        warmed = warming.warm(loss or [], reals, classes or [], progress)
     warming.print_warmed(warmed)
 
 

@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..structures.elementwise import Elementwise
+from ..structures.softmax import Softmax
 from .failures import Failure, first_line
+from .layout import MISSING
+from .specification import Scorable
 from .tables import Batch
 
 # Elements squared in one go: BLAS starts threads of its own for more, which are in the way
@@ -22,6 +24,8 @@ class Sums(NamedTuple):
 
     total: float
     squares: float  # of the gradient of the total
+    rows: int  # those that the loss does not ignore
+    weights: float  # sum of their weights
     not_finite: int = 0  # values that are NaN or infinite
     first: int | None = None  # row of the batch that holds the first of them
 
@@ -29,14 +33,13 @@ class Sums(NamedTuple):
 class BatchSums(NamedTuple):
     rows: int  # those that count
     skipped: int
-    weights: float
     losses: list[Sums]
     columns: list[np.ndarray]  # results of all rows, those of the first loss first
 
 
 def evaluate(
     batch: Batch,
-    losses: list[Elementwise],
+    losses: list[Scorable],
     check: bool,
     skip_nan: bool,
     kinds: tuple[str, ...],
@@ -44,6 +47,8 @@ def evaluate(
     """Evaluate all losses on a batch; ``kinds`` are the columns that each of them keeps."""
     size = len(batch.arrays[0])
     kept, arrays = _without_nan(batch.arrays) if skip_nan else (None, batch.arrays)
+    if not skip_nan:
+        _check_labels(batch)
     sums = []
     columns: list[np.ndarray] = []
     for loss in losses:
@@ -56,16 +61,53 @@ def evaluate(
             # A value that is not finite makes the sum so: only then are they looked through.
             not_finite, first = _not_finite(loss, arrays, values, check)
             first = first if first is None or kept is None else int(kept[first])
-        sums.append(Sums(total, sum_of_squares(gradient), not_finite, first))
+        rows, weights = counted(loss, arrays)
+        squares = sum_of_squares(gradient.reshape(-1))
+        sums.append(Sums(total, squares, rows, weights, not_finite, first))
         results = {"value": values, "gradient": gradient, "hessian": hessian}
         columns += [_spread(results[kind], kept, size) for kind in kinds]
     rows = len(arrays[0])
-    weights = float(arrays[2].sum(dtype=np.float64)) if len(arrays) > 2 else float(rows)
-    return BatchSums(rows, size - rows, weights, sums, columns)
+    return BatchSums(rows, size - rows, sums, columns)
+
+
+def counted(loss: Scorable, arrays: tuple[np.ndarray, ...]) -> tuple[int, float]:
+    """What the means of a loss divide by: the rows that it does not ignore, their weights.
+
+    As the library's own reductions do it, which know one call and not a stream of them. Where
+    there are class weights, the weight of a row is multiplied by that of its label.
+    """
+    prediction, target, *rest = arrays
+    rows = len(prediction)
+    weight = rest[0] if rest else None
+    if not isinstance(loss, Softmax):
+        return rows, _sum(weight) if weight is not None else float(rows)
+    options = loss.row_options()
+    of_class = options.class_weight
+    if target.ndim == 2:
+        if of_class is not None:
+            # Not by BLAS, for its threads.
+            mass = (target * of_class).sum(axis=1, dtype=np.float64)
+            if weight is None:
+                return rows, float(mass.sum())
+            return rows, float((mass * weight)[weight != 0].sum())
+    else:
+        if options.ignore_index is not None:
+            counts = target != options.ignore_index
+            if not counts.all():
+                target = target[counts]
+                weight = weight[counts] if weight is not None else None
+                rows = len(target)
+        if of_class is not None:
+            weight = of_class[target] if weight is None else of_class[target] * weight
+    return rows, _sum(weight) if weight is not None else float(rows)
+
+
+def _sum(weight: np.ndarray) -> float:
+    return float(weight.sum(dtype=np.float64))
 
 
 def _call(
-    loss: Elementwise, arrays: tuple[np.ndarray, ...], check: bool, kinds: tuple[str, ...]
+    loss: Scorable, arrays: tuple[np.ndarray, ...], check: bool, kinds: tuple[str, ...]
 ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None, float]:
     """Values, gradient, hessian, sum of the values; without what nobody wants."""
     prediction, target, *rest = arrays
@@ -98,7 +140,7 @@ def sum_of_squares(values: np.ndarray) -> float:
 
 
 def _not_finite(
-    loss: Elementwise,
+    loss: Scorable,
     arrays: tuple[np.ndarray, ...],
     values: np.ndarray | None,
     check: bool,
@@ -121,13 +163,22 @@ def _without_nan(
     arrays: tuple[np.ndarray, ...],
 ) -> tuple[np.ndarray | None, tuple[np.ndarray, ...]]:
     """The rows that hold no NaN, and which ones they are; None where all of them are."""
-    bad = np.isnan(arrays[0])
-    for array in arrays[1:]:
-        bad |= np.isnan(array)
+    bad = np.zeros(len(arrays[0]), bool)
+    for array in arrays:
+        odd = array == MISSING if array.dtype.kind == "i" else np.isnan(array)
+        bad |= odd if odd.ndim == 1 else odd.any(axis=1)
     if not bad.any():
         return None, arrays
     kept = np.flatnonzero(~bad)
     return kept, tuple(array[kept] for array in arrays)
+
+
+def _check_labels(batch: Batch) -> None:
+    """Raise for a label that is missing: unlike a number, it has no NaN to show for it."""
+    target = batch.arrays[1]
+    if target.dtype.kind == "i" and (missing := target == MISSING).any():
+        place = batch.place(int(missing.argmax()))
+        raise Failure(f"the target of {place} is missing; --skip-nan leaves such rows out")
 
 
 def _spread(values: np.ndarray | None, kept: np.ndarray | None, size: int) -> np.ndarray:
@@ -135,16 +186,17 @@ def _spread(values: np.ndarray | None, kept: np.ndarray | None, size: int) -> np
     assert values is not None
     if kept is None:
         return values
-    full = np.full(size, np.nan, values.dtype)
+    full = np.full((size, *values.shape[1:]), np.nan, values.dtype)
     full[kept] = values
     return full
 
 
 def _located(error: ValueError, batch: Batch, kept: np.ndarray | None) -> Failure:
     """An error that names an element of the batch, with the row of the file instead."""
-    found = re.match(r"(\w+)\[(\d+)\] is (.*)", str(error), re.DOTALL)
+    found = re.match(r"(\w+)\[(\d+)(?:, (\d+))?\] is (.*)", str(error), re.DOTALL)
     if not found:
         return Failure(first_line(error))
     index = int(found[2]) if kept is None else int(kept[int(found[2])])
     name = {"sample_weight": "weight"}.get(found[1], found[1])
-    return Failure(f"the {name} of {batch.place(index)} is {found[3]}")
+    column = f", class {found[3]}," if found[3] else ""
+    return Failure(f"the {name} of {batch.place(index)}{column} is {found[4]}")

@@ -73,8 +73,10 @@ def _remarks(path: Path, scores: Scores, options: Options, output: Path | None) 
             yield _not_finite(one, options)
     if scores.skipped:
         yield f"{counted(scores.skipped, 'row')} with a NaN skipped"
+    yield from _ignored(scores)
+    classes = f", {counted(scores.classes, 'class', 'es')}," if scores.classes else ""
     yield (
-        f"{counted(scores.rows, 'row')} of {path} in {duration(scores.seconds)} "
+        f"{counted(scores.rows, 'row')}{classes} of {path} in {duration(scores.seconds)} "
         f"({speed(scores)}), computed in {scores.real}"
     )
     if scores.compile_seconds > 1:
@@ -82,6 +84,18 @@ def _remarks(path: Path, scores: Scores, options: Options, output: Path | None) 
         yield f"{before} before that to compile, which `numbaloss warmup` does once"
     if output is not None:
         yield f"wrote {output}"
+
+
+def _ignored(scores: Scores) -> Iterator[str]:
+    """The rows that losses leave out by their label: in one line where they agree."""
+    if len({one.ignored for one in scores.scores}) == 1:
+        ignored = scores.scores[0].ignored
+        if ignored:
+            yield f"{counted(ignored, 'row')} ignored, by the label"
+        return
+    for one in scores.scores:
+        if one.ignored:
+            yield f"{one.chosen.name}: {counted(one.ignored, 'row')} ignored, by the label"
 
 
 def _not_finite(one: Score, options: Options) -> str:
@@ -101,12 +115,14 @@ def scores_as_json(
         "dtype": scores.real,
         "rows": scores.rows,
         "rows_skipped": scores.skipped,
+        "classes": scores.classes,
         "losses": [
             {
                 "name": one.chosen.name,
                 "loss": repr(one.chosen.loss),
                 "value": one.value,
                 "gradient_norm": one.gradient_norm,
+                "rows_ignored": one.ignored,
                 "not_finite": one.not_finite,
                 "share_not_finite": one.not_finite / scores.rows if scores.rows else 0.0,
                 "first_not_finite_row": one.first_row,

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -17,14 +17,29 @@ from .failures import Failure, UsageFailure, writing
 ENDINGS = (".parquet", ".npy")
 
 # Rows of a row group: what Arrow itself makes by default. Readers skip and share out work
-# by row groups, so that one a batch would be too many.
+# by row groups, so that one a batch would be too many. Of many columns fewer rows: they wait
+# in memory.
 GROUP_ROWS = 1 << 20
+GROUP_NUMBERS = 1 << 23
+
+
+class Field(NamedTuple):
+    """One of the results of a loss: a number a row, or one a class."""
+
+    name: str
+    classes: tuple[str, ...] | None = None
+
+    def columns(self) -> list[str]:
+        """What it is called where every number of a row has a column."""
+        if self.classes is None:
+            return [self.name]
+        return [f"{self.name}_{name}" for name in self.classes]
 
 
 class Results(Protocol):
-    """Receives the columns of consecutive rows, in the order of their names."""
+    """Receives results of consecutive rows, in the order of the fields."""
 
-    def append(self, columns: list[np.ndarray]) -> None: ...
+    def append(self, results: list[np.ndarray]) -> None: ...
 
     def finish(self) -> None: ...
 
@@ -44,7 +59,7 @@ def check_output(path: Path, source: Path) -> None:
 
 
 @contextmanager
-def open_results(path: Path | None, names: list[str], real: str) -> Iterator[Results | None]:
+def open_results(path: Path | None, fields: list[Field], real: str) -> Iterator[Results | None]:
     """A writer to a temporary file, which takes the place of ``path`` when all went well."""
     if path is None:
         yield None
@@ -55,7 +70,7 @@ def open_results(path: Path | None, names: list[str], real: str) -> Iterator[Res
     file = os.fdopen(handle, "wb")
     try:
         kind = NpyResults if path.suffix.lower() == ".npy" else ParquetResults
-        results = kind(path, file, names, real)
+        results = kind(path, file, fields, real)
         try:
             yield results
             results.finish()
@@ -82,20 +97,25 @@ def _umask() -> int:
 
 
 class ParquetResults:
-    def __init__(self, path: Path, file: IO[bytes], names: list[str], real: str) -> None:
+    def __init__(self, path: Path, file: IO[bytes], fields: list[Field], real: str) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         self._path = path
+        names = [name for field in fields for name in field.columns()]
         self._schema = pa.schema([(name, getattr(pa, real)()) for name in names])
         # Dictionaries of numbers that hardly repeat cost time and save nothing.
         self._writer = pq.ParquetWriter(file, self._schema, use_dictionary=False)
         self._waiting: list[Any] = []
         self._rows = 0
+        self._group = max(min(GROUP_ROWS, GROUP_NUMBERS // len(names)), 1)
 
-    def append(self, columns: list[np.ndarray]) -> None:
+    def append(self, results: list[np.ndarray]) -> None:
         import pyarrow as pa
 
+        columns: list[np.ndarray] = []
+        for result in results:
+            columns += [result] if result.ndim == 1 else [*np.ascontiguousarray(result.T)]
         # Not pa.array(column), which imports pandas.
         arrays = [
             pa.Array.from_buffers(field.type, len(column), [None, pa.py_buffer(column)])
@@ -104,7 +124,7 @@ class ParquetResults:
         batch = pa.record_batch(arrays, schema=self._schema)
         self._waiting.append(batch)
         self._rows += batch.num_rows
-        if self._rows >= GROUP_ROWS:
+        if self._rows >= self._group:
             self._flush()
 
     def _flush(self) -> None:
@@ -127,12 +147,19 @@ class ParquetResults:
 
 
 class NpyResults:
-    """One array: plain for a single column, with named fields for several."""
+    """One array: plain for a single result, with named fields for several."""
 
-    def __init__(self, path: Path, file: IO[bytes], names: list[str], real: str) -> None:
+    def __init__(self, path: Path, file: IO[bytes], fields: list[Field], real: str) -> None:
         self._path, self._file = path, file
-        plain = np.dtype(real)
-        self._dtype = plain if len(names) == 1 else np.dtype([(name, plain) for name in names])
+        self._shape: tuple[int, ...] = ()
+        described = [
+            (field.name, real, () if field.classes is None else (len(field.classes),))
+            for field in fields
+        ]
+        if len(fields) == 1:
+            self._dtype, self._shape = np.dtype(real), described[0][2]
+        else:
+            self._dtype = np.dtype(described)
         self._rows = 0
         self._header()
 
@@ -141,17 +168,17 @@ class NpyResults:
         header = {
             "descr": np.lib.format.dtype_to_descr(self._dtype),
             "fortran_order": False,
-            "shape": (self._rows,),
+            "shape": (self._rows, *self._shape),
         }
         np.lib.format.write_array_header_2_0(self._file, header)  # type: ignore[arg-type]
 
-    def append(self, columns: list[np.ndarray]) -> None:
+    def append(self, results: list[np.ndarray]) -> None:
         if self._dtype.names is None:
-            records = columns[0]
+            records = results[0]
         else:
-            records = np.empty(len(columns[0]), self._dtype)
-            for name, column in zip(self._dtype.names, columns, strict=True):
-                records[name] = column
+            records = np.empty(len(results[0]), self._dtype)
+            for name, result in zip(self._dtype.names, results, strict=True):
+                records[name] = result
         with writing(self._path):
             self._file.write(records.data)
         self._rows += len(records)

@@ -10,10 +10,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from .batches import BatchSums, Sums, evaluate
 from .failures import Failure, first_line
+from .layout import Layout
 from .results import Results
 from .specification import Chosen
 from .tables import Batch, Table
@@ -40,11 +39,13 @@ class Score(NamedTuple):
     not_finite: int
     first_place: str | None  # the first row whose value is not finite, in words
     first_row: int | None
+    ignored: int  # rows that the loss does not count, by their label
 
 
 class Scores(NamedTuple):
     scores: list[Score]
     real: str
+    classes: int | None
     rows: int
     skipped: int
     seconds: float
@@ -58,26 +59,33 @@ class Tally:
         self.chosen = chosen
         self.total = 0.0
         self.squares = 0.0
+        self.rows = 0
+        self.weights = 0.0
         self.not_finite = 0
         self.first: tuple[str, int] | None = None
 
     def add(self, sums: Sums, batch: Batch) -> None:
         self.total += sums.total
         self.squares += sums.squares
+        self.rows += sums.rows
+        self.weights += sums.weights
         self.not_finite += sums.not_finite
         if self.first is None and sums.first is not None:
             self.first = batch.place(sums.first), batch.start + sums.first
 
-    def score(self, divisor: float) -> Score:
+    def score(self, reduction: str, rows: int) -> Score:
         """The totals as the value of the reduction, and the length of its gradient."""
+        divisors = {"mean": float(self.rows), "weighted_mean": self.weights, "sum": 1.0}
+        divisor = divisors[reduction]
         value = self.total / divisor if divisor else math.nan
         norm = math.sqrt(self.squares) / divisor if divisor else 0.0
         place, row = self.first or (None, None)
-        return Score(self.chosen, value, norm, self.not_finite, place, row)
+        return Score(self.chosen, value, norm, self.not_finite, place, row, rows - self.rows)
 
 
 def score(
     table: Table,
+    layout: Layout,
     chosen: list[Chosen],
     options: Options,
     results: Results | None = None,
@@ -91,16 +99,16 @@ def score(
     losses = [one.loss for one in chosen]
 
     def work(batch: Batch) -> tuple[Batch, BatchSums]:
-        return batch, evaluate(batch, losses, options.check, options.skip_nan, options.kinds)
+        arranged = layout.arrange(batch)
+        return batch, evaluate(arranged, losses, options.check, options.skip_nan, options.kinds)
 
     started = time.perf_counter()
-    compile_kernels(chosen, options, table.real)
+    compile_kernels(chosen, options, layout)
     compiled = time.perf_counter()
     tallies = [Tally(one) for one in chosen]
     rows = skipped = 0
-    weights = 0.0
     with (
-        closing(ahead(table.batches())) as batches,
+        closing(ahead(table.batches(layout.forms))) as batches,
         closing(in_order(work, batches, options.threads)) as done,
     ):
         for batch, sums in done:
@@ -110,24 +118,19 @@ def score(
                 results.append(sums.columns)
             rows += sums.rows
             skipped += sums.skipped
-            weights += sums.weights
             progress(batch.done)
-    divisor = float(rows)
-    if options.reduction == "sum":
-        divisor = 1.0
-    elif options.reduction == "weighted_mean" and options.weighted:
-        divisor = weights
     seconds = time.perf_counter() - compiled
-    scores = [tally.score(divisor) for tally in tallies]
-    return Scores(scores, table.real, rows, skipped, seconds, compiled - started)
+    scores = [tally.score(options.reduction, rows) for tally in tallies]
+    classes = len(layout.classes) or None
+    return Scores(scores, layout.real, classes, rows, skipped, seconds, compiled - started)
 
 
-def compile_kernels(chosen: list[Chosen], options: Options, real: str) -> None:
+def compile_kernels(chosen: list[Chosen], options: Options, layout: Layout) -> None:
     """Compile, or load from disk, what the pass needs, so that its time is that of the work."""
-    empty = Batch(0, (np.empty(0, real),) * (3 if options.weighted else 2), 1.0)
+    example = layout.example()
     for one in chosen:
         try:
-            evaluate(empty, [one.loss], options.check, options.skip_nan, options.kinds)
+            evaluate(example, [one.loss], options.check, options.skip_nan, options.kinds)
         except TypeError as error:
             raise Failure(_told(error)) from error
 

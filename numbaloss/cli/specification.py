@@ -4,6 +4,7 @@
 ``huber``                           a registered loss, by its name or an alias
 ``huber:delta=1.5``                 with parameters, separated by commas
 ``huber:delta=1.5 + 0.1*log_cosh``  a weighted sum
+``ce:class_weight=1/2/0.5``         an array of numbers has slashes
 ``my_losses.py:Quartic:scale=2``    a class in a file of one's own
 ``my_package.losses:Quartic``       a class in a module that Python can import
 ==================================  ==================================================
@@ -15,6 +16,7 @@ import importlib
 import importlib.util
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -22,6 +24,7 @@ from typing import Any, NamedTuple
 from .. import registry
 from ..structures.elementwise import Elementwise
 from ..structures.loss import Loss
+from ..structures.softmax import Softmax
 from .failures import UsageFailure, did_you_mean, first_line
 
 # A plus between terms, not that of 1e+5. Hyphens occur in names: a minus has spaces around.
@@ -29,12 +32,15 @@ _BETWEEN_TERMS = re.compile(r"(?<![0-9.][eE])\s*(\+)\s*|\s+(-)\s+")
 _FACTOR = re.compile(r"^\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*\*\s*")
 
 
+Scorable = Elementwise | Softmax
+
+
 class Chosen(NamedTuple):
     """A loss that the user asked for, and what its columns of results are called after."""
 
     name: str
     text: str
-    loss: Elementwise
+    loss: Scorable
 
 
 def choose(texts: list[str]) -> list[Chosen]:
@@ -45,11 +51,30 @@ def choose(texts: list[str]) -> list[Chosen]:
         Chosen(name if names.count(name) == 1 else slug(text), text, loss)
         for text, (name, loss) in zip(texts, read, strict=True)
     ]
+    first = chosen[0]
     for place, one in enumerate(chosen):
+        if isinstance(one.loss, Softmax) != isinstance(first.loss, Softmax):
+            of_rows, other = (one, first) if isinstance(one.loss, Softmax) else (first, one)
+            raise UsageFailure(
+                f"--loss {of_rows.text!r} takes a row of predictions, --loss {other.text!r} a "
+                f"single one: score them one after the other"
+            )
         for other in chosen[:place]:
             if one.loss == other.loss or one.name == other.name:
                 raise UsageFailure(f"--loss {one.text!r} is the same as --loss {other.text!r}")
     return chosen
+
+
+def class_names(text: str | None) -> tuple[str, ...] | None:
+    """The names of ``--classes``."""
+    if text is None:
+        return None
+    names = tuple(name.strip() for name in text.split(","))
+    for name in names:
+        if not name or names.count(name) > 1:
+            what = f"names {name!r} twice" if name else "has an empty name"
+            raise UsageFailure(f"--classes {text} {what}")
+    return names
 
 
 def slug(text: str) -> str:
@@ -57,7 +82,7 @@ def slug(text: str) -> str:
     return re.sub(r"[^0-9A-Za-z.]+", "_", text).strip("_.")
 
 
-def _read(text: str) -> tuple[str, Elementwise]:
+def _read(text: str) -> tuple[str, Scorable]:
     pieces = _BETWEEN_TERMS.split(text)
     total: Any = 0
     name = slug(text)
@@ -74,10 +99,10 @@ def _read(text: str) -> tuple[str, Elementwise]:
             total = total + (loss if factor == 1.0 else factor * loss)
     except (TypeError, ValueError) as error:
         raise UsageFailure(f"--loss {text!r}: {first_line(error)}") from None
-    if not isinstance(total, Elementwise):
+    if not isinstance(total, Scorable):
         raise UsageFailure(
-            f"--loss {text!r}: a {total.structure().__name__} loss takes more than one column "
-            f"of predictions; only elementwise losses can be scored here"
+            f"--loss {text!r}: losses of the structure {total.structure().__name__} cannot be "
+            f"scored here"
         )
     return name, total
 
@@ -127,12 +152,17 @@ def _value(text: str) -> Any:
     words = {"true": True, "false": False, "none": None}
     if text.lower() in words:
         return words[text.lower()]
-    for kind in (int, float):
+    kinds: tuple[Callable[[str], Any], ...] = (int, float, _numbers)
+    for kind in kinds:
         try:
             return kind(text)
         except ValueError:
             pass
     return text
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(piece) for piece in text.split("/")]
 
 
 def _own_class(where: str, name: str) -> type[Loss]:

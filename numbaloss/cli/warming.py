@@ -18,9 +18,11 @@ from rich.text import Text
 from .. import registry
 from ..structures.elementwise import Elementwise
 from ..structures.loss import Loss, Parameter
+from ..structures.softmax import Softmax
+from . import warming_rows
 from .failures import Failure, UsageFailure
 from .report import console, counted, duration
-from .specification import Chosen, choose
+from .specification import Chosen, Scorable, choose
 
 # What the public methods and `numbaloss score` ask for: derivatives, whether the values of
 # single rows are kept, whether there are weights.
@@ -32,33 +34,46 @@ VARIANTS = tuple(
 )
 
 
+# A function at the top of a module, and its arguments: what other processes can be sent.
+Task = tuple[Callable[..., int], tuple[Any, ...]]
+
+
 class Warmed(NamedTuple):
     losses: int
-    kernels: int
     compiled: int
     seconds: float
 
 
-def warm(texts: list[str], reals: list[str], progress: Callable[[float], None]) -> Warmed:
+def warm(
+    texts: list[str], reals: list[str], widths: list[int], progress: Callable[[float], None]
+) -> Warmed:
     """Compile losses in all variants that are likely to be used, or find them on disk."""
     started = time.perf_counter()
     check_place()
     losses = [_package_loss(one) for one in choose(texts)] if texts else registered()
-    tasks = [(loss, real) for loss in losses for real in reals]
-    kernels = compiled = 0
-    for done, (found, fresh) in enumerate(_each(tasks), 1):
-        kernels += found
-        compiled += fresh
-        progress(done / len(tasks))
+    of_points = [loss for loss in losses if isinstance(loss, Elementwise)]
+    of_rows = [loss for loss in losses if isinstance(loss, Softmax)]
+    tasks: list[Task] = [(compile_task, (loss, real)) for loss in of_points for real in reals]
+    maps: list[Task] = []
+    if of_rows:
+        tasks += warming_rows.kernel_tasks(reals, widths)
+        # Each takes loops that all losses share, which must be on disk by then.
+        maps = warming_rows.map_tasks(of_rows, reals, widths)
+    compiled = done = 0
+    for stage in (tasks, maps):
+        for fresh in _each(stage):
+            compiled += fresh
+            done += 1
+            progress(done / (len(tasks) + len(maps)))
     names = texts or {type(loss) for loss in losses}
-    return Warmed(len(names), kernels, compiled, time.perf_counter() - started)
+    return Warmed(len(names), compiled, time.perf_counter() - started)
 
 
-def registered() -> list[Elementwise]:
-    """The registered elementwise losses, and what their switches turn them into."""
-    found: list[Elementwise] = []
+def registered() -> list[Scorable]:
+    """The registered losses, and what their switches turn them into."""
+    found: list[Scorable] = []
     for cls in registry.losses().values():
-        if not issubclass(cls, Elementwise):
+        if not issubclass(cls, (Elementwise, Softmax)):
             continue
         parameters = cls.parameters()
         required = {one.name: _some_value(cls, one) for one in parameters if one.required}
@@ -69,10 +84,12 @@ def registered() -> list[Elementwise]:
             for one in parameters
             if one.kind is bool and not one.required
         ]
+        if isinstance(usual, Softmax):
+            found += warming_rows.other_formulas(usual)
     return found
 
 
-def _package_loss(chosen: Chosen) -> Elementwise:
+def _package_loss(chosen: Chosen) -> Scorable:
     from ..definitions import Structure, lower
 
     if not Structure.of(lower(chosen.loss)).cacheable:
@@ -93,26 +110,31 @@ def _some_value(cls: type[Loss], parameter: Parameter) -> Any:
     return value if parameter.kind is float else parameter.kind and parameter.kind(value)
 
 
-def _each(tasks: list[tuple[Elementwise, str]]) -> Iterator[tuple[int, int]]:
+def _each(tasks: list[Task]) -> Iterator[int]:
     """Do the tasks: here while their code is found on disk, then on all processors."""
     rest = iter(tasks)
     for task in rest:
-        result = compile_task(task)
+        result = _do(task)
         yield result
-        if result[1]:
+        if result:
             break
     left = list(rest)
     workers = min(os.cpu_count() or 1, len(left))
     if workers < 2:
-        yield from map(compile_task, left)
+        yield from map(_do, left)
         return
     # Threads would wait for each other at Numba's compiler lock; a fork would inherit its
     # state, and ours.
     pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_ignore_interrupts)
     try:
-        yield from pool.map(compile_task, left)
+        yield from pool.map(_do, left)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _do(task: Task) -> int:
+    function, arguments = task
+    return function(*arguments)
 
 
 def _ignore_interrupts() -> None:
@@ -120,14 +142,13 @@ def _ignore_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def compile_task(task: tuple[Elementwise, str]) -> tuple[int, int]:
-    """Compile one loss for one dtype; how many kernels there are, how many were compiled."""
+def compile_task(loss: Elementwise, real: str) -> int:
+    """Compile one loss for one dtype; how many kernels were not on disk."""
     from ..cpu import elementwise, threads
 
-    loss, real = task
     threads.prepare()
     kernels = [elementwise.plan(loss, real, *variant).kernel for variant in VARIANTS]
-    return len(kernels), sum(code.origin != "disk" for code in kernels)
+    return sum(code.origin != "disk" for code in kernels)
 
 
 def check_place() -> None:
@@ -160,12 +181,12 @@ def print_warmed(warmed: Warmed) -> None:
     folder, files, size = kept()
     if files < warmed.compiled:
         raise Failure(f"{folder} took {files} of {warmed.compiled} kernels; is the disk full?")
-    fresh = f"{warmed.compiled:,} compiled" if warmed.compiled else "none had to be compiled"
+    fresh = counted(warmed.compiled, "kernel") if warmed.compiled else "nothing had to be"
     out = console()
     out.print(
         Text(
-            f"{counted(warmed.kernels, 'kernel')} of {counted(warmed.losses, 'loss', 'es')} "
-            f"ready in {duration(warmed.seconds)}, {fresh}"
+            f"{counted(warmed.losses, 'loss', 'es')} ready in {duration(warmed.seconds)}, "
+            f"{fresh} compiled"
         )
     )
     out.print(Text(f"{counted(files, 'file')}, {size / 1e6:.1f} MB, in {folder}"), soft_wrap=True)

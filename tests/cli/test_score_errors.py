@@ -186,8 +186,11 @@ def test_arrays_of_the_wrong_shape(fails, tmp_path):
     fails(1, tmp_path / "x.npy", "--loss", "mae", *names, words=["'2'", "0 to 1"])
     np.savez(tmp_path / "x.npz", prediction=np.zeros(3), target=np.zeros(4))
     fails(1, tmp_path / "x.npz", "--loss", "mae", words=["prediction has 3, target has 4"])
-    np.savez(tmp_path / "x.npz", prediction=np.zeros((3, 2)), target=np.zeros(4))
-    fails(1, tmp_path / "x.npz", "--loss", "mae", words=["(3, 2)", "one dimension"])
+    np.savez(tmp_path / "x.npz", prediction=np.zeros((3, 2)), target=np.zeros(3))
+    words = ["lists of 2 numbers", "mae takes a number a row"]
+    fails(1, tmp_path / "x.npz", "--loss", "mae", words=words)
+    np.savez(tmp_path / "x.npz", prediction=np.zeros((3, 2, 1)), target=np.zeros(3))
+    fails(1, tmp_path / "x.npz", "--loss", "mae", words=["(3, 2, 1)", "or two"])
 
 
 @pytest.mark.parametrize("skip", [[], ["--skip-nan"]])

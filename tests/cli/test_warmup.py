@@ -15,11 +15,11 @@ def test_code_is_compiled_once_and_then_found(cache, start, tmp_path):
     arguments = ("warmup", "mae", "--dtype", "float64")
     out, err = start(*arguments).communicate(timeout=120)
     assert err == ""
-    assert "12 kernels of 1 loss ready" in out
-    assert "12 compiled" in out
+    assert "1 loss ready" in out
+    assert "12 kernels compiled" in out
     assert str(cache) in out
     out, _ = start(*arguments).communicate(timeout=120)
-    assert "none had to be compiled" in out
+    assert "nothing had to be compiled" in out
 
     before = sorted(cache.rglob("*"))
     (tmp_path / "x.csv").write_text("prediction,target,w\n1,2,1\n2,nan,1\n")

@@ -14,6 +14,9 @@ from ..failures import Failure, UsageFailure, did_you_mean
 # the losses and the sums, and a launch of the kernels costs nothing beside it.
 BATCH_ROWS = 1 << 17
 
+# Numbers of a batch, where its rows have many of them: of 10 classes some 50,000 rows.
+BATCH_NUMBERS = 1 << 19
+
 ENDINGS = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".npy", ".npz")
 
 
@@ -32,20 +35,39 @@ class Batch(NamedTuple):
         return f"row {self.start + index}{inside}"
 
 
-class Table(Protocol):
-    """Columns that can be read once, from the first row to the last.
+class Kind(NamedTuple):
+    """What a column holds: a number a row, unless it says otherwise."""
 
-    ``real`` is the type of all batches: ``"float32"`` where the first column is stored in
-    half or single precision, else ``"float64"``.
-    """
+    real: str = "float64"  # the type that its numbers are computed in
+    width: int | None = None  # how many numbers a row, in a column of lists
+    text: str | None = None  # of a column of text: what of it to show in a message
 
+
+class Form(NamedTuple):
+    """How to read a column."""
+
+    column: str
     real: str
+    width: int | None = None
+    classes: tuple[str, ...] | None = None  # text becomes its place among these
 
-    def batches(self) -> Iterator[Batch]: ...
+
+class Table(Protocol):
+    """Columns that can be read once, from the first row to the last."""
+
+    path: Path
+    names: list[str]
+    numbered: bool  # whether columns are called by their numbers, and ranges of these
+
+    def kinds(self, columns: tuple[str, ...]) -> tuple[Kind, ...]:
+        """What is in some columns; a Failure for what is neither numbers nor text."""
+        ...
+
+    def batches(self, forms: tuple[Form, ...]) -> Iterator[Batch]: ...
 
 
-def open_table(path: Path, columns: tuple[str, ...], delimiter: str | None = None) -> Table:
-    """Open a file, or a folder of Parquet files, for the columns named.
+def open_table(path: Path, delimiter: str | None = None) -> Table:
+    """Open a file, or a folder of Parquet files.
 
     Formats are told by the ending of the name. Modules are imported as they are needed:
     NumPy's formats work without pyarrow.
@@ -53,7 +75,7 @@ def open_table(path: Path, columns: tuple[str, ...], delimiter: str | None = Non
     if path.is_dir():
         from .parquet import ParquetTable
 
-        return ParquetTable(path, columns)
+        return ParquetTable(path)
     if not path.exists():
         raise Failure(f"{path} does not exist")
     if path.is_file() and path.stat().st_size == 0:
@@ -65,19 +87,19 @@ def open_table(path: Path, columns: tuple[str, ...], delimiter: str | None = Non
     if ending in (".parquet", ".pq"):
         from .parquet import ParquetTable
 
-        return ParquetTable(path, columns)
+        return ParquetTable(path)
     if ending in (".csv", ".tsv", ".txt"):
         from .delimited import DelimitedTable
 
-        return DelimitedTable(path, columns, delimiter or ("\t" if ending == ".tsv" else ","))
+        return DelimitedTable(path, delimiter or ("\t" if ending == ".tsv" else ","))
     if ending == ".npy":
         from .npy import open_npy
 
-        return open_npy(path, columns)
+        return open_npy(path)
     if ending == ".npz":
         from .npy import NpzTable
 
-        return NpzTable(path, columns)
+        return NpzTable(path)
     raise UsageFailure(
         f"{path}: files end in {', '.join(ENDINGS)} (text also in .gz, .bz2, .zst), or are a "
         f"folder of Parquet files"
@@ -94,6 +116,12 @@ def find_columns(wanted: tuple[str, ...], present: list[str], path: Path | str) 
             raise Failure(f"{path} has {times} columns that are called {name!r}")
 
 
+def batch_rows(forms: tuple[Form, ...], read: int = 0) -> int:
+    """Rows of a batch of these columns, where at least ``read`` numbers of a row are read."""
+    numbers = sum(1 if form.width is None else form.width for form in forms)
+    return min(BATCH_ROWS, max(BATCH_NUMBERS // max(numbers, read, 1), 1))
+
+
 def real_of(dtype: np.dtype | str) -> str:
     """The type that predictions of a stored type are computed in."""
     return "float32" if str(dtype) in ("float16", "halffloat", "float32", "float") else "float64"
@@ -108,3 +136,9 @@ def contiguous(values: np.ndarray, real: str) -> np.ndarray:
 
 def not_numbers(path: Path | str, column: str, kind: object) -> Failure:
     return Failure(f"{path}: column {column!r} holds {kind}, not numbers")
+
+
+def no_class(label: str, place: str, classes: tuple[str, ...]) -> Failure:
+    shown = label if len(label) <= 40 else f"{label[:37]}..."
+    known = ", ".join(classes[:12]) + (", ..." if len(classes) > 12 else "")
+    return Failure(f"the target of {place} is {shown!r}; the classes are {known}")

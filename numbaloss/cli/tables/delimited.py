@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
-from ..failures import Failure, reading
-from . import Batch, find_columns, not_numbers
-from .parquet import numbers
+from ..failures import reading
+from . import Batch, Form, Kind, find_columns, not_numbers
+from .arrow import read_column
 
 # Bytes of text that are parsed in one go; Arrow holds dozens of blocks at a time. A line must
 # fit into one: less would save 20 MB and stumble over tables of thousands of columns.
@@ -27,56 +27,71 @@ class DelimitedTable:
     Empty fields, ``NA``, ``null`` and ``nan`` become NaN; ``true`` and ``false`` 1 and 0.
     """
 
-    real = "float64"
+    numbered = False
 
-    def __init__(self, path: Path, columns: tuple[str, ...], delimiter: str) -> None:
-        self._path = path
-        self._columns = columns
-        self._wanted = list(dict.fromkeys(columns))
+    def __init__(self, path: Path, delimiter: str) -> None:
+        self.path = path
         # Newlines in quoted fields cost nothing that could be measured.
         self._parse = arrow_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
         # A first look, at the beginning alone: the names, and which columns are no numbers.
-        self._types: dict[str, Any] = {}
         with reading(path), pa.OSFile(str(path)) as raw:
-            reader = self._open(raw)
-            self._names = reader.schema.names
-            find_columns(columns, self._names, path)
-            block = None
-            for name in self._wanted:
-                kind = reader.schema.field(name).type
-                self._types[name] = kind if pa.types.is_boolean(kind) else pa.float64()
-                if not _numeric(kind):
-                    block = block or reader.read_next_batch()
-                    raise _not_a_number(path, name, _first_odd(block.column(name)), 0)
+            self._schema = self._open(raw, {}).schema
+        self.names = list(self._schema.names)
 
-    def _open(self, raw: Any) -> Any:
-        codec = CODECS.get(self._path.suffix.lower())
+    def _open(self, raw: Any, types: dict[str, Any]) -> Any:
+        codec = CODECS.get(self.path.suffix.lower())
         return arrow_csv.open_csv(
             pa.CompressedInputStream(raw, codec) if codec else raw,
             read_options=arrow_csv.ReadOptions(block_size=BLOCK),
             parse_options=self._parse,
             convert_options=arrow_csv.ConvertOptions(
-                column_types=self._types, include_columns=self._wanted if self._types else []
+                column_types=types, include_columns=list(types)
             ),
         )
 
-    def batches(self) -> Iterator[Batch]:
-        size = self._path.stat().st_size
+    def kinds(self, columns: tuple[str, ...]) -> tuple[Kind, ...]:
+        find_columns(columns, self.names, self.path)
+        return tuple(
+            Kind() if _numeric(self._schema.field(name).type) else Kind(text=self._odd(name))
+            for name in columns
+        )
+
+    def _odd(self, column: str) -> str:
+        """What of a column of text to show."""
+        kind = self._schema.field(column).type
+        with reading(self.path), pa.OSFile(str(self.path)) as raw:
+            block = self._open(raw, {column: kind}).read_next_batch()
+        return _shown(_first_odd(block.column(0)))
+
+    def _type(self, form: Form) -> Any:
+        kind = self._schema.field(form.column).type
+        if form.classes is not None:
+            return pa.string()
+        return kind if pa.types.is_boolean(kind) else pa.float64()
+
+    def batches(self, forms: tuple[Form, ...]) -> Iterator[Batch]:
+        size = self.path.stat().st_size
+        types = {form.column: self._type(form) for form in forms}
         start = 0
-        with reading(self._path), pa.OSFile(str(self._path)) as raw:
+        with reading(self.path), pa.OSFile(str(self.path)) as raw:
             try:
-                for record in self._open(raw):
+                for record in self._open(raw, types):
                     if record.num_rows:
-                        arrays = tuple(numbers(record.column(c), self.real) for c in self._columns)
                         # Arrow reads ahead of what it hands out: near enough for a bar.
-                        yield Batch(start, arrays, min(raw.tell() / size, 1.0))
+                        batch = Batch(start, (), min(raw.tell() / size, 1.0))
+                        arrays = tuple(
+                            read_column(record.column(form.column), form, batch.place)
+                            for form in forms
+                        )
+                        yield batch._replace(arrays=arrays)
                         start += record.num_rows
             except pa.ArrowInvalid as error:
                 found = re.search(r"column #(\d+): .*invalid value '(.*)'", str(error), re.DOTALL)
                 if not found:
                     raise
-                name = self._names[int(found[1])]
-                raise _not_a_number(self._path, name, found[2], start) from None
+                place = f", after row {start - 1}" if start else ""
+                shown = _shown(found[2]) + place
+                raise not_numbers(self.path, self.names[int(found[1])], shown) from None
 
 
 def _numeric(kind: Any) -> bool:
@@ -94,7 +109,5 @@ def _first_odd(values: Any) -> Any:
     return values[0]
 
 
-def _not_a_number(path: Path, column: str, value: Any, start: int) -> Failure:
-    shown = str(value) if len(str(value)) <= 40 else f"{str(value)[:37]}..."
-    place = f", after row {start - 1}" if start else ""
-    return not_numbers(path, column, f"{shown!r}{place}")
+def _shown(value: Any) -> str:
+    return repr(str(value) if len(str(value)) <= 40 else f"{str(value)[:37]}...")

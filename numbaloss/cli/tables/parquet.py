@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..failures import Failure, reading
-from . import BATCH_ROWS, Batch, contiguous, find_columns, not_numbers, real_of
+from . import Batch, Form, Kind, batch_rows, find_columns
+from .arrow import column_kind, column_width, read_column
 
 # Bytes that a column is read ahead. Without a limit Arrow loads a whole row group, and with
 # its pre_buffer every row group of the file (measured on 20 million rows: 284 MB, not 98).
@@ -21,38 +19,72 @@ READ_AHEAD = 1 << 20
 class ParquetTable:
     """Columns of one Parquet file, or of all files below a folder in the order of their names."""
 
-    def __init__(self, path: Path, columns: tuple[str, ...]) -> None:
-        self._path = path
-        self._columns = columns
+    numbered = False
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self._files = parquet_files(path) if path.is_dir() else [path]
         self._rows = 0
-        reals = set()
+        self._schemas = []
         for file in self._files:
             with reading(file), pq.ParquetFile(file, pre_buffer=False) as opened:
-                schema = opened.schema_arrow
-                find_columns(columns, schema.names, file)
-                for name in columns:
-                    check_numeric(schema.field(name).type, name, file)
-                reals.add(real_of(str(_stored(schema.field(columns[0]).type))))
+                self._schemas.append(opened.schema_arrow)
                 self._rows += opened.metadata.num_rows
-        # Files of both precisions: the wider one serves all rows alike.
-        self.real = max(reals)
+        self.names = list(self._schemas[0].names)
 
-    def batches(self) -> Iterator[Batch]:
-        start = 0
-        wanted = list(dict.fromkeys(self._columns))
+    def kinds(self, columns: tuple[str, ...]) -> tuple[Kind, ...]:
+        for file, schema in zip(self._files, self._schemas, strict=True):
+            find_columns(columns, schema.names, file)
+        return tuple(self._kind(column) for column in columns)
+
+    def _kind(self, column: str) -> Kind:
+        """What all files have in common."""
+        found = [
+            column_kind(schema.field(column).type, column, file)
+            for file, schema in zip(self._files, self._schemas, strict=True)
+        ]
+        first = found[0]
+        for kind, file in zip(found, self._files, strict=True):
+            if (kind.text is None, kind.width is None) != (first.text is None, first.width is None):
+                raise Failure(f"{file}: column {column!r} is of another type than in other files")
+        # Files of both precisions: the wider one serves all rows alike.
+        real = max(kind.real for kind in found)
+        width = self._width(column, first.width) if first.width is not None else None
+        return Kind(real, width, first.text)
+
+    def _width(self, column: str, declared: int) -> int:
+        """The length of the first list, where the type does not tell it."""
+        if declared >= 0:
+            return declared
         for file in self._files:
-            part = str(file.relative_to(self._path)) if len(self._files) > 1 else ""
+            with (
+                reading(file),
+                pq.ParquetFile(file, pre_buffer=False, buffer_size=READ_AHEAD) as opened,
+            ):
+                for record in opened.iter_batches(1024, columns=[column]):
+                    width = column_width(record.column(column))
+                    if width is not None:
+                        return width
+        raise Failure(f"{self.path} has no rows" + (f" with a {column}" if self._rows else ""))
+
+    def batches(self, forms: tuple[Form, ...]) -> Iterator[Batch]:
+        start = 0
+        wanted = list(dict.fromkeys(form.column for form in forms))
+        for file in self._files:
+            part = str(file.relative_to(self.path)) if len(self._files) > 1 else ""
             start_in_part = 0
             with (
                 reading(file),
                 pq.ParquetFile(file, pre_buffer=False, buffer_size=READ_AHEAD) as opened,
             ):
-                for record in opened.iter_batches(BATCH_ROWS, columns=wanted):
-                    arrays = tuple(numbers(record.column(c), self.real) for c in self._columns)
-                    size = len(arrays[0])
+                for record in opened.iter_batches(batch_rows(forms), columns=wanted):
+                    size = record.num_rows
                     done = (start + size) / max(self._rows, 1)
-                    yield Batch(start, arrays, done, part, start_in_part)
+                    batch = Batch(start, (), done, part, start_in_part)
+                    arrays = tuple(
+                        read_column(record.column(form.column), form, batch.place) for form in forms
+                    )
+                    yield batch._replace(arrays=arrays)
                     start += size
                     start_in_part += size
 
@@ -68,51 +100,3 @@ def parquet_files(folder: Path) -> list[Path]:
     if not found:
         raise Failure(f"{folder} is a folder without Parquet files")
     return sorted(found)
-
-
-def check_numeric(kind: Any, column: str, path: Path) -> None:
-    """Raise for columns of text, dates, lists: anything that is no number."""
-    kind = _stored(kind)
-    kinds = pa.types
-    if not (
-        kinds.is_integer(kind)
-        or kinds.is_floating(kind)
-        or kinds.is_boolean(kind)
-        or kinds.is_decimal(kind)
-        or kinds.is_null(kind)
-    ):
-        text = kinds.is_string(kind) or kinds.is_large_string(kind)
-        raise not_numbers(path, column, "text" if text else kind)
-
-
-def _stored(kind: Any) -> Any:
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
-
-
-def numbers(column: Any, real: str) -> np.ndarray:
-    """An Arrow array as a NumPy one; null becomes NaN.
-
-    By way of the buffers: `to_numpy`, and already a scalar NaN, make pyarrow import pandas,
-    which takes 50 MB and a quarter of a second.
-    """
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    if pa.types.is_boolean(column.type):
-        column = column.cast(pa.uint8())
-    if not pa.types.is_floating(column.type):
-        column = column.cast(pa.float64(), safe=False)
-    values = contiguous(_buffer(column), real)
-    if column.null_count:
-        missing = _buffer(column.is_null().cast(pa.uint8())).astype(bool)
-        values = np.where(missing, values.dtype.type(np.nan), values)
-    return values
-
-
-def _buffer(column: Any) -> np.ndarray:
-    """The numbers of an Arrow array where they lie; what null ones hold is undefined."""
-    width = column.type.bit_width // 8
-    dtype = np.dtype(f"{'u' if pa.types.is_integer(column.type) else 'f'}{width}")
-    if not len(column):
-        return np.empty(0, dtype)
-    # The first buffer says which are null, the second one holds the numbers.
-    return np.frombuffer(column.buffers()[1], dtype, len(column), column.offset * width)

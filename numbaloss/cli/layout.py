@@ -1,0 +1,229 @@
+"""From the columns of a table to the arrays that losses take: numbers, rows of them, labels."""
+
+from __future__ import annotations
+
+import re
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+
+from ..structures.softmax import Softmax
+from .failures import Failure, UsageFailure
+from .selection import Selected, select
+from .specification import Chosen
+from .tables import Batch, Form, Kind, Table, no_class, not_numbers
+
+# Stands for a label that is missing: no label has this number, and no ignore_index should.
+MISSING = -(2**63) + 1
+# Rows that kernels are compiled with: enough for them to be those of many rows.
+EXAMPLE_ROWS = 64
+
+
+class Layout(NamedTuple):
+    """How the arrays of losses are made of the columns of a table."""
+
+    forms: tuple[Form, ...]  # columns of the prediction, of the target, of the weight
+    real: str
+    weighted: bool
+    # Of losses of rows: the names of the classes, and how many columns hold them.
+    classes: tuple[str, ...] = ()
+    columns: int = 0
+    labelled: bool = False
+    # Labels that are not the places of classes are these numbers instead.
+    numbers: tuple[int, ...] | None = None
+
+    def arrange(self, batch: Batch) -> Batch:
+        """The batch with prediction, target and weight for its arrays."""
+        if not self.classes:
+            return batch
+        prediction, rest = batch.arrays[: self.columns], batch.arrays[self.columns :]
+        target, weight = (rest[:-1], rest[-1:]) if self.weighted else (rest, ())
+        found = labels(target[0], self, batch) if self.labelled else side_by_side(target)
+        return batch._replace(arrays=(side_by_side(prediction), found, *weight))
+
+    def example(self) -> Batch:
+        """A batch to compile with."""
+        if not self.classes:
+            empty = np.empty(0, self.real)
+            return Batch(0, (empty,) * (3 if self.weighted else 2), 1.0)
+        shape = EXAMPLE_ROWS, len(self.classes)
+        target = np.zeros(shape[0], np.int64) if self.labelled else np.zeros(shape, self.real)
+        weight = (np.ones(shape[0], self.real),) if self.weighted else ()
+        return Batch(0, (np.zeros(shape, self.real), target, *weight), 1.0)
+
+
+def arrange(
+    table: Table,
+    chosen: list[Chosen],
+    prediction: tuple[str, ...],
+    target: tuple[str, ...],
+    weight: str | None,
+    classes: tuple[str, ...] | None,
+) -> Layout:
+    """Find out what a table holds, and whether the losses can take it."""
+    wanted = {"prediction": prediction, "target": target}
+    if weight is not None:
+        wanted["weight"] = (weight,)
+    options = select(table, wanted)
+    found = iter(table.kinds(tuple(name for option in options for name in option.columns)))
+    kinds = [tuple(islice(found, len(option.columns))) for option in options]
+    if weight is not None:
+        _one_number(table, options[2], kinds[2], "weights are a number a row")
+    if isinstance(chosen[0].loss, Softmax):
+        return _of_rows(table, chosen, options, kinds, classes)
+    if classes is not None:
+        raise UsageFailure(
+            f"--classes is for losses of rows of predictions; {chosen[0].text} is none"
+        )
+    for option, kind in zip(options, kinds, strict=True):
+        reason = f"{chosen[0].text} takes a number a row"
+        _one_number(table, option, kind, reason)
+    real = kinds[0][0].real
+    forms = tuple(Form(option.columns[0], real) for option in options)
+    return Layout(forms, real, weight is not None)
+
+
+def _one_number(table: Table, option: Selected, kinds: tuple[Kind, ...], reason: str) -> None:
+    if len(kinds) > 1:
+        raise UsageFailure(f"--{option.option} names {len(kinds)} columns; {reason}")
+    (kind,), (name,) = kinds, option.columns
+    if kind.text is not None:
+        raise not_numbers(table.path, name, kind.text)
+    if kind.width is not None:
+        raise Failure(
+            f"{table.path}: column {name!r} holds lists of {kind.width} numbers; {reason}"
+        )
+
+
+def _of_rows(
+    table: Table,
+    chosen: list[Chosen],
+    options: list[Selected],
+    kinds: list[tuple[Kind, ...]],
+    given: tuple[str, ...] | None,
+) -> Layout:
+    prediction, target = options[:2]
+    count = _width(table, prediction, kinds[0])
+    if count is None:
+        raise UsageFailure(
+            f"--prediction {prediction.columns[0]} is one number a row; {chosen[0].text} takes "
+            f"one a class: several columns (a,b,c or 'logit_*') or a column of lists"
+        )
+    classes, numbers = _classes(prediction, count, given)
+    real = max(kind.real for kind in kinds[0])
+    forms = _forms(_ordered(prediction, classes), kinds[0], real)
+    columns = len(forms)
+    kind = kinds[1][0]
+    labelled = len(kinds[1]) == 1 and kind.width is None
+    _check_accepted(chosen, labelled, target)
+    if labelled:
+        if kind.text is not None and given is None and prediction.matched is None:
+            raise UsageFailure(
+                f"--target {target.columns[0]} holds text: --classes a,b,c says in which order "
+                f"--prediction has the classes"
+            )
+        names = classes if kind.text is not None else None
+        forms += (Form(target.columns[0], "float64", classes=names),)
+        numbers = None if kind.text is not None else numbers
+    else:
+        dense = _width(table, target, kinds[1])
+        if dense != count:
+            raise Failure(f"{table.path}: --target has {dense} numbers a row, --prediction {count}")
+        forms += _forms(_ordered(target, classes), kinds[1], real)
+    if len(options) > 2:
+        forms += (Form(options[2].columns[0], real),)
+    return Layout(forms, real, len(options) > 2, classes, columns, labelled, numbers)
+
+
+def _width(table: Table, option: Selected, kinds: tuple[Kind, ...]) -> int | None:
+    """How many numbers a row an option names; None where it is a single one."""
+    for kind, name in zip(kinds, option.columns, strict=True):
+        if kind.text is not None:
+            raise not_numbers(table.path, name, kind.text)
+        if len(kinds) > 1 and kind.width is not None:
+            raise Failure(
+                f"{table.path}: column {name!r} holds lists; --{option.option} takes one column "
+                f"of lists or several of numbers"
+            )
+    return len(kinds) if len(kinds) > 1 else kinds[0].width
+
+
+def _classes(
+    prediction: Selected, count: int, given: tuple[str, ...] | None
+) -> tuple[tuple[str, ...], tuple[int, ...] | None]:
+    """The names of the classes; and their numbers, where labels hold these."""
+    plain = tuple(map(str, range(count)))
+    names = given or prediction.matched or plain
+    if given is not None and len(given) != count:
+        raise Failure(f"--classes names {len(given)} classes, --prediction has {count} columns")
+    if not all(re.fullmatch(r"-?\d+", name) for name in names):
+        return names, None
+    if given is None:
+        names = tuple(sorted(names, key=int))
+    numbers = tuple(map(int, names))
+    if len(set(numbers)) < count:
+        raise UsageFailure(f"--prediction {prediction.pattern} matches a number twice")
+    return names, None if numbers == tuple(range(count)) else numbers
+
+
+def _ordered(option: Selected, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """The columns, those of a pattern in the order of the classes that they are called after."""
+    if option.matched is None or sorted(option.matched) != sorted(classes):
+        return option.columns
+    return tuple(option.columns[option.matched.index(name)] for name in classes)
+
+
+def _forms(columns: tuple[str, ...], kinds: tuple[Kind, ...], real: str) -> tuple[Form, ...]:
+    return tuple(Form(name, real, kind.width) for name, kind in zip(columns, kinds, strict=True))
+
+
+def _check_accepted(chosen: list[Chosen], labelled: bool, target: Selected) -> None:
+    """Raise for labels where a loss takes none, and for anything else where it takes labels."""
+    for one in chosen:
+        accepts = getattr(one.loss, "accepts", ())
+        if labelled and "labels" not in accepts:
+            raise UsageFailure(
+                f"--loss {one.text!r} takes a target for every class, not labels: name as many "
+                f"--target columns as --prediction has"
+            )
+        if not labelled and "dense" not in accepts:
+            raise UsageFailure(f"--loss {one.text!r} takes labels: name one --target column")
+
+
+def side_by_side(columns: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Columns as a matrix; a matrix as it is."""
+    if len(columns) == 1 and columns[0].ndim == 2:
+        return columns[0]
+    matrix = np.empty((len(columns[0]), len(columns)), columns[0].dtype)
+    for place, column in enumerate(columns):
+        matrix[:, place] = column
+    return matrix
+
+
+def labels(values: np.ndarray, layout: Layout, batch: Batch) -> np.ndarray:
+    """Numbers as labels from 0 up; what is negative stays so, and may be ignored."""
+    missing = np.isnan(values)
+    odd = ~missing & ((values != np.floor(values)) | (np.abs(values) > 2.0**62))
+    if odd.any():
+        first = int(odd.argmax())
+        shown = f"{values[first]:.9g}"
+        raise Failure(f"the target of {batch.place(first)} is {shown}; labels are whole numbers")
+    found = np.where(missing, 0.0, values).astype(np.int64)
+    if layout.numbers is not None:
+        found = _places(found, missing, layout, batch)
+    found[missing] = MISSING
+    return found
+
+
+def _places(found: np.ndarray, missing: np.ndarray, layout: Layout, batch: Batch) -> np.ndarray:
+    """The places of numbers among the classes."""
+    numbers = np.array(layout.numbers)
+    order = np.argsort(numbers)
+    places = np.minimum(np.searchsorted(numbers[order], found), len(numbers) - 1)
+    known = numbers[order][places] == found
+    unknown = ~known & ~missing & (found >= 0)
+    if unknown.any():
+        first = int(unknown.argmax())
+        raise no_class(str(found[first]), batch.place(first), layout.classes)
+    return np.where(known, order[places], found)
