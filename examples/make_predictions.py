@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
-from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
@@ -59,6 +59,16 @@ def breast_cancer() -> pa.Table:
     )
 
 
+def digits() -> pa.Table:
+    """Which digit an image of eight by eight points shows, 1797 images."""
+    images, target = load_digits(return_X_y=True)
+    folds = StratifiedKFold(5, shuffle=True, random_state=SEED)
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+    logits = cross_val_predict(model, images, target, cv=folds, method="decision_function")
+    columns = {f"logit_{digit}": logits[:, digit].astype(np.float32) for digit in range(10)}
+    return pa.table({"row": np.arange(len(target)), "target": target.astype(np.int8), **columns})
+
+
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     columns = diabetes().to_pydict()
@@ -66,6 +76,9 @@ def main(folder: Path) -> None:
     with open(folder / "diabetes_predictions.csv", "w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([columns, *rows])
     pyarrow.parquet.write_table(breast_cancer(), folder / "breast_cancer_predictions.parquet")
+    # Logits hardly repeat: dictionaries of them would make the file larger.
+    numbers = {"use_dictionary": False, "compression": "zstd"}
+    pyarrow.parquet.write_table(digits(), folder / "digits_predictions.parquet", **numbers)
 
 
 if __name__ == "__main__":

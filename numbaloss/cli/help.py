@@ -25,15 +25,39 @@ Losses of the predictions in FILE, all in one pass, in memory for a few rows.
 
 FILE is CSV (.csv, .tsv, also .gz, .bz2, .zst), Parquet (a file or a folder of
 them), .npy (named fields; or two dimensions, whose columns have numbers) or
-.npz (named arrays). Null, empty and NA count as NaN.
+.npz (named arrays, of one or two dimensions). Null, empty and NA count as NaN.
 
 \b
 A loss is written
   huber                            a name or an alias, see `numbaloss list`
   huber:delta=1.5                  with parameters, separated by commas
+  ce:class_weight=1/2/0.5          an array of numbers
   "huber:delta=1.5 + 0.1*log_cosh" a weighted sum
   my_losses.py:Quartic:scale=2     a class of your own, in a file
   my_package.losses:Quartic        or in a module
+
+\b
+Losses of many classes, cross_entropy for one, take a row of predictions:
+  --prediction a,b,c           columns, or the option given many times
+  --prediction 'logit_*'       columns that match, in the order of the file
+  --prediction scores          a column of lists, an array of two dimensions
+  --prediction 0:10            of a plain .npy, whose columns have numbers
+
+Their target is a column of labels; or, for probabilities or the logits of a
+teacher, columns written in the same ways. A pattern leaves out columns that
+other options name.
+
+\b
+Labels are
+  the places of the classes, from 0, in the order of the columns;
+  with --classes what it lists, numbers or text, for the columns in order;
+  with a pattern whose star stands for numbers, these numbers: logit_7 is 7,
+  wherever its column is; if it stands for names, the names, where labels are
+  text. Text labels without names are an error.
+
+Rows whose label is the loss's ignore_index, -100, do not count. A missing
+label is an error; --skip-nan leaves its row out. Of the rows that count, mean
+takes the number, weighted_mean the weights, times the class weights of labels.
 
 The gradient norm is the length of the gradient of the reduced value. A row is
 not finite where its value is NaN or infinite; it makes the whole value so.
@@ -45,8 +69,9 @@ not reduced; gradients and hessians are those of that value by its prediction,
 whatever the --reduction. Columns are called huber_value, huber_gradient,
 huber_hessian. Sums, and losses of one name with different parameters, are
 called as they are written: huber_delta_1.5_value. A .npy with one column is a
-plain array, with several it has named fields. The file appears when it is
-complete.
+plain array, with several it has named fields. Derivatives by many classes get
+a column a class, brier_gradient_cat or brier_gradient_0; in .npy a dimension.
+The file appears when it is complete.
 
 In JSON, NaN and infinities are the strings "nan", "inf" and "-inf".
 
@@ -56,12 +81,16 @@ Examples:
       --prediction ridge --loss mse --loss mae
   numbaloss score examples/data/breast_cancer_predictions.parquet \\
       --prediction logit --loss binary_cross_entropy --json
+  numbaloss score examples/data/digits_predictions.parquet \\
+      --prediction 'logit_*' --loss cross_entropy --loss brier
 """
 
 WARMUP_HELP = """\
 Compile losses to machine code now, so that later programs load it from disk.
 
 Without names, all registered losses; a container image wants this in its
-build. The code is kept per version of numbaloss, Numba and processor.
-NUMBALOSS_CACHE_DIR names another place for it.
+build. Rows of fewer than 16 classes have code for their number: --classes
+names those that are wanted, where it need not be all. The code is kept per
+version of numbaloss, Numba and processor. NUMBALOSS_CACHE_DIR names another
+place for it.
 """

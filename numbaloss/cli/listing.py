@@ -45,8 +45,13 @@ def use(cls: type[Loss]) -> str:
 
 
 def print_losses(losses: list[dict[str, Any]]) -> None:
-    """One row a loss: left what one writes after ``--loss``, right what it is for."""
-    table = plain_table("Loss, parameters", "Use, other names")
+    """A table a structure; one row a loss: left what one writes after ``--loss``, right its use."""
+    out = console()
+    known = {
+        registry.snake_case(cls.__name__): cls
+        for cls in (one.structure() for one in registry.losses().values())
+    }
+    tables = {name: plain_table("Loss, parameters", "Use, other names") for name in known}
     for one in losses:
         left = Text(one["name"], style="bold")
         for parameter in one["parameters"]:
@@ -56,6 +61,10 @@ def print_losses(losses: list[dict[str, Any]]) -> None:
         aliases = [alias for alias in one["aliases"] if alias != one["name"]]
         if aliases:
             right.append(f"\nalso {', '.join(aliases)}", style="dim")
-        table.add_row(left, right)
-    table.columns[0].no_wrap = True
-    console().print(table)
+        tables[one["structure"]].add_row(left, right)
+    width = max(len(one["name"]) for one in losses)
+    for name, table in tables.items():
+        out.print(Text.assemble((name, "bold"), f": {use(known[name])}"))
+        table.columns[0].no_wrap = True
+        table.columns[0].min_width = width
+        out.print(table)
