@@ -10,10 +10,12 @@ from typing import Any
 
 import mpmath
 import numpy as np
+from mpmath import mp
 
 from numbaloss.registry import snake_case
 
 STEP = 1e-30
+mp.dps = 60
 
 
 class NumPy:
