@@ -1,5 +1,7 @@
 """Losses of rows against formulas written a second time, at every width of the kernels."""
 
+import math
+
 import mpmath
 import numpy as np
 import pytest
@@ -188,3 +190,26 @@ def test_certain_and_right_keeps_all_digits(loss, distance):
             np.testing.assert_allclose(got, wanted, rtol=rounding, atol=0.0)
         others = found[1][0, 1:]
         np.testing.assert_allclose(others, float(slopes[1]) / (classes - 1), rtol=rounding)
+
+
+@pytest.mark.parametrize(("loss", "form"), ROW_CASES, ids=identify)
+def test_gradient_agrees_with_central_differences(loss, form):
+    for classes in (1, 2, 7, 40, 130):
+        of_width = with_class_weights(loss, classes, 7)
+        logits, target = row_inputs(loss, form, 6, classes, seed=13)
+        logits, target = logits.reshape(2, 3, classes), target.reshape(2, 3, *target.shape[1:])
+        assert nl.check_gradient(of_width, logits, target) < 1e-8
+
+
+def test_gradient_check_notices_a_wrong_gradient_of_rows():
+    class Wrong(nl.Softmax):
+        sparse = True
+
+        def point(self, log_probability, target):
+            return -target * log_probability, -1.001 * target, 0.0
+
+    assert nl.check_gradient(Wrong(), [[1.0, 2.0, 0.5]], [0]) > 4e-4
+    assert nl.check_gradient(Wrong(), [[1.0, 2.0, 0.5]], [[0.5, 0.5, 0.0]]) > 1e-4
+    assert nl.check_gradient(nl.CrossEntropy(), [1.0, 2.0, 0.5], 0) < 1e-9
+    assert nl.check_gradient(nl.CrossEntropy(), np.empty((0, 3)), np.empty(0, int)) == 0.0
+    assert math.isnan(nl.check_gradient(nl.CrossEntropy(), [[math.nan, 1.0]], [0]))
