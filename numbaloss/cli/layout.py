@@ -123,9 +123,11 @@ def _of_rows(
                 f"--target {target.columns[0]} holds text: --classes a,b,c says in which order "
                 f"--prediction has the classes"
             )
-        names = classes if kind.text is not None else None
-        forms += (Form(target.columns[0], "float64", classes=names),)
-        numbers = None if kind.text is not None else numbers
+        # Where only some of the names are numbers, numbers are names too, and no places.
+        mixed = len({_is_number(name) for name in classes}) > 1
+        by_name = kind.text is not None or mixed
+        forms += (Form(target.columns[0], "float64", classes=classes if by_name else None),)
+        numbers = None if by_name else numbers
     else:
         dense = _width(table, target, kinds[1])
         if dense != count:
@@ -153,11 +155,10 @@ def _classes(
     prediction: Selected, count: int, given: tuple[str, ...] | None
 ) -> tuple[tuple[str, ...], tuple[int, ...] | None]:
     """The names of the classes; and their numbers, where labels hold these."""
-    plain = tuple(map(str, range(count)))
-    names = given or prediction.matched or plain
+    names = given or prediction.matched or tuple(map(str, range(count)))
     if given is not None and len(given) != count:
         raise Failure(f"--classes names {len(given)} classes, --prediction has {count} columns")
-    if not all(re.fullmatch(r"-?\d+", name) for name in names):
+    if not all(map(_is_number, names)):
         return names, None
     if given is None:
         names = tuple(sorted(names, key=int))
@@ -165,6 +166,10 @@ def _classes(
     if len(set(numbers)) < count:
         raise UsageFailure(f"--prediction {prediction.pattern} matches a number twice")
     return names, None if numbers == tuple(range(count)) else numbers
+
+
+def _is_number(name: str) -> bool:
+    return re.fullmatch(r"-?\d{1,18}", name) is not None
 
 
 def _ordered(option: Selected, classes: tuple[str, ...]) -> tuple[str, ...]:

@@ -77,7 +77,8 @@ def _selected(option: str, pieces: list[str], table: Table, others: set[str]) ->
                 f"{did_you_mean(piece, table.names)}"
             )
         columns += [name for name, _ in matches]
-        if len(pieces) == 1 and piece.count("*") == 1:
+        # The numbers of columns are not the names of anything.
+        if len(pieces) == 1 and piece.count("*") == 1 and len(matches) > 1 and not table.numbered:
             matched = tuple(match[1] for _, match in matches)
     find_columns(tuple(columns) if not table.numbered else (), table.names, table.path)
     for name in columns:

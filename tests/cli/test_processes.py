@@ -25,6 +25,14 @@ HEAVY = [
     (["score", "x.npz", "--loss", "mae", "-o", "o.npy"], {"pyarrow", "pandas"}),
     (["score", "x.csv", "--loss", "mae"], {"pandas"}),
     (["score", "x.parquet", "--loss", "mae", "-o", "o.parquet"], {"pandas"}),
+    (
+        ["score", "x.parquet", "--loss", "ce", "-p", "list", "-t", "text", "--classes", "a,b"],
+        {"pandas"},
+    ),
+    (
+        ["score", "x.npz", "--loss", "ce", "-p", "list", "-t", "text", "--classes", "a,b"],
+        {"pyarrow", "pandas"},
+    ),
 ]
 
 
@@ -36,10 +44,15 @@ def python(code: str, folder: Path) -> subprocess.CompletedProcess:
 
 @pytest.mark.parametrize(("arguments", "forbidden"), HEAVY, ids=lambda one: " ".join(one))
 def test_modules_that_are_not_imported(tmp_path, arguments, forbidden):
-    columns = {"prediction": [1.0, None], "target": [1.0, 2.0]}
+    columns = {
+        "prediction": [1.0, None],
+        "target": [1.0, 2.0],
+        "list": [[0.0, 1.0], [2.0, None]],
+        "text": ["a", "b"],
+    }
     pq.write_table(pa.table(columns), tmp_path / "x.parquet")
     (tmp_path / "x.csv").write_text("prediction,target\n1,\n2,2\n")
-    np.savez(tmp_path / "x.npz", prediction=[1.0], target=[2.0])
+    np.savez(tmp_path / "x.npz", prediction=[1.0], target=[2.0], list=[[0.0, 1.0]], text=["a"])
     code = (
         "import sys\nfrom numbaloss.cli import main\n"
         f"code = main({arguments!r})\n"

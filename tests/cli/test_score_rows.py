@@ -234,6 +234,31 @@ def test_columns_are_found_by_their_numbers(command, tmp_path, few):
     check(command("score", tmp_path / "x.npz", *ARGUMENTS, *names, "--json").json, few)
 
 
+def test_numbers_are_names_where_other_names_are_text(command, tmp_path, few):
+    label = np.array([1, 0, 2, 3])[few.label]
+    columns = {"prediction": lists(few.logits), "target": label}
+    pq.write_table(pa.table(columns), tmp_path / "x.parquet")
+    names = ("--classes", "1,0,2,x")
+    found = command("score", tmp_path / "x.parquet", "--loss", "ce", *names)
+    assert "is '3'; the classes are 1, 0, 2, x" in found.err
+    label = np.where(label == 3, "x", label.astype(str))
+    pq.write_table(pa.table(columns | {"target": label}), tmp_path / "x.parquet")
+    check(command("score", tmp_path / "x.parquet", *ARGUMENTS, *names, "--json").json, few)
+
+
+def test_a_pattern_may_match_one_column_of_lists(command, tmp_path, few):
+    columns = {"logits_3": lists(few.logits), "target": few.label}
+    pq.write_table(pa.table(columns), tmp_path / "x.parquet")
+    found = command("score", tmp_path / "x.parquet", *ARGUMENTS, "-p", "logits_*", "--json").json
+    check(found, few)
+
+
+def test_numbers_of_columns_name_no_classes(command, tmp_path, few):
+    np.save(tmp_path / "x.npy", np.column_stack([few.label, few.logits]).astype(np.float32))
+    names = ("-p", "*", "-t", "0", "--json")
+    check(command("score", tmp_path / "x.npy", *ARGUMENTS, *names).json, few)
+
+
 def test_negative_labels_are_ignored_under_any_names(command, tmp_path, few):
     label = few.label + 5
     label[3] = -1

@@ -120,7 +120,7 @@ def codes(column: Any, form: Form, place: Callable[[int], str]) -> np.ndarray:
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     column = column.cast(pa.large_string())
-    found = pc.index_in(column, value_set=pa.array(form.classes, pa.large_string()))
+    found = pc.index_in(column, value_set=_texts(form.classes))
     values = numbers(found, form.real)
     unknown = np.isnan(values)
     if unknown.any():
@@ -130,6 +130,13 @@ def codes(column: Any, form: Form, place: Callable[[int], str]) -> np.ndarray:
             if text.strip() not in BLANKS:
                 raise no_class(text, place(int(index)), form.classes)
     return values
+
+
+def _texts(texts: tuple[str, ...]) -> Any:
+    encoded = [text.encode() for text in texts]
+    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(encoded))]
+    return pa.Array.from_buffers(pa.large_string(), len(texts), buffers)
 
 
 def _missing(column: Any) -> np.ndarray:
