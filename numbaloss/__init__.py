@@ -9,6 +9,7 @@ _imported_at = _time.time_ns()
 from .check import check_gradient
 from .losses.binary import AsymmetricFocal, BinaryCrossEntropy, Focal
 from .losses.exponential_family import Gamma, Poisson, Tweedie
+from .losses.language import LinearCrossEntropy
 from .losses.margin import Exponential, Hinge, ModifiedHuber, SquaredHinge
 from .losses.multiclass import (
     Brier,
@@ -33,6 +34,7 @@ from .losses.regression import (
 from .losses.robust import Cauchy, GeneralRobust, Huber, LogCosh, PseudoHuber, SmoothL1
 from .registry import get, losses, register
 from .structures.elementwise import Elementwise
+from .structures.linear import Linear
 from .structures.softmax import Softmax
 from .vmath import exp, expm1, log, log1p, log_cosh, log_sigmoid, pow, sigmoid, softplus, sqrt, tanh
 
@@ -40,9 +42,11 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Softmax",
+    "Linear",
     "SymmetricCrossEntropy",
     "Poly1",
     "MultiMargin",
+    "LinearCrossEntropy",
     "KLDivergence",
     "JensenShannon",
     "GeneralizedCrossEntropy",

@@ -11,6 +11,16 @@ from . import binary  # isort: split
 
 from . import margin  # isort: split
 
-from . import multiclass
+from . import multiclass  # isort: split
 
-__all__ = ["binary", "exponential_family", "margin", "multiclass", "regression", "robust"]
+from . import language
+
+__all__ = [
+    "binary",
+    "exponential_family",
+    "language",
+    "margin",
+    "multiclass",
+    "regression",
+    "robust",
+]

@@ -1,0 +1,348 @@
+"""Losses of linear layers on CPU threads: a block of rows of logits at a time.
+
+A block of logits is made by a product, its loss turns it into its gradient where it lies, and
+two more products make of that what the layer's input and its weight get. Rows that do not
+count are left out before the first product. The number of rows is what the budget of memory
+allows: BLAS rearranges the weight in every product, a quarter of the time of 240 rows and a
+tenth of 500, so that larger blocks are faster.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..arrays import Operand, numbers
+from ..structures.softmax import Softmax
+from . import softmax
+from .products import multiply, narrow, usable, widen
+
+# Rows of a block are a multiple of this where there are more: kernels of BLAS are that wide.
+ROW_MULTIPLE = 16
+# A tile of a weight that has to be converted, at most.
+TILE_BYTES = 4 << 20
+
+
+class Inputs(NamedTuple):
+    """The arrays of a call, known to fit together; every ``hidden`` has rows."""
+
+    hidden: Operand
+    weight: Operand  # turned to (H, C)
+    bias: Operand | None
+    target: Operand
+    sample_weight: Operand | None
+    mask: Operand | None
+
+    @property
+    def real(self) -> str:
+        """The type that logits are computed in."""
+        return self.hidden.compute
+
+    @property
+    def logits(self) -> Operand:
+        """What looks like the logits, and takes no memory."""
+        shape = (*self.hidden.array.shape[:-1], self.weight.array.shape[1])
+        return Operand(np.broadcast_to(np.zeros((), self.real), shape), self.real)
+
+    @property
+    def rows(self) -> list[Operand | None]:
+        """What a loss of logits would be given."""
+        return [self.logits, self.target, self.sample_weight, self.mask]
+
+
+def divisor(loss: Softmax, inputs: Inputs, reduction: str, check: bool) -> float:
+    """What the sum of the values is divided by; raise for bad labels, targets, weights."""
+    found = softmax.divisor(loss, inputs.rows, reduction)
+    softmax.check_targets(loss, inputs.rows, check)
+    return found
+
+
+def evaluate(
+    loss: Softmax,
+    inputs: Inputs,
+    values: np.ndarray | None,
+    gradients: Sequence[Operand] | None,
+    scale: float,
+    budget: int,
+) -> float:
+    """Sum of the values of the rows.
+
+    ``values`` receives those of the rows, ``gradients`` those by hidden, weight (turned as
+    that is) and bias.
+    """
+    count = math.prod(inputs.hidden.array.shape[:-1])
+    rows = _Rows(inputs, count, _counting(loss, inputs, count))
+    plan = _Plan.of(inputs, rows, budget)
+    weight = _Weight(inputs.weight, inputs.real, plan.tile)
+    bias = None
+    if inputs.bias is not None:
+        bias = np.empty(inputs.bias.array.shape, inputs.real)
+        widen(inputs.bias, bias)
+    logits = np.empty((plan.rows, inputs.weight.array.shape[1]), inputs.real)
+    sums = _Gradients(inputs, gradients, rows, plan.rows) if gradients is not None else None
+    if values is not None:
+        values[...] = 0
+    total = 0.0
+    for positions in plan.blocks(rows.count):
+        hidden = rows.hidden(positions)
+        block = logits[: len(hidden)]
+        weight.forward(hidden, block)
+        if bias is not None:
+            with np.errstate(all="ignore"):
+                np.add(block, bias, out=block)
+        options = rows.options(positions) | {"check": False}
+        options["reduction"] = "sum" if values is None else "none"
+        if sums is None:
+            found = loss(block, rows.target(positions), **options)
+        else:
+            options |= {"out": block, "gradient_scale": scale}
+            found, _ = loss.value_and_grad(block, rows.target(positions), **options)
+        if values is not None:
+            values[rows.index(positions, values.shape)] = found
+        else:
+            total += found
+        if sums is not None:
+            sums.add(positions, hidden, block, weight)
+    if sums is not None:
+        sums.finish()
+    return total
+
+
+def _counting(loss: Softmax, inputs: Inputs, count: int) -> np.ndarray | None:
+    """Positions of the rows that count; None where all do."""
+    found = np.ones(count, bool)
+    ignored = loss.row_options().ignore_index
+    if inputs.target.array.ndim < inputs.hidden.array.ndim and ignored is not None:
+        found &= inputs.target.array.reshape(-1) != ignored
+    if inputs.mask is not None:
+        found &= inputs.mask.array.reshape(-1)
+    if inputs.sample_weight is not None:
+        found &= numbers(inputs.sample_weight, inputs.sample_weight.array.reshape(-1)) != 0
+    return None if found.all() else np.flatnonzero(found)
+
+
+class _Plan(NamedTuple):
+    """How many rows a block has, and how many classes a tile of a converted weight."""
+
+    rows: int
+    tile: int
+
+    @staticmethod
+    def of(inputs: Inputs, rows: _Rows, budget: int) -> _Plan:
+        length, classes = inputs.weight.array.shape
+        itemsize = np.dtype(inputs.real).itemsize
+        tile = 0
+        if not inputs.weight.direct(inputs.real) or not usable(inputs.weight.array):
+            column = max(length * itemsize, 1)
+            whole = column * classes <= budget // 2
+            tile = classes if whole else max(1, min(budget // 4, TILE_BYTES) // column)
+            budget -= tile * column
+        # Beside its logits a row needs its hidden vector, as it came and converted, and the
+        # gradient of that likewise.
+        of_row = classes * itemsize + 4 * length * itemsize + rows.copied_target_bytes()
+        most = max(budget // max(of_row, 1), 1)
+        blocks = max(-(-rows.count // most), 1)
+        size = -(-rows.count // blocks)
+        size = min(-(-size // ROW_MULTIPLE) * ROW_MULTIPLE, most, max(rows.count, 1))
+        return _Plan(max(size, 1), tile)
+
+    def blocks(self, count: int) -> Iterator[range]:
+        """Positions among the rows that count, a block at a time."""
+        for start in range(0, count, self.rows):
+            yield range(start, min(start + self.rows, count))
+
+
+class _Rows:
+    """The rows that count, by their positions among them."""
+
+    def __init__(self, inputs: Inputs, total: int, counting: np.ndarray | None) -> None:
+        self.inputs = inputs
+        self.counting = counting
+        self.count = total if counting is None else len(counting)
+        self.dense = inputs.target.array.ndim == inputs.hidden.array.ndim
+        self._hidden = self.consecutive(inputs.hidden.array)
+        self._target: np.ndarray | None = None
+        if self.dense:
+            self._target = self.consecutive(inputs.target.array)
+        else:
+            self._target = inputs.target.array.reshape(-1)
+        weight = inputs.sample_weight
+        self._weight = None if weight is None else numbers(weight, weight.array.reshape(-1))
+
+    def consecutive(self, array: np.ndarray) -> np.ndarray | None:
+        """A view with one axis for the rows, where there is one and all rows count."""
+        axes = [axis for axis in range(array.ndim - 1) if array.shape[axis] != 1]
+        joined = all(
+            array.strides[axis] == array.strides[after] * array.shape[after]
+            for axis, after in pairwise(axes)
+        )
+        if self.counting is not None or not joined:
+            return None
+        last = array.strides[-1]
+        steps = (array.strides[axes[-1]] if axes else last * array.shape[-1], last)
+        shape = math.prod(array.shape[:-1]), array.shape[-1]
+        return np.lib.stride_tricks.as_strided(array, shape, steps)
+
+    def index(self, positions: range, shape: tuple[int, ...]) -> Any:
+        """What selects the rows at these positions from an array whose rows have a shape."""
+        counting = self.counting
+        if counting is None and len(shape) == 1:
+            return slice(positions.start, positions.stop)
+        chosen: Any = np.arange(positions.start, positions.stop)
+        if counting is not None:
+            chosen = counting[positions.start : positions.stop]
+        return np.unravel_index(chosen, shape)
+
+    def take(self, array: np.ndarray, positions: range) -> np.ndarray:
+        """Rows of an array, a copy unless they follow one another."""
+        return array[self.index(positions, array.shape[:-1])]
+
+    def hidden(self, positions: range) -> np.ndarray:
+        """The hidden vectors of a block, in the compute type."""
+        given, real = self.inputs.hidden, self.inputs.real
+        if self._hidden is not None:
+            found = self._hidden[positions.start : positions.stop]
+        else:
+            found = self.take(given.array, positions)
+        block = given._replace(array=found)
+        if block.direct(real) and usable(found):
+            return found
+        converted = np.empty(found.shape, real)
+        widen(block, converted)
+        return converted
+
+    def target(self, positions: range) -> np.ndarray:
+        """The targets of a block."""
+        given = self._target
+        if given is None:
+            found = self.take(self.inputs.target.array, positions)
+        elif self.dense:
+            found = given[positions.start : positions.stop]
+        else:
+            found = given[self.index(positions, given.shape)]
+        return numbers(self.inputs.target, found)
+
+    def options(self, positions: range) -> dict[str, Any]:
+        """Keywords of the loss that go with a block."""
+        if self._weight is None:
+            return {}
+        return {"sample_weight": self._weight[self.index(positions, self._weight.shape)]}
+
+    def copied_target_bytes(self) -> int:
+        """Bytes a row whose targets are copied."""
+        if not self.dense or self._target is not None:
+            return 0
+        return self.inputs.target.array.shape[-1] * self.inputs.target.array.itemsize
+
+
+class _Weight:
+    """The weight as products take it: as it lies, or in tiles of the compute type."""
+
+    def __init__(self, weight: Operand, real: str, tile: int) -> None:
+        self.weight = weight
+        self.real = real
+        self.tile = tile
+        self._space: np.ndarray | None = None
+        self._filled: int | None = None
+
+    def tiles(self) -> Iterator[tuple[slice, np.ndarray]]:
+        classes = self.weight.array.shape[1]
+        if not self.tile:
+            yield slice(0, classes), self.weight.array
+            return
+        for start in range(0, classes, self.tile):
+            stop = min(start + self.tile, classes)
+            yield slice(start, stop), self._converted(start, stop)
+
+    def _converted(self, start: int, stop: int) -> np.ndarray:
+        """Columns of the weight, in the order in which they lie in memory."""
+        part = self.weight.array[:, start:stop]
+        turned = abs(part.strides[0]) < abs(part.strides[1])
+        part = part.T if turned else part
+        if self._space is None:
+            self._space = np.empty(part.size, self.real)
+        found = self._space[: part.size].reshape(part.shape)
+        if self._filled != start:
+            widen(self.weight._replace(array=part), found)
+            self._filled = start
+        return found.T if turned else found
+
+    def forward(self, hidden: np.ndarray, logits: np.ndarray) -> None:
+        """Logits of a block."""
+        for columns, tile in self.tiles():
+            multiply(hidden, tile, logits[:, columns])
+
+    def backward(self, slopes: np.ndarray, gradient: np.ndarray) -> None:
+        """Gradient by the hidden vectors, from that by the logits."""
+        for columns, tile in self.tiles():
+            multiply(slopes[:, columns], tile.T, gradient, add=columns.start > 0)
+
+
+class _Gradients:
+    """The gradients while they are summed: where they belong, or in the compute type."""
+
+    def __init__(self, inputs: Inputs, outputs: Sequence[Operand], rows: _Rows, block: int) -> None:
+        real = inputs.real
+        self.rows, self.real = rows, real
+        self.hidden, self.weight, *rest = outputs
+        self.bias = rest[0] if rest else None
+        if rows.counting is not None or rows.count == 0:
+            self.hidden.array[...] = 0
+        self._hidden = None
+        if self.hidden.direct(real):
+            self._hidden = rows.consecutive(self.hidden.array)
+            if self._hidden is not None and not usable(self._hidden[:1]):
+                self._hidden = None
+        self._block = None
+        if self._hidden is None:
+            self._block = np.empty((block, self.hidden.array.shape[-1]), real)
+        array = self.weight.array
+        if not self.weight.direct(real) or not usable(array):
+            # Half precision must not round at every block: the sum has a place of its own.
+            turned = abs(array.strides[0]) < abs(array.strides[1])
+            array = np.empty(array.shape[:: -1 if turned else 1], real)
+            array = array.T if turned else array
+        self._weight = array
+        self._started = False
+        self._bias = None if self.bias is None else np.zeros(self.bias.array.shape)
+
+    def add(
+        self, positions: range, hidden: np.ndarray, slopes: np.ndarray, weight: _Weight
+    ) -> None:
+        """What a block adds, from its hidden vectors and the gradient by its logits."""
+        multiply(hidden.T, slopes, self._weight, add=self._started)
+        self._started = True
+        if self._bias is not None:
+            with np.errstate(all="ignore"):
+                self._bias += np.ones((1, len(slopes)), slopes.dtype).dot(slopes)[0]
+        if self._hidden is not None:
+            weight.backward(slopes, self._hidden[positions.start : positions.stop])
+            return
+        assert self._block is not None
+        block = self._block[: len(slopes)]
+        weight.backward(slopes, block)
+        output = self.hidden
+        if not output.direct(self.real):
+            rounded = np.empty(block.shape, output.array.dtype)
+            narrow(block, output._replace(array=rounded))
+            block = rounded
+        output.array[self.rows.index(positions, output.array.shape[:-1])] = block
+
+    def finish(self) -> None:
+        """Put the sums where they belong."""
+        if not self._started:
+            self._weight[...] = 0
+        if self._weight is not self.weight.array:
+            turned = not self._weight.flags.c_contiguous
+            place, found = self.weight.array, self._weight
+            if turned:
+                place, found = place.T, found.T
+            narrow(found, self.weight._replace(array=place))
+        if self._bias is not None:
+            assert self.bias is not None
+            with np.errstate(all="ignore"):
+                narrow(self._bias.astype(self.real), self.bias)

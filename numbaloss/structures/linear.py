@@ -1,0 +1,373 @@
+"""Losses of a linear layer's logits, which are never all there at once."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .. import arrays
+from .arguments import check_options, predicted, spread
+from .loss import Loss
+from .softmax import Softmax
+
+# Bytes of a block of logits and what goes with it.
+WORKSPACE = 56_000_000
+
+
+class Linear(Loss):
+    r"""A loss of rows of logits that are a linear function of hidden vectors.
+
+    .. math:: \ell\left(h W + b,\ t\right)
+
+    with :math:`h` of n rows and H columns, :math:`W` of H rows and C columns. With the 50,000
+    to 250,000 classes of a language model the n × C logits and their gradient take more
+    memory than all else. Here a block of rows is multiplied, turned into its gradient where
+    it lies, and multiplied again: the memory beyond the results is the block's.
+
+    A subclass says by :meth:`of_logits` which loss its logits have.
+
+    Notes
+    -----
+    There is no hessian: its diagonal by hidden vectors and weights does not follow from that
+    by the logits.
+    """
+
+    target_domain: ClassVar[Any] = "[0, 1]"
+    prediction_domain: ClassVar[Any] = "(-inf, inf)"
+
+    def of_logits(self) -> Softmax:
+        """The loss of the logits."""
+        raise NotImplementedError(f"{type(self).__name__} has no of_logits(self)")
+
+    def __call__(
+        self,
+        hidden: Any,
+        weight: Any,
+        target: Any,
+        *,
+        bias: Any = None,
+        transposed: bool | None = None,
+        sample_weight: Any = None,
+        mask: Any = None,
+        reduction: str = "mean",
+        device: str | None = None,
+        check: bool = True,
+        workspace: int | None = None,
+    ) -> Any:
+        """The loss.
+
+        Parameters
+        ----------
+        hidden : array of float16, bfloat16, float32 or float64, shape (..., H)
+            Inputs of the layer. Any strides; what products cannot use as it lies is copied
+            block by block. Half precisions are computed in float32.
+        weight : array of the same dtype, shape (H, C) or (C, H)
+            The second is what checkpoints keep (PyTorch's ``Linear.weight``). Half precisions
+            and layouts without contiguous rows or columns are converted tile by tile, once a
+            block of rows.
+        target : array of integers, shape (...), or array of shape (..., C)
+            Labels from 0 to C - 1, of any integer dtype; or dense targets of any real dtype,
+            a probability a class.
+        bias : array of the same dtype, shape (C,), optional
+            Added to every row of logits.
+        transposed : bool, optional
+            True for a weight of shape (C, H), False for (H, C). None tells by the shape, which
+            needs C to differ from H.
+        sample_weight : array, optional
+            One weight >= 0 a row, or an array of a leading part of the rows' shape. Multiplies
+            the values. Weight 0 removes a row, even one that holds NaN; the row still counts.
+        mask : array of bool, optional
+            True for rows that count, in the shape of the rows or a leading part of it. Rows
+            that do not, and those with the label to ignore, cost no products.
+        reduction : {"mean", "weighted_mean", "sum", "none"}
+            As for the loss of the logits.
+        device : {None, "cpu"}
+            None: where the hidden vectors live.
+        check : bool
+            False skips the test of dense targets against their domain. Labels are always
+            tested.
+        workspace : int, optional
+            Bytes that a block of rows may take beside the results; a block has one row at
+            least. Larger ones are faster, up to some 1000 rows. The default is 56 MB.
+
+        Returns
+        -------
+        float, or array of the shape of the rows for ``reduction="none"``
+            The values of half precision come in float32. The mean over no rows is NaN.
+
+        Raises
+        ------
+        TypeError
+            Arrays of other dtypes, or of different ones; labels that are no integers.
+        ValueError
+            Shapes that do not fit, or fit in two ways; labels out of range, targets outside
+            the domain, negative weights, unknown options.
+        """
+        return self._evaluate(
+            hidden, weight, target, bias, transposed, sample_weight, mask, reduction, device,
+            check, workspace, None, 1.0,
+        )[0]  # fmt: skip
+
+    def value_and_grad(
+        self,
+        hidden: Any,
+        weight: Any,
+        target: Any,
+        *,
+        bias: Any = None,
+        transposed: bool | None = None,
+        sample_weight: Any = None,
+        mask: Any = None,
+        reduction: str = "mean",
+        out: Any = None,
+        gradient_scale: float = 1.0,
+        device: str | None = None,
+        check: bool = True,
+        workspace: int | None = None,
+    ) -> tuple[Any, tuple[Any, ...]]:
+        """The loss and its gradients by the hidden vectors, the weight and the bias.
+
+        Parameters as in :meth:`__call__`, and
+
+        Parameters
+        ----------
+        out : tuple of arrays, optional
+            They receive the gradients: one for each, of its shape and dtype, or None for a
+            new array. They must not overlap each other or any input.
+        gradient_scale : float
+            Multiplies the gradients, not the value.
+
+        Returns
+        -------
+        value : float or array
+        gradients : tuple of arrays
+            By hidden, by weight (in the layout the weight came in) and, where there is one,
+            by bias; of the kind and dtype of each. Derivatives of the reduced value, weights
+            and divisor included; with ``reduction="none"`` of the sum of the values. Sums
+            over rows are taken in the compute type: the weight's gradient in half precision
+            needs a float32 array of the weight's size meanwhile.
+        """
+        return self._evaluate(
+            hidden, weight, target, bias, transposed, sample_weight, mask, reduction, device,
+            check, workspace, (out,), gradient_scale,
+        )  # fmt: skip
+
+    def _evaluate(
+        self,
+        hidden: Any,
+        weight: Any,
+        target: Any,
+        bias: Any,
+        transposed: bool | None,
+        sample_weight: Any,
+        mask: Any,
+        reduction: str,
+        device: str | None,
+        check: bool,
+        workspace: int | None,
+        outs: tuple[Any] | None,
+        gradient_scale: float,
+    ) -> tuple[Any, tuple[Any, ...]]:
+        check_options(reduction, device)
+        budget = WORKSPACE if workspace is None else int(workspace)
+        if budget <= 0:
+            raise ValueError(f"workspace must be a number of bytes > 0, not {workspace}")
+        names = ("hidden", "weight") if bias is None else ("hidden", "weight", "bias")
+        given = (hidden, weight, bias)[: len(names)]
+        layer, families = _layer(names, given)
+        turned = _turned(layer, transposed)
+        loss = self.of_logits()
+        rows = _rows(loss, layer, turned, target, sample_weight, mask)
+        family, like = families[0], _like(families[0], layer[0], hidden)
+        shape = layer[0].array.shape[:-1]
+        values: Any = None
+        view: Any = None
+        if reduction == "none":
+            values = family.empty(shape, layer[0].compute)
+            view = arrays.output(values, "values").array.reshape(shape or 1)
+
+        results: list[Any] = []
+        wanted: tuple[Any, ...] = ()
+        gradients: list[arrays.Operand] | None = None
+        if outs is not None:
+            wanted = _wanted(outs[0], names)
+            results = [
+                one.empty_like(_like(one, operand, source), None) if own is None else own
+                for own, one, operand, source in zip(wanted, families, layer, given)
+            ]
+            gradients = [arrays.output(one, f"out[{i}]") for i, one in enumerate(results)]
+            _check_outputs(gradients, wanted, names, layer, rows)
+            gradients = _oriented(gradients, turned)
+
+        kernels = _kernels()
+        hidden_, weight_, *bias_ = _oriented(layer, turned)
+        call = kernels.Inputs(
+            hidden_, weight_, bias_[0] if bias_ else None, *[_with_rows(one, shape) for one in rows]
+        )
+        # Labels and weights are looked through before anything is written: the divisor scales
+        # the gradients, and depends on how many rows count.
+        divisor = kernels.divisor(loss, call, reduction, check)
+        scale = gradient_scale / divisor if divisor else 0.0
+        total = kernels.evaluate(loss, call, view, gradients, scale, budget)
+        value = total
+        if reduction == "none":
+            value = family.finish(like, values)
+        elif reduction != "sum":
+            value = total / divisor if divisor else float("nan")
+        return value, tuple(
+            result if own is not None else one.finish(source, result)
+            for own, result, one, source in zip(wanted, results, families, given)
+        )
+
+
+def _layer(
+    names: tuple[str, ...], given: tuple[Any, ...]
+) -> tuple[list[arrays.Operand], list[arrays.Family]]:
+    """Views of hidden vectors, weight and bias."""
+    found = [predicted(one, name) for one, name in zip(given, names)]
+    layer, families = [one for one, _ in found], [family for _, family in found]
+    for operand, name in zip(layer, names):
+        if operand.kind != layer[0].kind:
+            raise TypeError(
+                f"{name} has dtype {operand.kind} and hidden {layer[0].kind}; they must have one"
+            )
+    if layer[0].array.ndim < 1:
+        raise ValueError("hidden must have at least one dimension, that of its vectors")
+    if layer[1].array.ndim != 2:
+        raise ValueError(f"weight must have two dimensions, not {layer[1].array.ndim}")
+    return layer, families
+
+
+def _turned(layer: list[arrays.Operand], transposed: bool | None) -> bool:
+    """Whether the weight has the shape (C, H)."""
+    length, shape = layer[0].array.shape[-1], layer[1].array.shape
+    if transposed is None:
+        if shape[0] == shape[1] == length:
+            raise ValueError(
+                f"a weight of shape {shape} may be (H, C) or (C, H): say transposed=False, or "
+                f"transposed=True for the second, which is what PyTorch's layers keep"
+            )
+        turned = shape[1] == length
+    else:
+        turned = bool(transposed)
+    if shape[1 if turned else 0] != length:
+        form = {None: f"({length}, C) or (C, {length})", True: f"(C, {length})"}
+        raise ValueError(
+            f"weight must have the shape {form.get(transposed, f'({length}, C)')} for hidden "
+            f"vectors of length {length}, not {shape}"
+        )
+    classes = shape[0 if turned else 1]
+    if len(layer) > 2 and layer[2].array.shape != (classes,):
+        raise ValueError(f"bias must have the shape ({classes},), not {layer[2].array.shape}")
+    return turned
+
+
+def _rows(
+    loss: Softmax,
+    layer: list[arrays.Operand],
+    turned: bool,
+    target: Any,
+    sample_weight: Any,
+    mask: Any,
+) -> list[arrays.Operand | None]:
+    """Views of target, weight and mask of the rows, once they are known to fit."""
+    shape, classes = layer[0].array.shape[:-1], layer[1].array.shape[0 if turned else 1]
+    if isinstance(target, (list, tuple, int)):
+        target = np.asarray(target)  # integers stay integers
+    t, _ = arrays.operand(target, "target")
+    if t.array.shape == shape:
+        if t.kind in arrays.FLOATS or t.kind == "bool":
+            raise TypeError(
+                f"labels are integers, target has dtype {t.kind}: cast it, "
+                f"target.astype(numpy.int64)"
+            )
+        if classes == 0 and t.array.size:
+            raise ValueError(f"there are no classes: weight has the shape {layer[1].array.shape}")
+    elif t.array.shape != (*shape, classes):
+        raise ValueError(
+            f"target must have the shape of the rows, {shape}, or, for dense targets, "
+            f"{(*shape, classes)}; not {t.array.shape}"
+        )
+    weights = loss.row_options().class_weight
+    if weights is not None and weights.size != classes:
+        raise ValueError(f"class_weight has {weights.size} numbers, the weight {classes} classes")
+    w = m = None
+    if sample_weight is not None:
+        w = spread(sample_weight, "sample_weight", shape, "the shape of the rows")
+    if mask is not None:
+        m = spread(mask, "mask", shape, "the shape of the rows")
+        if m.kind != "bool":
+            raise TypeError(f"mask must be an array of bool, not {m.kind}")
+    return [t, w, m]
+
+
+def _like(family: arrays.Family, operand: arrays.Operand, given: Any) -> Any:
+    """What an array for results is made like: lists have become arrays."""
+    from_list = family is arrays.NUMPY and operand.kind != "bfloat16"
+    return operand.array if from_list else given
+
+
+def _wanted(out: Any, names: tuple[str, ...]) -> tuple[Any, ...]:
+    """The arrays that the caller brings for the gradients."""
+    if out is None:
+        return (None,) * len(names)
+    if not isinstance(out, (tuple, list)) or len(out) != len(names):
+        raise TypeError(f"out must be a tuple of arrays for the gradients by {', '.join(names)}")
+    return tuple(out)
+
+
+def _check_outputs(
+    gradients: list[arrays.Operand],
+    wanted: tuple[Any, ...],
+    names: tuple[str, ...],
+    layer: list[arrays.Operand],
+    rows: list[arrays.Operand | None],
+) -> None:
+    """Raise where an array for a gradient does not fit."""
+    inputs = [*zip(layer, names), *zip(rows, ("target", "sample_weight", "mask"))]
+    for i, (output, own, of) in enumerate(zip(gradients, wanted, layer)):
+        if own is None:
+            continue
+        if output.array.shape != of.array.shape:
+            raise ValueError(
+                f"out[{i}] must have the shape of {names[i]}, {of.array.shape}, "
+                f"not {output.array.shape}"
+            )
+        if output.kind != of.kind:
+            raise TypeError(f"out[{i}] must have {names[i]}'s dtype, {of.kind}, not {output.kind}")
+        if not output.array.flags.writeable:
+            raise ValueError(f"out[{i}] is read-only")
+        for operand, name in inputs:
+            if operand is not None and arrays.overlap(output.array, operand.array):
+                raise ValueError(f"out[{i}] shares memory with {name}; it must not")
+        for j, other in enumerate(gradients[:i]):
+            if arrays.overlap(output.array, other.array):
+                raise ValueError(f"out[{j}] and out[{i}] share memory")
+
+
+def _oriented(layer: list[arrays.Operand], turned: bool) -> list[arrays.Operand]:
+    """Hidden vectors with an axis of rows, and the weight as (H, C)."""
+    hidden, weight, *rest = layer
+    if turned:
+        weight = weight._replace(array=weight.array.T)
+    found = _with_rows(hidden, hidden.array.shape[:-1])
+    assert found is not None
+    return [found, weight, *rest]
+
+
+def _with_rows(one: arrays.Operand | None, shape: tuple[int, ...]) -> arrays.Operand | None:
+    """With an axis for the one row, where the rows have none."""
+    return one if one is None or shape else one._replace(array=one.array[np.newaxis])
+
+
+def _kernels() -> Any:
+    """The CPU kernels. Imported at the first call: Numba takes 0.2 s to load."""
+    global _kernels
+    from ..cpu import linear
+
+    def loaded() -> Any:
+        return linear
+
+    _kernels = loaded
+    return linear
