@@ -22,7 +22,14 @@ from numba import njit
 
 from .. import vmath
 from .compile import Code, c_function
-from .intrinsics import no_alias, pointer, prefer_wide_vectors, stack_memory
+from .intrinsics import (
+    flush_denormals,
+    no_alias,
+    pointer,
+    prefer_wide_vectors,
+    restore_denormals,
+    stack_memory,
+)
 from .long import LEFT, STACK_PIECES
 from .maps import call_map
 from .rows import (
@@ -75,6 +82,7 @@ def chunk(real: str, what: str) -> Code:
 def _steps(real: str) -> Any:
     t, o = tools(real, GROUP), loops(real)
     zero, one, itemsize, cast = t.zero, t.one, t.itemsize, t.cast
+    step = 4 * t.lanes
     piece, decay = piece_size(real), t.decay
     log, exp = vmath.log, vmath.exp
 
@@ -84,9 +92,9 @@ def _steps(real: str) -> Any:
         fields, reals = pointer(job[LAYOUTS], 1), pointer(job[LAYOUTS], 1.0)
         classes, inverse = fields[CLASSES], cast(reals[INVERSE_TEMPERATURE])
         size = min(piece, classes - i * piece)
-        start, padded = row * classes + i * piece, (size + 63) // 64 * 64
+        start, padded = row * classes + i * piece, o.padded(size)
         found = pointer(left + 8 * LEFT * i, 1.0)
-        m = o.stage(job, PREDICTION, start, size, padded, scratch)
+        m = o.stage(job, PREDICTION, start, size, scratch)
         at = label - i * piece
         if fields[MARGIN] != 0:
             found[TOP], found[TOTAL] = 0.0, 1.0
@@ -95,18 +103,17 @@ def _steps(real: str) -> Any:
             return
         base = zero if m == t.lowest else m
         found[TOP] = m
-        found[TOTAL] = o.sum_of_exponentials(pointer(scratch, zero), padded, base, inverse)
+        found[TOTAL] = o.exponentials(pointer(scratch, zero), padded, base, inverse)
         if fields[DENSE_LOGITS] != 0:
-            m = o.stage(job, TARGET, start, size, padded, scratch)
+            m = o.stage(job, TARGET, start, size, scratch)
             base = zero if m == t.lowest else m
             found[TEACHER_TOP] = m
-            found[TEACHER_TOTAL] = o.sum_of_exponentials(
-                pointer(scratch, zero), padded, base, inverse
-            )
+            found[TEACHER_TOTAL] = o.exponentials(pointer(scratch, zero), padded, base, inverse)
 
     @njit(**inner)
     def merge_sums(left, pieces, which, inverse):
         """Maximum and sum of a row, from those of its pieces."""
+        prefer_wide_vectors()
         found = pointer(left + 8 * which, 1.0)
         top = found[0]
         for i in range(pieces):
@@ -135,16 +142,23 @@ def _steps(real: str) -> Any:
 
     @njit(**exact)
     def log_probabilities(row, size, top, inverse, log_sum):
-        for j in range(size):
-            row[j] = (row[j] - top) * inverse - log_sum
+        prefer_wide_vectors()
+        for b in range(size // step):
+            for i in range(step):
+                j = b * step + i
+                row[j] = (row[j] - top) * inverse - log_sum
 
     @njit(**exact)
     def soften(row, size, top, inverse, factor):
-        for j in range(size):
-            row[j] = decay((row[j] - top) * inverse) * factor
+        prefer_wide_vectors()
+        for b in range(size // step):
+            for i in range(step):
+                j = b * step + i
+                row[j] = decay((row[j] - top) * inverse) * factor
 
     @njit(**fast)
     def outside(row, size, low, high):
+        prefer_wide_vectors()
         count = zero
         for j in range(size):
             count += one if (row[j] < low) | (row[j] > high) else zero
@@ -152,16 +166,20 @@ def _steps(real: str) -> Any:
 
     @njit(**exact)
     def smoothen(row, size, on, off):
-        for j in range(size):
-            row[j] = row[j] * on + off
+        prefer_wide_vectors()
+        for b in range(size // step):
+            for i in range(step):
+                j = b * step + i
+                row[j] = row[j] * on + off
 
     @njit(**inner)
     def stage_target(job, row, i, label, numbers, scratch):
         """Targets of a piece into scratch; how many are outside their domain."""
+        prefer_wide_vectors()
         fields, reals = pointer(job[LAYOUTS], 1), pointer(job[LAYOUTS], 1.0)
         classes, target = fields[CLASSES], pointer(scratch, zero)
         size = min(piece, classes - i * piece)
-        padded = (size + 63) // 64 * 64
+        padded = o.padded(size)
         on, off = cast(reals[ON]), cast(reals[OFF])
         offenders = zero
         if fields[LABELLED] != 0:
@@ -184,6 +202,7 @@ def _steps(real: str) -> Any:
 
     @njit(**exact)
     def multiply(values, of_class, size):
+        prefer_wide_vectors()
         no_alias()
         for j in range(size):
             values[j] = values[j] * of_class[j]
@@ -194,11 +213,12 @@ def _steps(real: str) -> Any:
 
         ``memory`` takes log-probabilities, targets, values, slopes and curvatures in turn.
         """
+        prefer_wide_vectors()
         fields, reals = pointer(job[LAYOUTS], 1), pointer(job[LAYOUTS], 1.0)
         classes = fields[CLASSES]
         size = min(piece, classes - i * piece)
-        padded = (size + 63) // 64 * 64
-        o.stage(job, PREDICTION, row * classes + i * piece, size, padded, memory)
+        padded = o.padded(size)
+        o.stage(job, PREDICTION, row * classes + i * piece, size, memory)
         inverse = cast(reals[INVERSE_TEMPERATURE])
         log_probabilities(pointer(memory, zero), padded, numbers[0], inverse, numbers[1])
         targets, found = memory + PIECE_BYTES, memory + 2 * PIECE_BYTES
@@ -225,6 +245,7 @@ def _steps(real: str) -> Any:
     @njit(**inner)
     def add(job, i, left, memory):
         """Sums of φ and its derivatives over a piece."""
+        prefer_wide_vectors()
         fields = pointer(job[LAYOUTS], 1)
         size = min(piece, fields[CLASSES] - i * piece)
         found = pointer(left + 8 * LEFT * i, 1.0)
@@ -235,6 +256,7 @@ def _steps(real: str) -> Any:
     @njit(**inner)
     def finish(job, left, pieces, weight, numbers, term):
         """The value of a row; what its gradient is made of, into ``numbers``."""
+        prefer_wide_vectors()
         fields, reals = pointer(job[LAYOUTS], 1), pointer(job[LAYOUTS], 1.0)
         found = pointer(left, 1.0)
         for d in range(fields[DERIVATIVES] + 1):
@@ -266,12 +288,14 @@ def _steps(real: str) -> Any:
 
     @njit(**exact)
     def gradients(l, slopes, place, size, lean, factor):
+        prefer_wide_vectors()
         no_alias()
         for j in range(size):
             place[j] = (slopes[j] + exp(l[j]) * lean) * factor
 
     @njit(**exact)
     def hessians(l, curves, place, size, lean, bend, factor):
+        prefer_wide_vectors()
         no_alias()
         for j in range(size):
             p = exp(l[j])
@@ -280,12 +304,14 @@ def _steps(real: str) -> Any:
 
     @njit(**exact)
     def margin_gradients(targets, slopes, place, size, lean, factor):
+        prefer_wide_vectors()
         no_alias()
         for j in range(size):
             place[j] = (slopes[j] + targets[j] * lean) * factor
 
     @njit(**exact)
     def margin_hessians(targets, curves, place, size, bend, factor):
+        prefer_wide_vectors()
         no_alias()
         for j in range(size):
             p = targets[j]
@@ -334,6 +360,7 @@ def _rows(real: str) -> Callable:
 
     def general_rows(job, scale, index, result):
         prefer_wide_vectors()
+        mode = flush_denormals()
         fields = pointer(job[LAYOUTS], 1)
         classes = fields[CLASSES]
         pieces = (classes + piece - 1) // piece
@@ -367,6 +394,7 @@ def _rows(real: str) -> Callable:
                     if pieces > 1:
                         s.prepare(job, row, i, label, numbers, memory)
                     s.emit(job, row, i, numbers, memory, spare)
+        restore_denormals(mode)
 
     return general_rows
 
@@ -391,6 +419,7 @@ def _step(real: str, step: int) -> Callable:
 
     def general_pieces(job, scale, index, result):
         prefer_wide_vectors()
+        mode = flush_denormals()
         fields = pointer(job[LAYOUTS], 1)
         classes = fields[CLASSES]
         pieces = (classes + piece - 1) // piece
@@ -429,5 +458,6 @@ def _step(real: str, step: int) -> Callable:
                     write_zeros(job, row * classes + i * piece, size, spare)
                 if i == 0:
                     sums[0] += t.deliver_values(job, row, 1, statistics)
+        restore_denormals(mode)
 
     return general_pieces

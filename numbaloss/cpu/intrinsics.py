@@ -129,3 +129,52 @@ def stack_memory(typingctx, size):
         return builder.ptrtoint(buffer, cgutils.intp_t)
 
     return types.int64(size), codegen
+
+
+def _is_x86(builder):
+    return builder.module.triple.startswith(("x86_64", "i386", "i686"))
+
+
+@intrinsic
+def flush_denormals(typingctx):
+    """Let results too small for a normal number be 0 in this thread; the former mode.
+
+    Processors of Intel take some 150 cycles for an instruction one of whose results is
+    denormal. Softmax of a row that is far apart is full of them: ``exp(-inf)`` of an excluded
+    class made rows of 16 classes 3 times slower, logits 90 apart any row 10 times.
+    Where the mode is not to be had (other processors, which have no such penalty) nothing
+    happens.
+    """
+
+    def codegen(context, builder, signature, args):
+        word = ir.IntType(32)
+        if not _is_x86(builder):
+            return ir.Constant(word, 0)
+        place = cgutils.alloca_once(builder, word)
+        address = builder.bitcast(place, ir.IntType(8).as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [address.type])
+        save = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse.stmxcsr")
+        load = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse.ldmxcsr")
+        builder.call(save, [address])
+        former = builder.load(place)
+        builder.store(builder.or_(former, ir.Constant(word, 0x8000)), place)
+        builder.call(load, [address])
+        return former
+
+    return types.int32(), codegen
+
+
+@intrinsic
+def restore_denormals(typingctx, former):
+    """Go back to the mode that :func:`flush_denormals` found."""
+
+    def codegen(context, builder, signature, args):
+        if _is_x86(builder):
+            place = cgutils.alloca_once_value(builder, args[0])
+            address = builder.bitcast(place, ir.IntType(8).as_pointer())
+            kind = ir.FunctionType(ir.VoidType(), [address.type])
+            load = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse.ldmxcsr")
+            builder.call(load, [address])
+        return context.get_dummy_value()
+
+    return types.void(types.int32), codegen

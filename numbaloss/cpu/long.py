@@ -17,7 +17,13 @@ import numpy as np
 from numba import njit
 
 from .compile import Code, c_function
-from .intrinsics import pointer, prefer_wide_vectors, stack_memory
+from .intrinsics import (
+    flush_denormals,
+    pointer,
+    prefer_wide_vectors,
+    restore_denormals,
+    stack_memory,
+)
 from .rows import (
     CHUNK_SIGNATURE,
     CLASS_WEIGHT,
@@ -75,9 +81,9 @@ def _pieces(real: str) -> Any:
         offset = index * piece
         size = min(piece, classes - offset)
         start = row * classes + offset
-        padded = (size + 63) // 64 * 64
+        padded = o.padded(size)
         x = pointer(scratch, zero)
-        m = o.stage(job, PREDICTION, start, size, padded, scratch)
+        m = o.stage(job, PREDICTION, start, size, scratch)
         at = label - offset
         if (at >= 0) & (at < size):
             found[4] = x[at]
@@ -85,24 +91,25 @@ def _pieces(real: str) -> Any:
         base = zero if m == t.lowest else m
         if fields[SMOOTH] != 0:
             of_class = pointer(fields[CLASS_WEIGHT] + offset * itemsize, zero)
-            found[2] = o.weighted_distance(x, of_class, size, base, inverse)
+            found[2] = o.weighted_distance(x, of_class, padded, base, inverse)
             found[3] = o.plain_sum(of_class, size)
         if (at >= 0) & (at < size):
             x[at] = t.lowest
         if keep:
             place = pointer(job[GRADIENT] + start * itemsize, zero)
-            if size == padded:
+            if size == piece:
                 total = o.exponentials_to(x, place, size, base, inverse)
             else:
                 total = o.exponentials(x, padded, base, inverse)
                 t.copy(x, place, size)
         else:
-            total = o.sum_of_exponentials(x, padded, base, inverse)
+            total = o.exponentials(x, padded, base, inverse)
         found[0], found[1] = m, total
 
     @njit(**inner)
     def merge(job, label, left, pieces, statistics):
         """The numbers of a row from those of its pieces, at place 0 of the statistics."""
+        prefer_wide_vectors()
         found = pointer(left, 1.0)
         reals = pointer(job[LAYOUTS], 1.0)
         inverse = reals[INVERSE_TEMPERATURE]
@@ -136,10 +143,9 @@ def _pieces(real: str) -> Any:
         if kept:
             source = job[GRADIENT] + start * itemsize
         else:
-            padded = (size + 63) // 64 * 64
-            o.stage(job, PREDICTION, start, size, padded, scratch)
+            o.stage(job, PREDICTION, start, size, scratch)
             base = zero if own == t.lowest else own
-            o.exponentials(pointer(scratch, zero), padded, base, inverse)
+            o.exponentials(pointer(scratch, zero), o.padded(size), base, inverse)
         relative = t.decay((own - numbers[MAXIMUM]) * inverse)
         write(job, start, offset, size, source, spare, numbers, relative, label)
 
@@ -158,6 +164,7 @@ def _long(real: str) -> Callable:
 
     def softmax_long_rows(job, scale, index, result):
         prefer_wide_vectors()
+        mode = flush_denormals()
         fields = pointer(job[LAYOUTS], 1)
         classes = fields[CLASSES]
         pieces = (classes + piece - 1) // piece
@@ -188,6 +195,7 @@ def _long(real: str) -> Callable:
                 gather_numbers(statistics, 0, numbers)
                 for i in range(pieces):
                     emit(job, row, i, label, left, scratch, spare, statistics, numbers, kept)
+        restore_denormals(mode)
 
     return softmax_long_rows
 
@@ -200,6 +208,7 @@ def _measure(real: str) -> Callable:
 
     def measure_pieces(job, scale, index, result):
         prefer_wide_vectors()
+        mode = flush_denormals()
         fields = pointer(job[LAYOUTS], 1)
         pieces = (fields[CLASSES] + piece - 1) // piece
         scratch = stack_memory(PIECE_BYTES)
@@ -214,6 +223,7 @@ def _measure(real: str) -> Callable:
             if t.column(statistics, ROW_WEIGHT)[0] != t.zero:
                 left = fields[WORKSPACE] + 8 * LEFT * pieces * row
                 measure(job, row, unit - row * pieces, labels[0], left, scratch, kept)
+        restore_denormals(mode)
 
     return measure_pieces
 
@@ -228,6 +238,7 @@ def _emit(real: str) -> Callable:
 
     def emit_pieces(job, scale, index, result):
         prefer_wide_vectors()
+        mode = flush_denormals()
         fields = pointer(job[LAYOUTS], 1)
         classes = fields[CLASSES]
         pieces = (classes + piece - 1) // piece
@@ -257,5 +268,6 @@ def _emit(real: str) -> Callable:
                     emit(job, row, i, label, left, scratch, spare, statistics, numbers, kept)
             if i == 0:
                 sums[0] += t.deliver_values(job, row, 1, statistics)
+        restore_denormals(mode)
 
     return emit_pieces

@@ -1,4 +1,4 @@
-"""Rows of up to 128 classes, in tiles: with integer labels, and in general.
+"""Rows of up to 256 classes, in tiles: with integer labels, and in general.
 
 The same arithmetic as in `wide` and `general`, with the rows along the registers.
 """
@@ -13,7 +13,14 @@ from numba import njit
 
 from .. import vmath
 from .compile import Code, c_function
-from .intrinsics import no_alias, pointer, prefer_wide_vectors, stack_memory
+from .intrinsics import (
+    flush_denormals,
+    no_alias,
+    pointer,
+    prefer_wide_vectors,
+    restore_denormals,
+    stack_memory,
+)
 from .maps import call_map
 from .rows import (
     AT_LABEL,
@@ -66,17 +73,17 @@ from .threads import CHUNK, GRADIENT, HESSIAN, LAYOUTS, PARAMETERS, PREDICTION, 
 from .tiles import is_special, tile_width, turning
 
 # Wider rows fill registers of their own.
-MOST_CLASSES = 128
+MOST_CLASSES = 256
 
 
 @cache
-def chunk(real: str, special: int, what: str) -> Code:
+def chunk(real: str, special: int, width: int, what: str) -> Code:
     """Machine code for rows of ``special`` classes, or of any number where it is 0."""
     make = {"labels": _labels, "general": _general}[what]
     return c_function(
-        lambda: make(real, special),
+        lambda: make(real, special, width),
         CHUNK_SIGNATURE,
-        f"softmax narrow {what} {special} {real}",
+        f"softmax narrow {what} {special} {width} {real}",
         error_model="numpy",
     )
 
@@ -84,8 +91,13 @@ def chunk(real: str, special: int, what: str) -> Code:
 def code(real: str, classes: int, fast_road: bool) -> tuple[Code, int]:
     """The code for rows of so many classes, and how many rows it takes at a time."""
     special = classes if is_special(real, classes) else 0
-    what = "labels" if fast_road else "general"
-    return chunk(real, special, what), tile_width(real, classes)
+    width = tile_width(real, classes)
+    return chunk(real, special, width, "labels" if fast_road else "general"), width
+
+
+def _most(width: int) -> int:
+    """Classes of the widest rows in tiles of so many rows."""
+    return 128 if width == 64 else MOST_CLASSES
 
 
 @cache
@@ -98,6 +110,7 @@ def _label_loops(real: str, special: int, width: int) -> Any:
     @njit(**exact)
     def exponentials(tile, classes, top, others, distance, own, numbers, inverse):
         """Exponentials and their sums; the label is found by comparing, a class at a time."""
+        prefer_wide_vectors()
         no_alias()
         for b in range(width // lanes):
             for i in range(lanes):
@@ -117,6 +130,7 @@ def _label_loops(real: str, special: int, width: int) -> Any:
     @njit(**exact)
     def exponentials_without(tile, classes, top, others, inverse):
         """Exponentials and their sums, where the labels have been taken out."""
+        prefer_wide_vectors()
         no_alias()
         for k in range(width):
             others[k] = zero
@@ -128,6 +142,7 @@ def _label_loops(real: str, special: int, width: int) -> Any:
 
     @njit(**exact)
     def spreads(tile, classes, top, spread, of_class, inverse):
+        prefer_wide_vectors()
         no_alias()
         for k in range(width):
             spread[k] = zero
@@ -139,6 +154,7 @@ def _label_loops(real: str, special: int, width: int) -> Any:
 
     @njit(**exact)
     def gradients(tile, classes, factor, at_label, numbers):
+        prefer_wide_vectors()
         no_alias()
         for c in range(classes):
             number = cast(c)
@@ -148,6 +164,7 @@ def _label_loops(real: str, special: int, width: int) -> Any:
 
     @njit(**exact)
     def gradients_without(tile, classes, factor):
+        prefer_wide_vectors()
         no_alias()
         for c in range(classes):
             for k in range(width):
@@ -155,6 +172,7 @@ def _label_loops(real: str, special: int, width: int) -> Any:
 
     @njit(**exact)
     def gradients_smooth(tile, classes, factor, shift, of_class):
+        prefer_wide_vectors()
         no_alias()
         for c in range(classes):
             w = of_class[c]
@@ -163,6 +181,7 @@ def _label_loops(real: str, special: int, width: int) -> Any:
 
     @njit(**exact)
     def hessians(tile, result, classes, inverse, square, linear):
+        prefer_wide_vectors()
         no_alias()
         for c in range(classes):
             for k in range(width):
@@ -172,10 +191,13 @@ def _label_loops(real: str, special: int, width: int) -> Any:
     return namespace(locals())
 
 
-def _labels(real: str, special: int) -> Callable:
-    width = tile_width(real, special or MOST_CLASSES)
-    most = special or MOST_CLASSES
-    t, turn, o = tools(real, width), turning(real, special, width), _label_loops(real, special, width)
+def _labels(real: str, special: int, width: int) -> Callable:
+    most = special or _most(width)
+    t, turn, o = (
+        tools(real, width),
+        turning(real, special, width),
+        _label_loops(real, special, width),
+    )
     zero, cast, itemsize, lanes = t.zero, t.cast, t.itemsize, t.lanes
     tile_bytes = most * width * itemsize
     spare_bytes = max(tile_bytes, 8 * width)
@@ -185,11 +207,13 @@ def _labels(real: str, special: int) -> Callable:
 
     @njit(**inner)
     def put(tile, labels, values, size):
+        prefer_wide_vectors()
         for k in range(size):
             tile[labels[k] * width + k] = values[k]
 
     def narrow_rows(job, scale, index, result):
         prefer_wide_vectors()
+        mode = flush_denormals()
         fields, reals = pointer(job[LAYOUTS], 1), pointer(job[LAYOUTS], 1.0)
         classes = special if compared else fields[CLASSES]
         inverse = cast(reals[INVERSE_TEMPERATURE])
@@ -258,6 +282,7 @@ def _labels(real: str, special: int) -> Callable:
                     put(tile, labels, at_label, size)
                 turn.spread_tile(job, GRADIENT, row, size, classes, place, spare)
             row += size
+        restore_denormals(mode)
 
     return narrow_rows
 
@@ -271,6 +296,7 @@ def _general_loops(real: str, width: int) -> Any:
 
     @njit(**exact)
     def sums_of_exponentials(tile, classes, top, total, inverse):
+        prefer_wide_vectors()
         no_alias()
         for k in range(width):
             total[k] = zero
@@ -280,6 +306,7 @@ def _general_loops(real: str, width: int) -> Any:
 
     @njit(**exact)
     def log_probabilities(tile, classes, top, log_sum, inverse):
+        prefer_wide_vectors()
         no_alias()
         for c in range(classes):
             for k in range(width):
@@ -287,6 +314,7 @@ def _general_loops(real: str, width: int) -> Any:
 
     @njit(**exact)
     def soften(tile, classes, top, total, inverse):
+        prefer_wide_vectors()
         no_alias()
         for k in range(width):
             total[k] = one / total[k]
@@ -296,6 +324,7 @@ def _general_loops(real: str, width: int) -> Any:
 
     @njit(**exact)
     def logarithms(values, top, inverse, sums):
+        prefer_wide_vectors()
         no_alias()
         for k in range(width):
             values[k] = log(values[k])
@@ -303,6 +332,7 @@ def _general_loops(real: str, width: int) -> Any:
 
     @njit(**fast)
     def outside(tile, classes, weight, low, high):
+        prefer_wide_vectors()
         no_alias()
         count = zero
         for c in range(classes):
@@ -314,11 +344,13 @@ def _general_loops(real: str, width: int) -> Any:
 
     @njit(**exact)
     def smoothen(tile, size, on, off):
+        prefer_wide_vectors()
         for j in range(size):
             tile[j] = tile[j] * on + off
 
     @njit(**exact)
     def weigh(tile, classes, of_class):
+        prefer_wide_vectors()
         no_alias()
         for c in range(classes):
             w = of_class[c]
@@ -327,6 +359,7 @@ def _general_loops(real: str, width: int) -> Any:
 
     @njit(**exact)
     def add(tile, classes, total):
+        prefer_wide_vectors()
         no_alias()
         for k in range(width):
             total[k] = tile[k]
@@ -339,6 +372,7 @@ def _general_loops(real: str, width: int) -> Any:
         values, first, term, log_sum, weight, slope, term_slope, curve, term_curve, share
     ):
         """Values; in place of the sums what multiplies p and p² in the derivatives."""
+        prefer_wide_vectors()
         no_alias()
         for k in range(width):
             v = first[k] + term[k]
@@ -349,6 +383,7 @@ def _general_loops(real: str, width: int) -> Any:
 
     @njit(**exact)
     def gradients(tile, slopes, classes, lean, weight, scale, softmax):
+        prefer_wide_vectors()
         no_alias()
         for c in range(classes):
             for k in range(width):
@@ -359,6 +394,7 @@ def _general_loops(real: str, width: int) -> Any:
 
     @njit(**exact)
     def hessians(tile, curves, classes, lean, bend, weight, scale, softmax):
+        prefer_wide_vectors()
         no_alias()
         for c in range(classes):
             for k in range(width):
@@ -372,9 +408,8 @@ def _general_loops(real: str, width: int) -> Any:
     return namespace(locals())
 
 
-def _general(real: str, special: int) -> Callable:
-    width = tile_width(real, special or MOST_CLASSES)
-    most = special or MOST_CLASSES
+def _general(real: str, special: int, width: int) -> Callable:
+    most = special or _most(width)
     t, turn, o = tools(real, width), turning(real, special, width), _general_loops(real, width)
     zero, one, cast, itemsize = t.zero, t.one, t.cast, t.itemsize
     tile_bytes, labels_bytes = most * width * itemsize, 8 * width
@@ -385,6 +420,7 @@ def _general(real: str, special: int) -> Callable:
 
     @njit(**inner)
     def stage_targets(job, row, size, classes, place, spare, labels, statistics):
+        prefer_wide_vectors()
         fields, reals = pointer(job[LAYOUTS], 1), pointer(job[LAYOUTS], 1.0)
         weight, tile = t.column(statistics, ROW_WEIGHT), pointer(place, zero)
         on, off = cast(reals[ON]), cast(reals[OFF])
@@ -411,6 +447,7 @@ def _general(real: str, special: int) -> Callable:
 
     def narrow_general_rows(job, scale, index, result):
         prefer_wide_vectors()
+        mode = flush_denormals()
         fields, reals = pointer(job[LAYOUTS], 1), pointer(job[LAYOUTS], 1.0)
         classes = special if compiled else fields[CLASSES]
         inverse, derivatives = cast(reals[INVERSE_TEMPERATURE]), fields[DERIVATIVES]
@@ -484,14 +521,13 @@ def _general(real: str, special: int) -> Callable:
                 curves = pointer(found + 2 * tile_bytes, zero)
                 scale_ = cast(reals[CURVATURE_SCALE] * reals[SHARE])
                 o.hessians(shares, curves, classes, lean, bend, weight, scale_, softmax)
-                turn.spread_tile(
-                    job, HESSIAN, row, size, classes, found + 2 * tile_bytes, spare
-                )
+                turn.spread_tile(job, HESSIAN, row, size, classes, found + 2 * tile_bytes, spare)
             if derivatives > 0:
                 slopes = pointer(found + tile_bytes, zero)
                 scale_ = cast(reals[SCALE] * reals[SHARE])
                 o.gradients(shares, slopes, classes, lean, weight, scale_, softmax)
                 turn.spread_tile(job, GRADIENT, row, size, classes, found + tile_bytes, spare)
             row += size
+        restore_denormals(mode)
 
     return narrow_general_rows

@@ -27,7 +27,7 @@ from numba import njit, types
 from .. import vmath
 from ..vmath import float32, float64
 from ..vmath.overloads import install as install_vmath
-from .intrinsics import caller, no_alias, pointer
+from .intrinsics import caller, no_alias, pointer, prefer_wide_vectors
 from .maps import call_map
 from .threads import LAYOUTS, PARAMETERS, TARGET, VALUE, WEIGHT
 
@@ -96,9 +96,7 @@ inner: dict[str, Any] = {"forceinline": True, "error_model": "numpy"}
 fast: dict[str, Any] = {**inner, "fastmath": {"contract", "reassoc"}}
 exact: dict[str, Any] = {**inner, "fastmath": {"contract"}}
 
-CHUNK_SIGNATURE = types.void(
-    types.CPointer(types.int64), types.float64, types.int64, types.int64
-)
+CHUNK_SIGNATURE = types.void(types.CPointer(types.int64), types.float64, types.int64, types.int64)
 
 
 def namespace(members: dict[str, Any]) -> Any:
@@ -130,11 +128,13 @@ def tools(real: str, group: int) -> Any:
 
     @njit(**inner)
     def fill(target, size, value):
+        prefer_wide_vectors()
         for i in range(size):
             target[i] = value
 
     @njit(**inner)
     def copy(source, target, size):
+        prefer_wide_vectors()
         no_alias()
         for i in range(size):
             target[i] = source[i]
@@ -165,6 +165,7 @@ def tools(real: str, group: int) -> Any:
     @njit(**inner)
     def describe_rows(job, row, size, statistics, labels, scratch):
         """Weights and labels of rows; weight 0 and label 0 for those that do not count."""
+        prefer_wide_vectors()
         fields = pointer(job[LAYOUTS], 1)
         weight, own = column(statistics, ROW_WEIGHT), column(statistics, LABEL_WEIGHT)
         if job[WEIGHT] != 0:
@@ -199,18 +200,17 @@ def tools(real: str, group: int) -> Any:
 
     @njit(**exact)
     def log_probabilities(size, top, others, distance, own, log_sum, found, sums, inverse):
+        prefer_wide_vectors()
         no_alias()
-        # In runs of a register each: compilers leave the rest of a long loop to scalars.
-        for b in range((size + lanes - 1) // lanes):
-            for i in range(lanes):
-                k = b * lanes + i
-                log_ = log1p(others[k] + (own[k] - one))
-                log_sum[k] = log_
-                found[k] = distance[k] - log_
-                sums[k] = top[k] * inverse + log_
+        for k in range(group):
+            log_ = log1p(others[k] + (own[k] - one))
+            log_sum[k] = log_
+            found[k] = distance[k] - log_
+            sums[k] = top[k] * inverse + log_
 
     @njit(**exact)
     def coefficients(size, statistics, smooth, on, off, whole, scale, curvature_scale):
+        prefer_wide_vectors()
         others, own = column(statistics, OTHERS), column(statistics, OWN)
         spread, log_sum = column(statistics, SPREAD), column(statistics, LOG_SUM)
         weight, of_label = column(statistics, ROW_WEIGHT), column(statistics, LABEL_WEIGHT)
@@ -219,62 +219,58 @@ def tools(real: str, group: int) -> Any:
         value, factor = column(statistics, VALUES), column(statistics, FACTOR)
         shift, at_label = column(statistics, SHIFT), column(statistics, AT_LABEL)
         inverse = column(statistics, INVERSE)
-        for b in range((size + lanes - 1) // lanes):
-            for i in range(lanes):
-                k = b * lanes + i
-                w, c = weight[k], of_label[k]
-                direct = on * c
-                o = zero
-                v = direct * first[k]
-                if smooth:
-                    o = off * slope[k]
-                    v += o * (spread[k] - whole * log_sum[k])
-                v = (v + term[k]) * w
-                r = one / (others[k] + own[k])
-                p, q = own[k] * r, others[k] * r
-                lean = term_slope[k] - direct * slope[k] - o * whole
-                y = direct * slope[k] * q + p * (term_slope[k] - o * whole) + o * c
-                g = w * scale
-                out = w == zero
-                value[k] = zero if out else v
-                inverse[k] = zero if out else r
-                factor[k] = zero if out else lean * r * g
-                shift[k] = zero if out else o * g
-                at_label[k] = zero if out else y * g
+        for k in range(group):
+            w, c = weight[k], of_label[k]
+            direct = on * c
+            o = zero
+            v = direct * first[k]
+            if smooth:
+                o = off * slope[k]
+                v += o * (spread[k] - whole * log_sum[k])
+            v = (v + term[k]) * w
+            r = one / (others[k] + own[k])
+            p, q = own[k] * r, others[k] * r
+            lean = term_slope[k] - direct * slope[k] - o * whole
+            y = direct * slope[k] * q + p * (term_slope[k] - o * whole) + o * c
+            g = w * scale
+            out = w == zero
+            value[k] = zero if out else v
+            inverse[k] = zero if out else r
+            factor[k] = zero if out else lean * r * g
+            shift[k] = zero if out else o * g
+            at_label[k] = zero if out else y * g
 
     @njit(**exact)
     def curvatures(size, statistics, on, off, whole, curvature_scale):
+        prefer_wide_vectors()
         others, own = column(statistics, OTHERS), column(statistics, OWN)
         weight, of_label = column(statistics, ROW_WEIGHT), column(statistics, LABEL_WEIGHT)
         slope, curve = column(statistics, SLOPE), column(statistics, CURVE)
         term_slope, term_curve = column(statistics, TERM_SLOPE), column(statistics, TERM_CURVE)
         square, linear = column(statistics, HESSIAN_SQUARE), column(statistics, HESSIAN_LINEAR)
         at_label = column(statistics, HESSIAN_AT_LABEL)
-        for b in range((size + lanes - 1) // lanes):
-            for i in range(lanes):
-                k = b * lanes + i
-                direct = on * of_label[k]
-                r = one / (others[k] + own[k])
-                p, q = own[k] * r, others[k] * r
-                lean = term_slope[k] - (direct + off * whole) * slope[k]
-                bend = direct * curve[k]
-                h = weight[k] * curvature_scale
-                out = weight[k] == zero
-                square[k] = zero if out else (bend + term_curve[k] - lean) * h
-                linear[k] = zero if out else lean * h
-                y = bend * q * q + term_curve[k] * p * p + lean * p * q
-                at_label[k] = zero if out else y * h
+        for k in range(group):
+            direct = on * of_label[k]
+            r = one / (others[k] + own[k])
+            p, q = own[k] * r, others[k] * r
+            lean = term_slope[k] - (direct + off * whole) * slope[k]
+            bend = direct * curve[k]
+            h = weight[k] * curvature_scale
+            out = weight[k] == zero
+            square[k] = zero if out else (bend + term_curve[k] - lean) * h
+            linear[k] = zero if out else lean * h
+            y = bend * q * q + term_curve[k] * p * p + lean * p * q
+            at_label[k] = zero if out else y * h
 
     @njit(**inner)
     def normalize(job, statistics, size, sums):
         """R and its derivatives from the logs of the sums of exponentials."""
         address = pointer(job[LAYOUTS], 1)[NORMALIZER]
-        padded = (size + lanes - 1) // lanes * lanes
         if address != 0:
             found = statistics + TERM * step
             call_map(
                 address,
-                (0, job[PARAMETERS], sums, sums, found, found + step, found + 2 * step, padded),
+                (0, job[PARAMETERS], sums, sums, found, found + step, found + 2 * step, group),
             )
         else:
             fill(column(statistics, TERM), 3 * group, zero)
@@ -283,7 +279,6 @@ def tools(real: str, group: int) -> Any:
     def finish(job, statistics, size):
         """From maxima and sums of rows to their values, and what their gradient is made of."""
         fields, reals = pointer(job[LAYOUTS], 1), pointer(job[LAYOUTS], 1.0)
-        padded = (size + lanes - 1) // lanes * lanes
         found, sums = statistics + LOG_PROBABILITY * step, statistics + VALUES * step
         log_probabilities(
             size,
@@ -299,7 +294,7 @@ def tools(real: str, group: int) -> Any:
         first = statistics + FIRST * step
         call_map(
             fields[MAP],
-            (0, job[PARAMETERS], found, found, first, first + step, first + 2 * step, padded),
+            (0, job[PARAMETERS], found, found, first, first + step, first + 2 * step, group),
         )
         normalize(job, statistics, size, sums)
         on, off, whole = cast(reals[ON]), cast(reals[OFF]), cast(reals[WEIGHT_SUM])
@@ -311,35 +306,25 @@ def tools(real: str, group: int) -> Any:
         if fields[DERIVATIVES] > 1:
             curvatures(size, statistics, on, off, whole, curvature_scale)
 
-    @njit(**inner)
+    @njit(**fast)
     def deliver_values(job, row, size, statistics):
         """Store the values of rows where they are wanted; their sum."""
+        prefer_wide_vectors()
         value = column(statistics, VALUES)
         if job[VALUE] != 0:
             store(job, VALUE, row, size, statistics + VALUES * step)
-        total = 0.0
+        # In lanes of the compute type first: a group is short.
+        total = zero
         for k in range(size):
             total += value[k]
-        return total
-
-    @njit(**inner)
-    def emit_plain(source, gradient, size, factor):
-        no_alias()
-        for j in range(size):
-            gradient[j] = source[j] * factor
+        return np.float64(total)
 
     @njit(**exact)
-    def emit_smooth(source, gradient, of_class, size, factor, shift):
+    def exponentiate(numbers, results, size):
+        """e to the power of numbers <= 0."""
+        prefer_wide_vectors()
         no_alias()
-        for j in range(size):
-            gradient[j] = source[j] * factor + shift * of_class[j]
-
-    @njit(**exact)
-    def emit_hessian(source, hessian, size, inverse, square, linear):
-        no_alias()
-        for j in range(size):
-            p = source[j] * inverse
-            hessian[j] = p * (p * square + linear)
+        for k in range(group):
+            results[k] = decay(numbers[k])
 
     return namespace(locals())
-

@@ -15,7 +15,7 @@ from ..arrays import Operand, numbers
 from ..structures.softmax import Softmax
 from . import threads
 from .compile import Code, c_function
-from .intrinsics import pointer, stack_memory
+from .intrinsics import pointer, prefer_wide_vectors, stack_memory
 from .movers import describe
 from .rows import (
     CHUNK_SIGNATURE,
@@ -96,13 +96,21 @@ def scan(
 
 @cache
 def _scan() -> Code:
-    return c_function(_scan_chunk, CHUNK_SIGNATURE, "softmax scan", error_model="numpy")
+    # reassoc lets the sums of a block run in lanes.
+    return c_function(
+        _scan_chunk,
+        CHUNK_SIGNATURE,
+        "softmax scan",
+        error_model="numpy",
+        fastmath={"contract", "reassoc"},
+    )
 
 
 def _scan_chunk() -> Callable:
     integers, doubles = 8 * BLOCK, 8 * BLOCK
 
     def scan_rows(job, scale, index, result):
+        prefer_wide_vectors()
         fields = pointer(job[LAYOUTS], 1)
         of_labels, of_weights, of_mask = (
             stack_memory(integers),
@@ -207,9 +215,7 @@ def raise_first(
                 first = int(bad.argmax())
                 dimensions = len(shape) if weight.dimensions is None else weight.dimensions
                 place = _place(start + first, shape, dimensions)
-                raise ValueError(
-                    f"sample_weight[{place}] is {piece[first]:.9g}; weights are >= 0"
-                )
+                raise ValueError(f"sample_weight[{place}] is {piece[first]:.9g}; weights are >= 0")
 
 
 def _place(position: int, shape: tuple[int, ...], dimensions: int) -> str:

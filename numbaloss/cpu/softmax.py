@@ -9,8 +9,8 @@ import numpy as np
 
 from ..arrays import Operand
 from ..definitions import Structure, lower, parameter_values
-from ..structures.softmax import Softmax, SoftmaxSum
 from ..structures.loss import domain
+from ..structures.softmax import Softmax
 from . import elementwise, general, long, narrow, rows, scan, threads, wide
 from .maps import loss_map
 from .movers import describe
@@ -69,7 +69,8 @@ def _plan(loss: Softmax, real: str, derivatives: int, labelled: bool, classes: i
     if weights is None and fast and smooth:
         weights = np.ones(classes)
     if weights is not None:
-        keep.append(np.ascontiguousarray(weights, dtype))
+        # Padded: loops read whole registers.
+        keep.append(np.concatenate([weights, np.zeros(64)]).astype(dtype))
         fields[rows.CLASS_WEIGHT] = keep[-1].ctypes.data
         reals[rows.WEIGHT_SUM] = keep[-1].sum(dtype=np.float64)
     fields[rows.IGNORE] = NO_LABEL if options.ignore_index is None else options.ignore_index

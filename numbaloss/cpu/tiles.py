@@ -13,10 +13,9 @@ from typing import Any
 
 from numba import njit
 
-from .intrinsics import pointer
+from .intrinsics import pointer, prefer_wide_vectors
 from .lanes import columns_to_rows, rows_to_columns, transpose_square
 from .rows import exact, fast, inner, namespace, tools
-from .threads import LAYOUTS
 
 
 def is_special(real: str, classes: int) -> bool:
@@ -28,7 +27,7 @@ def tile_width(real: str, classes: int) -> int:
     """Rows of a tile: it stays in the first-level cache."""
     if is_special(real, classes):
         return 128
-    return 64 if real == "float32" else 32
+    return 64 if real == "float32" and classes <= 128 else 32
 
 
 @cache
@@ -42,6 +41,7 @@ def turning(real: str, special: int, width: int) -> Any:
 
         @njit(**inner)
         def to_columns(source, classes, tile):
+            prefer_wide_vectors()
             for b in range(width // lanes):
                 rows_to_columns(
                     source + b * lanes * special * itemsize, tile + b * 64, step, special, zero
@@ -49,6 +49,7 @@ def turning(real: str, special: int, width: int) -> Any:
 
         @njit(**inner)
         def to_rows(tile, classes, target):
+            prefer_wide_vectors()
             for b in range(width // lanes):
                 columns_to_rows(
                     tile + b * 64, step, target + b * lanes * special * itemsize, special, zero
@@ -58,6 +59,7 @@ def turning(real: str, special: int, width: int) -> Any:
 
         @njit(**inner)
         def to_columns(source, classes, tile):
+            prefer_wide_vectors()
             stride = classes * itemsize
             for b in range(width // lanes):
                 start = source + b * lanes * stride
@@ -70,6 +72,7 @@ def turning(real: str, special: int, width: int) -> Any:
 
         @njit(**inner)
         def to_rows(tile, classes, target):
+            prefer_wide_vectors()
             stride = classes * itemsize
             for b in range(width // lanes):
                 start = target + b * lanes * stride
@@ -82,6 +85,7 @@ def turning(real: str, special: int, width: int) -> Any:
     @njit(**inner)
     def gather_tile(job, slot, row, size, classes, tile, spare):
         """Rows into a tile; those that a last tile lacks are zeros."""
+        prefer_wide_vectors()
         if t.is_direct(job, slot) and size == width:
             to_columns(job[slot] + row * classes * itemsize, classes, tile)
             return
@@ -102,6 +106,7 @@ def turning(real: str, special: int, width: int) -> Any:
 
     @njit(**fast)
     def count_zeros(values):
+        prefer_wide_vectors()
         found = zero
         for k in range(width):
             found += t.one if values[k] == zero else zero
@@ -110,6 +115,7 @@ def turning(real: str, special: int, width: int) -> Any:
     @njit(**inner)
     def clear_rows(tile, classes, weight):
         """Zeros in the rows that do not count, so that nothing they hold spreads."""
+        prefer_wide_vectors()
         for k in range(width):
             if weight[k] == zero:
                 for c in range(classes):
@@ -117,6 +123,7 @@ def turning(real: str, special: int, width: int) -> Any:
 
     @njit(**exact)
     def tile_maximum(tile, classes, top):
+        prefer_wide_vectors()
         x = pointer(tile, zero)
         for k in range(width):
             top[k] = x[k]
@@ -126,5 +133,3 @@ def turning(real: str, special: int, width: int) -> Any:
                 top[k] = x[k] if x[k] > top[k] else top[k]
 
     return namespace(locals())
-
-

@@ -15,10 +15,18 @@ import numpy as np
 from numba import njit
 
 from .compile import Code, c_function
-from .intrinsics import no_alias, pointer, prefer_wide_vectors, stack_memory
-from .lanes import maximum
+from .intrinsics import (
+    flush_denormals,
+    no_alias,
+    pointer,
+    prefer_wide_vectors,
+    restore_denormals,
+    stack_memory,
+)
+from .lanes import load_rest, maximum_of_lanes, store_rest, sum_of_lanes
 from .rows import (
     AT_LABEL,
+    CHUNK_SIGNATURE,
     CLASS_WEIGHT,
     CLASSES,
     DERIVATIVES,
@@ -38,7 +46,6 @@ from .rows import (
     SMOOTH,
     SPREAD,
     STATISTICS,
-    CHUNK_SIGNATURE,
     exact,
     fast,
     inner,
@@ -48,7 +55,9 @@ from .rows import (
 from .threads import CHUNK, GRADIENT, HESSIAN, LAYOUTS, PREDICTION, SIZE
 
 PIECE_BYTES = 16384
-GROUP = 64
+GROUP = 32
+# Sums and maxima in four registers.
+RUNNING_BYTES = 256
 
 
 def piece_size(real: str) -> int:
@@ -66,79 +75,141 @@ def rows(real: str) -> Code:
 
 @cache
 def loops(real: str) -> Any:
-    """Loops over one row, or a piece of one, in scratch memory."""
+    """Loops over one row, or a piece of one, in scratch memory.
+
+    All run in steps of a constant length, a few registers: what LLVM leaves of a loop to
+    scalars would take longer than the rest of a row of a few hundred numbers. Sums and maxima
+    run in lanes that are kept in memory, at ``lanes``.
+    """
     t = tools(real, GROUP)
-    zero, lowest = t.zero, t.lowest
+    zero, lowest, lanes = t.zero, t.lowest, t.lanes
     decay = t.decay
+    step = 4 * lanes
 
     @njit(**fast)
-    def copy_maximum(source, target, size):
+    def copy_maximum(source, target, size, running):
+        """Whole registers of a row into scratch; their maximum. NaN shows in the sum."""
+        prefer_wide_vectors()
         no_alias()
-        top = source[0]
-        for j in range(size):
-            x = source[j]
-            target[j] = x
-            top = maximum(top, x)
-        return top
+        for i in range(step):
+            running[i] = lowest
+        for b in range(size // step):
+            for i in range(step):
+                x = source[b * step + i]
+                target[b * step + i] = x
+                running[i] = x if x > running[i] else running[i]
 
     @njit(**fast)
-    def find_maximum(source, size):
-        top = source[0]
-        for j in range(size):
-            top = maximum(top, source[j])
-        return top
+    def find_maximum(source, size, running):
+        prefer_wide_vectors()
+        no_alias()
+        for i in range(step):
+            running[i] = lowest
+        for b in range(size // step):
+            for i in range(step):
+                x = source[b * step + i]
+                running[i] = x if x > running[i] else running[i]
+
+    @njit(**fast)
+    def raise_maximum(source, running):
+        prefer_wide_vectors()
+        no_alias()
+        for i in range(step):
+            x = source[i]
+            running[i] = x if x > running[i] else running[i]
 
     @njit(**inner)
-    def stage(job, slot, start, size, padded, scratch):
-        """A stretch of a row into scratch, filled up with -inf; its maximum."""
+    def stage(job, slot, start, size, scratch):
+        """A stretch of a row into scratch, filled up to a whole step with -inf.
+
+        Returns its maximum; ``padded(size)`` numbers are in place.
+        """
+        prefer_wide_vectors()
+        memory = stack_memory(RUNNING_BYTES)
+        running = pointer(memory, zero)
         row = pointer(scratch, zero)
+        whole, full = size // step * step, padded(size)
         if t.is_direct(job, slot):
-            top = copy_maximum(pointer(job[slot] + start * t.itemsize, zero), row, size)
+            place = job[slot] + start * t.itemsize
+            copy_maximum(pointer(place, zero), row, whole, running)
+            for j in range(whole, full, lanes):
+                offset = j * t.itemsize
+                load_rest(place + offset, scratch + offset, size - j, lowest)
         else:
             t.load(job, slot, start, size, scratch)
-            top = find_maximum(row, size)
-        for j in range(size, padded):
-            row[j] = lowest
-        return top
+            for j in range(size, full):
+                row[j] = lowest
+            find_maximum(row, whole, running)
+        if whole < full:
+            raise_maximum(pointer(scratch + whole * t.itemsize, zero), running)
+        return maximum_of_lanes(memory, zero)
+
+    @njit(**inner)
+    def padded(size):
+        return (size + step - 1) // step * step
 
     @njit(**fast)
+    def exponentials_in_lanes(row, size, top, inverse, running):
+        prefer_wide_vectors()
+        no_alias()
+        for i in range(step):
+            running[i] = zero
+        for b in range(size // step):
+            for i in range(step):
+                e = decay((row[b * step + i] - top) * inverse)
+                row[b * step + i] = e
+                running[i] += e
+
+    @njit(**inner)
     def exponentials(row, size, top, inverse):
         """Replace a row, padded, by its exponentials; their sum."""
-        total = zero
-        for j in range(size):
-            e = decay((row[j] - top) * inverse)
-            row[j] = e
-            total += e
-        return total
+        memory = stack_memory(RUNNING_BYTES)
+        running = pointer(memory, zero)
+        exponentials_in_lanes(row, size, top, inverse, running)
+        return sum_of_lanes(memory, zero)
 
     @njit(**fast)
-    def exponentials_to(row, target, size, top, inverse):
+    def exponentials_to_lanes(row, target, size, top, inverse, running):
+        prefer_wide_vectors()
         no_alias()
-        total = zero
-        for j in range(size):
-            e = decay((row[j] - top) * inverse)
-            target[j] = e
-            total += e
-        return total
+        for i in range(step):
+            running[i] = zero
+        for b in range(size // step):
+            for i in range(step):
+                e = decay((row[b * step + i] - top) * inverse)
+                target[b * step + i] = e
+                running[i] += e
+
+    @njit(**inner)
+    def exponentials_to(row, target, size, top, inverse):
+        """The exponentials of a whole piece, and their sum."""
+        memory = stack_memory(RUNNING_BYTES)
+        running = pointer(memory, zero)
+        exponentials_to_lanes(row, target, size, top, inverse, running)
+        return sum_of_lanes(memory, zero)
 
     @njit(**fast)
-    def sum_of_exponentials(row, size, top, inverse):
-        total = zero
-        for j in range(size):
-            total += decay((row[j] - top) * inverse)
-        return total
+    def distances_in_lanes(row, of_class, size, top, inverse, running):
+        prefer_wide_vectors()
+        no_alias()
+        for i in range(step):
+            running[i] = zero
+        for b in range(size // step):
+            for i in range(step):
+                j = b * step + i
+                d = (row[j] - top) * inverse
+                running[i] += zero if of_class[j] == zero else of_class[j] * d
 
-    @njit(**fast)
+    @njit(**inner)
     def weighted_distance(row, of_class, size, top, inverse):
         """Sum of class weights times scaled logits; an excluded class of weight 0 counts not."""
-        no_alias()
-        total = zero
-        for j in range(size):
-            total += zero if of_class[j] == zero else of_class[j] * ((row[j] - top) * inverse)
-        return total
+        memory = stack_memory(RUNNING_BYTES)
+        distances_in_lanes(row, of_class, size, top, inverse, pointer(memory, zero))
+        return sum_of_lanes(memory, zero)
 
     @njit(**fast)
     def plain_sum(row, size):
+        prefer_wide_vectors()
         total = zero
         for j in range(size):
             total += row[j]
@@ -151,19 +222,90 @@ def loops(real: str) -> Any:
 def writer(real: str) -> Any:
     """The function that writes a stretch of gradient and hessian from exponentials."""
     t = tools(real, GROUP)
-    zero, itemsize = t.zero, t.itemsize
-    piece = piece_size(real)
+    zero, itemsize, lanes = t.zero, t.itemsize, t.lanes
+    step, piece = 4 * lanes, piece_size(real)
+
+    @njit(**exact)
+    def emit_plain(source, gradient, size, factor):
+        prefer_wide_vectors()
+        no_alias()
+        for b in range(size // step):
+            for i in range(step):
+                gradient[b * step + i] = source[b * step + i] * factor
+
+    @njit(**exact)
+    def emit_smooth(source, gradient, of_class, size, factor, shift):
+        prefer_wide_vectors()
+        no_alias()
+        for b in range(size // step):
+            for i in range(step):
+                j = b * step + i
+                gradient[j] = source[j] * factor + shift * of_class[j]
+
+    @njit(**exact)
+    def emit_hessian(source, hessian, size, inverse, square, linear):
+        prefer_wide_vectors()
+        no_alias()
+        for b in range(size // step):
+            for i in range(step):
+                p = source[b * step + i] * inverse
+                hessian[b * step + i] = p * (p * square + linear)
 
     @njit(**exact)
     def multiply(row, size, factor):
+        prefer_wide_vectors()
         for j in range(size):
             row[j] = row[j] * factor
 
     @njit(**exact)
     def multiply_smooth(row, of_class, size, factor, shift):
+        prefer_wide_vectors()
         no_alias()
         for j in range(size):
             row[j] = row[j] * factor + shift * of_class[j]
+
+    @njit(**inner)
+    def store_registers(source, target, size):
+        for j in range(0, size, lanes):
+            store_rest(source + j * itemsize, target + j * itemsize, size - j, zero)
+
+    @njit(**inner)
+    def write_hessian(source, target, size, inverse, square, linear):
+        whole = size // step * step
+        emit_hessian(pointer(source, zero), pointer(target, zero), whole, inverse, square, linear)
+        if whole < size:
+            rest, offset = stack_memory(RUNNING_BYTES), whole * itemsize
+            emit_hessian(
+                pointer(source + offset, zero), pointer(rest, zero), step, inverse, square, linear
+            )
+            store_registers(rest, target + offset, size - whole)
+
+    @njit(**inner)
+    def write_gradient(source, target, size, factor, shift, weights):
+        """Multiples of exponentials plus those of class weights, where there are some."""
+        whole = size // step * step
+        rest, offset = stack_memory(RUNNING_BYTES), whole * itemsize
+        if weights == 0:
+            emit_plain(pointer(source, zero), pointer(target, zero), whole, factor)
+            if whole < size:
+                emit_plain(pointer(source + offset, zero), pointer(rest, zero), step, factor)
+        else:
+            of_class = pointer(weights, zero)
+            emit_smooth(
+                pointer(source, zero), pointer(target, zero), of_class, whole, factor, shift
+            )
+            if whole < size:
+                of_class = pointer(weights + offset, zero)
+                emit_smooth(
+                    pointer(source + offset, zero),
+                    pointer(rest, zero),
+                    of_class,
+                    step,
+                    factor,
+                    shift,
+                )
+        if whole < size:
+            store_registers(rest, target + offset, size - whole)
 
     @njit(**inner)
     def write(job, start, offset, size, source, spare, numbers, relative, label):
@@ -176,38 +318,29 @@ def writer(real: str) -> Any:
         with_hessian = fields[DERIVATIVES] > 1
         at = label - offset
         within = (at >= 0) & (at < size)
-        exponentials = pointer(source, zero)
         if with_hessian:
             direct = t.is_direct(job, HESSIAN)
             place = job[HESSIAN] + start * itemsize if direct else spare
-            hessian = pointer(place, zero)
-            t.emit_hessian(
-                exponentials,
-                hessian,
-                size,
-                numbers[INVERSE] * relative,
-                numbers[HESSIAN_SQUARE],
-                numbers[HESSIAN_LINEAR],
-            )
+            inverse = numbers[INVERSE] * relative
+            square, linear = numbers[HESSIAN_SQUARE], numbers[HESSIAN_LINEAR]
+            write_hessian(source, place, size, inverse, square, linear)
             if within:
-                hessian[at] = numbers[HESSIAN_AT_LABEL]
+                pointer(place, zero)[at] = numbers[HESSIAN_AT_LABEL]
             if not direct:
                 t.store(job, HESSIAN, start, size, spare)
         factor, shift = numbers[FACTOR] * relative, numbers[SHIFT]
         direct = t.is_direct(job, GRADIENT)
         place = job[GRADIENT] + start * itemsize if direct else spare
         gradient = pointer(place, zero)
-        if place == source:
-            if fields[SMOOTH] != 0:
-                of_class = pointer(fields[CLASS_WEIGHT] + offset * itemsize, zero)
-                multiply_smooth(gradient, of_class, size, factor, shift)
-            else:
-                multiply(gradient, size, factor)
-        elif fields[SMOOTH] != 0:
-            of_class = pointer(fields[CLASS_WEIGHT] + offset * itemsize, zero)
-            t.emit_smooth(exponentials, gradient, of_class, size, factor, shift)
+        weights = 0
+        if fields[SMOOTH] != 0:
+            weights = fields[CLASS_WEIGHT] + offset * itemsize
+        if place != source:
+            write_gradient(source, place, size, factor, shift, weights)
+        elif weights == 0:
+            multiply(gradient, size, factor)
         else:
-            t.emit_plain(exponentials, gradient, size, factor)
+            multiply_smooth(gradient, pointer(weights, zero), size, factor, shift)
         if within:
             gradient[at] = numbers[AT_LABEL]
         if not direct:
@@ -216,6 +349,7 @@ def writer(real: str) -> Any:
     @njit(**inner)
     def write_zeros(job, start, size, spare):
         """Gradient and hessian of a row that does not count."""
+        prefer_wide_vectors()
         fields = pointer(job[LAYOUTS], 1)
         done = 0
         while done < size:
@@ -238,6 +372,7 @@ def numbers_of(real: str) -> Any:
 
     @njit(**inner)
     def gather_numbers(statistics, which, numbers):
+        prefer_wide_vectors()
         for i in range(STATISTICS):
             numbers[i] = t.column(statistics, i)[which]
 
@@ -255,10 +390,11 @@ def _rows(real: str) -> Callable:
 
     def softmax_rows(job, scale, index, result):
         prefer_wide_vectors()
+        mode = flush_denormals()
         fields, reals = pointer(job[LAYOUTS], 1), pointer(job[LAYOUTS], 1.0)
         classes = fields[CLASSES]
         inverse = cast(reals[INVERSE_TEMPERATURE])
-        padded = (classes + 63) // 64 * 64
+        padded = o.padded(classes)
         group = min(piece // padded, GROUP)
         scratch, spare = stack_memory(PIECE_BYTES), stack_memory(spare_bytes)
         statistics = stack_memory(statistics_bytes)
@@ -279,18 +415,16 @@ def _rows(real: str) -> Callable:
                     continue
                 place = scratch + k * padded * itemsize
                 x = pointer(place, zero)
-                m = o.stage(job, PREDICTION, (row + k) * classes, classes, padded, place)
+                m = o.stage(job, PREDICTION, (row + k) * classes, classes, place)
                 label = labels[k]
                 d = (x[label] - m) * inverse
                 if fields[SMOOTH] != 0:
                     of_class = pointer(fields[CLASS_WEIGHT], zero)
-                    spread[k] = o.weighted_distance(x, of_class, classes, m, inverse)
+                    spread[k] = o.weighted_distance(x, of_class, padded, m, inverse)
                 x[label] = t.lowest
                 others[k] = o.exponentials(x, padded, m, inverse)
                 top[k], distance[k] = m, d
-            for b in range(0, count, t.lanes):
-                for i in range(t.lanes):
-                    own[b + i] = t.decay(distance[b + i])
+            t.exponentiate(distance, own, count)
             t.finish(job, statistics, count)
             sums[0] += t.deliver_values(job, row, count, statistics)
             if fields[DERIVATIVES] > 0:
@@ -303,5 +437,6 @@ def _rows(real: str) -> Callable:
                     place = scratch + k * padded * itemsize
                     write(job, start, 0, classes, place, spare, numbers, t.one, labels[k])
             row += count
+        restore_denormals(mode)
 
     return softmax_rows
