@@ -1,7 +1,10 @@
 """`numbaloss warmup` fills a cache that later processes use."""
 
+import numpy as np
 import pytest
 
+import numbaloss as nl
+from numbaloss.cli.warming import registered
 from numbaloss.cpu.compile import FOLDER_PREFIX
 
 
@@ -28,6 +31,36 @@ def test_code_is_compiled_once_and_then_found(cache, start, tmp_path):
         _, err = start("score", tmp_path / "x.csv", "--loss", "mae", *given).communicate()
         assert err == ""
     assert sorted(cache.rglob("*")) == before
+
+
+def test_losses_of_rows_are_compiled_for_numbers_of_classes(cache, start, tmp_path):
+    arguments = ("warmup", "brier", "multi_margin:p=2", "--dtype", "float32", "--classes", 20)
+    out, err = start(*arguments).communicate(timeout=300)
+    assert err == ""
+    assert "2 losses ready" in out
+    out, _ = start(*arguments).communicate(timeout=120)
+    assert "nothing had to be compiled" in out
+
+    before = sorted(cache.rglob("*"))
+    logits = np.zeros((100, 20), np.float32)
+    label = np.arange(100) % 20
+    dense = np.full((100, 20), 0.05, np.float32)
+    np.savez(tmp_path / "x.npz", prediction=logits, target=label, dense=dense)
+    options = ("--hessian", "--per-sample", "-o", tmp_path / "o.npy")
+    losses = ("--loss", "brier", "--loss", "multi_margin:p=2,margin=0.5")
+    for given in (losses, (*losses, *options), (*losses[:2], "-t", "dense", *options)):
+        _, err = start("score", tmp_path / "x.npz", *given).communicate()
+        assert err == ""
+    assert sorted(cache.rglob("*")) == before
+
+
+def test_every_formula_of_a_loss_is_warmed():
+    found = [repr(loss) for loss in registered() if isinstance(loss, nl.Softmax)]
+    assert sum(one.startswith("MultiMargin(margin=1.0, p=") for one in found) == 2
+    assert sum(one.startswith("CrossEntropy(") and "z_loss=0.0" not in one for one in found) == 1
+    assert {one.partition("(")[0] for one in found} == {
+        cls.__name__ for cls in nl.losses().values() if issubclass(cls, nl.Softmax)
+    }
 
 
 def test_clear_empties_the_cache_and_leaves_what_is_not_ours(cache, command):
