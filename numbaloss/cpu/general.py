@@ -47,8 +47,10 @@ from .rows import (
     MAP,
     MARGIN,
     NORMALIZER,
+    NUMBERS_BYTES,
     OFF,
     ON,
+    ROW_SPACE,
     ROW_WEIGHT,
     SCALE,
     SHARE,
@@ -69,10 +71,23 @@ from .wide import GROUP, PIECE_BYTES, loops, piece_size, writer
 TOP, TOTAL, TEACHER_TOP, TEACHER_TOTAL, SUM, SUM_SLOPE, SUM_CURVE = range(7)
 
 
+# The steps of rows that threads share.
+MEASURE, MERGE, ADD, FINISH, EMIT = range(5)
+STEPS = ("measure", "merge", "add", "finish", "emit")
+
+
 @cache
 def chunk(real: str, what: str) -> Code:
-    """Machine code: "general" does rows; "measure", "add" and "emit" the steps of pieces."""
-    make = {"general": _rows, "measure": _measure, "add": _add, "emit": _emit}[what]
+    """Machine code: "general" does rows; "measure", "add" and "emit" do pieces of rows, "merge"
+    and "finish" rows between them."""
+    make = {
+        "general": _rows,
+        "measure": _measure,
+        "merge": _merge,
+        "add": _add,
+        "finish": _finish,
+        "emit": _emit,
+    }[what]
     return c_function(
         lambda: make(real), CHUNK_SIGNATURE, f"softmax general {what} {real}", error_model="numpy"
     )
@@ -287,18 +302,18 @@ def _steps(real: str) -> Any:
         return (numbers[1] if numbers[1] != numbers[1] else value) * share
 
     @njit(**exact)
-    def gradients(l, slopes, place, size, lean, factor):
+    def gradients(logs, slopes, place, size, lean, factor):
         prefer_wide_vectors()
         no_alias()
         for j in range(size):
-            place[j] = (slopes[j] + exp(l[j]) * lean) * factor
+            place[j] = (slopes[j] + exp(logs[j]) * lean) * factor
 
     @njit(**exact)
-    def hessians(l, curves, place, size, lean, bend, factor):
+    def hessians(logs, curves, place, size, lean, bend, factor):
         prefer_wide_vectors()
         no_alias()
         for j in range(size):
-            p = exp(l[j])
+            p = exp(logs[j])
             own = curves[j] * (one - (p + p)) + p * p * bend
             place[j] = (own + p * (one - p) * lean) * factor
 
@@ -323,7 +338,7 @@ def _steps(real: str) -> Any:
         classes = fields[CLASSES]
         size = min(piece, classes - i * piece)
         start = row * classes + i * piece
-        l, targets = pointer(memory, zero), pointer(memory + PIECE_BYTES, zero)
+        logs, targets = pointer(memory, zero), pointer(memory + PIECE_BYTES, zero)
         slopes = pointer(memory + 3 * PIECE_BYTES, zero)
         curves = pointer(memory + 4 * PIECE_BYTES, zero)
         if fields[DERIVATIVES] > 1:
@@ -332,7 +347,7 @@ def _steps(real: str) -> Any:
             if fields[MARGIN] != 0:
                 margin_hessians(targets, curves, place, size, numbers[8], numbers[10])
             else:
-                hessians(l, curves, place, size, numbers[7], numbers[8], numbers[10])
+                hessians(logs, curves, place, size, numbers[7], numbers[8], numbers[10])
             if not direct:
                 t.store(job, HESSIAN, start, size, spare)
         direct = t.is_direct(job, GRADIENT)
@@ -340,7 +355,7 @@ def _steps(real: str) -> Any:
         if fields[MARGIN] != 0:
             margin_gradients(targets, slopes, place, size, numbers[7], numbers[9])
         else:
-            gradients(l, slopes, place, size, numbers[7], numbers[9])
+            gradients(logs, slopes, place, size, numbers[7], numbers[9])
         if not direct:
             t.store(job, GRADIENT, start, size, spare)
 
@@ -349,7 +364,7 @@ def _steps(real: str) -> Any:
 
 # Bytes of: log-probabilities, targets, φ and two derivatives of a piece.
 MEMORY_BYTES = 5 * PIECE_BYTES
-NUMBERS_BYTES, TERM_BYTES = 128, 256
+TERM_BYTES = 256
 
 
 def _rows(real: str) -> Callable:
@@ -400,18 +415,61 @@ def _rows(real: str) -> Callable:
 
 
 def _measure(real: str) -> Callable:
-    return _step(real, 0)
+    return _pieces_step(real, MEASURE)
+
+
+def _merge(real: str) -> Callable:
+    return _rows_step(real, MERGE)
 
 
 def _add(real: str) -> Callable:
-    return _step(real, 1)
+    return _pieces_step(real, ADD)
+
+
+def _finish(real: str) -> Callable:
+    return _rows_step(real, FINISH)
 
 
 def _emit(real: str) -> Callable:
-    return _step(real, 2)
+    return _pieces_step(real, EMIT)
 
 
-def _step(real: str, step: int) -> Callable:
+def _rows_step(real: str, step: int) -> Callable:
+    t, s = tools(real, GROUP), _steps(real)
+    zero, piece = t.zero, piece_size(real)
+    statistics_bytes = STATISTICS * GROUP * t.itemsize
+
+    def general_step(job, scale, index, result):
+        prefer_wide_vectors()
+        mode = flush_denormals()
+        fields = pointer(job[LAYOUTS], 1)
+        pieces = (fields[CLASSES] + piece - 1) // piece
+        statistics, labels = stack_memory(statistics_bytes), pointer(stack_memory(64), 1)
+        spare, term = stack_memory(64), stack_memory(TERM_BYTES)
+        sums = pointer(result, 1.0)
+        sums[0] = sums[1] = 0.0
+        labels[0] = 0
+        stop = min((index + 1) * job[CHUNK], job[SIZE])
+        for row in range(index * job[CHUNK], stop):
+            left = fields[WORKSPACE] + 8 * LEFT * pieces * row
+            numbers = pointer(fields[ROW_SPACE] + NUMBERS_BYTES * row, zero)
+            t.describe_rows(job, row, 1, statistics, labels, spare)
+            weight = t.column(statistics, ROW_WEIGHT)[0]
+            value = t.column(statistics, VALUES)
+            value[0] = zero
+            if step == MERGE:
+                if weight != zero:
+                    s.merge(job, labels[0], left, pieces, numbers)
+            else:
+                if weight != zero:
+                    value[0] = s.finish(job, left, pieces, weight, numbers, term)
+                sums[0] += t.deliver_values(job, row, 1, statistics)
+        restore_denormals(mode)
+
+    return general_step
+
+
+def _pieces_step(real: str, step: int) -> Callable:
     t, s = tools(real, GROUP), _steps(real)
     _, write_zeros = writer(real)
     zero, piece = t.zero, piece_size(real)
@@ -425,7 +483,6 @@ def _step(real: str, step: int) -> Callable:
         pieces = (classes + piece - 1) // piece
         memory, spare = stack_memory(MEMORY_BYTES), stack_memory(PIECE_BYTES)
         statistics, labels = stack_memory(statistics_bytes), pointer(stack_memory(64), 1)
-        numbers, term = pointer(stack_memory(NUMBERS_BYTES), zero), stack_memory(TERM_BYTES)
         sums = pointer(result, 1.0)
         sums[0] = sums[1] = 0.0
         labels[0] = 0
@@ -434,30 +491,22 @@ def _step(real: str, step: int) -> Callable:
             row = unit // pieces
             i = unit - row * pieces
             left = fields[WORKSPACE] + 8 * LEFT * pieces * row
+            numbers = pointer(fields[ROW_SPACE] + NUMBERS_BYTES * row, zero)
             t.describe_rows(job, row, 1, statistics, labels, spare)
-            label, weight = labels[0], t.column(statistics, ROW_WEIGHT)[0]
-            value = t.column(statistics, VALUES)
-            value[0] = zero
-            if step == 0:
-                if weight != zero:
-                    s.measure(job, row, i, label, left, memory)
-            elif step == 1:
-                if weight != zero:
-                    s.merge(job, label, left, pieces, numbers)
-                    sums[1] += s.prepare(job, row, i, label, numbers, memory)
-                    s.add(job, i, left, memory)
-            else:
-                if weight != zero:
-                    s.merge(job, label, left, pieces, numbers)
-                    value[0] = s.finish(job, left, pieces, weight, numbers, term)
-                    if fields[DERIVATIVES] > 0:
-                        s.prepare(job, row, i, label, numbers, memory)
-                        s.emit(job, row, i, numbers, memory, spare)
-                else:
+            label = labels[0]
+            if t.column(statistics, ROW_WEIGHT)[0] == zero:
+                if step == EMIT:
                     size = min(piece, classes - i * piece)
                     write_zeros(job, row * classes + i * piece, size, spare)
-                if i == 0:
-                    sums[0] += t.deliver_values(job, row, 1, statistics)
+                continue
+            if step == MEASURE:
+                s.measure(job, row, i, label, left, memory)
+            elif step == ADD:
+                sums[1] += s.prepare(job, row, i, label, numbers, memory)
+                s.add(job, i, left, memory)
+            else:
+                s.prepare(job, row, i, label, numbers, memory)
+                s.emit(job, row, i, numbers, memory, spare)
         restore_denormals(mode)
 
     return general_pieces

@@ -35,6 +35,7 @@ from .rows import (
     NUMBERS_BYTES,
     OTHERS,
     OWN,
+    ROW_SPACE,
     ROW_WEIGHT,
     SMOOTH,
     SPREAD,
@@ -56,8 +57,8 @@ STACK_PIECES = 256
 
 @cache
 def chunk(real: str, what: str) -> Code:
-    """Machine code: "long" does rows, "measure" and "emit" the two steps of pieces."""
-    make = {"long": _long, "measure": _measure, "emit": _emit}[what]
+    """Machine code: "long" does rows; "measure" and "emit" do pieces, "settle" rows between."""
+    make = {"long": _long, "measure": _measure, "settle": _settle, "emit": _emit}[what]
     return c_function(
         lambda: make(real), CHUNK_SIGNATURE, f"softmax {what} {real}", error_model="numpy"
     )
@@ -67,8 +68,7 @@ def chunk(real: str, what: str) -> Code:
 def _pieces(real: str) -> Any:
     """The two steps of a long row: what a piece leaves, and what is made of it."""
     t, o = tools(real, GROUP), loops(real)
-    write, write_zeros = writer(real)
-    gather_numbers = numbers_of(real)
+    write, _ = writer(real)
     zero, itemsize, cast = t.zero, t.itemsize, t.cast
     piece = piece_size(real)
 
@@ -132,7 +132,7 @@ def _pieces(real: str) -> Any:
         t.column(statistics, OWN)[0] = t.decay(distance)
 
     @njit(**inner)
-    def emit(job, row, index, label, left, scratch, spare, statistics, numbers, kept):
+    def emit(job, row, index, label, left, scratch, spare, numbers, kept):
         fields, reals = pointer(job[LAYOUTS], 1), pointer(job[LAYOUTS], 1.0)
         classes, inverse = fields[CLASSES], cast(reals[INVERSE_TEMPERATURE])
         offset = index * piece
@@ -194,7 +194,7 @@ def _long(real: str) -> Callable:
             if fields[DERIVATIVES] > 0:
                 gather_numbers(statistics, 0, numbers)
                 for i in range(pieces):
-                    emit(job, row, i, label, left, scratch, spare, statistics, numbers, kept)
+                    emit(job, row, i, label, left, scratch, spare, numbers, kept)
         restore_denormals(mode)
 
     return softmax_long_rows
@@ -228,11 +228,44 @@ def _measure(real: str) -> Callable:
     return measure_pieces
 
 
+def _settle(real: str) -> Callable:
+    t = tools(real, GROUP)
+    _, merge, _ = _pieces(real)
+    gather_numbers = numbers_of(real)
+    zero, piece = t.zero, piece_size(real)
+    statistics_bytes = STATISTICS * GROUP * t.itemsize
+
+    def settle_rows(job, scale, index, result):
+        prefer_wide_vectors()
+        mode = flush_denormals()
+        fields = pointer(job[LAYOUTS], 1)
+        pieces = (fields[CLASSES] + piece - 1) // piece
+        statistics, labels = stack_memory(statistics_bytes), pointer(stack_memory(64), 1)
+        spare = stack_memory(64)
+        t.fill(pointer(statistics, zero), STATISTICS * GROUP, zero)
+        sums = pointer(result, 1.0)
+        sums[0] = sums[1] = 0.0
+        stop = min((index + 1) * job[CHUNK], job[SIZE])
+        for row in range(index * job[CHUNK], stop):
+            t.describe_rows(job, row, 1, statistics, labels, spare)
+            if t.column(statistics, ROW_WEIGHT)[0] == zero:
+                t.column(statistics, VALUES)[0] = zero
+            else:
+                left = fields[WORKSPACE] + 8 * LEFT * pieces * row
+                merge(job, labels[0], left, pieces, statistics)
+                t.finish(job, statistics, 1)
+                place = fields[ROW_SPACE] + NUMBERS_BYTES * row
+                gather_numbers(statistics, 0, pointer(place, zero))
+            sums[0] += t.deliver_values(job, row, 1, statistics)
+        restore_denormals(mode)
+
+    return settle_rows
+
+
 def _emit(real: str) -> Callable:
     t = tools(real, GROUP)
-    _, merge, emit = _pieces(real)
+    _, _, emit = _pieces(real)
     _, write_zeros = writer(real)
-    gather_numbers = numbers_of(real)
     zero, piece = t.zero, piece_size(real)
     statistics_bytes = STATISTICS * GROUP * t.itemsize
 
@@ -244,8 +277,6 @@ def _emit(real: str) -> Callable:
         pieces = (classes + piece - 1) // piece
         scratch, spare = stack_memory(PIECE_BYTES), stack_memory(PIECE_BYTES)
         statistics, labels = stack_memory(statistics_bytes), pointer(stack_memory(64), 1)
-        numbers = pointer(stack_memory(NUMBERS_BYTES), zero)
-        t.fill(pointer(statistics, zero), STATISTICS * GROUP, zero)
         kept = t.is_direct(job, GRADIENT)
         sums = pointer(result, 1.0)
         sums[0] = sums[1] = 0.0
@@ -256,18 +287,11 @@ def _emit(real: str) -> Callable:
             t.describe_rows(job, row, 1, statistics, labels, spare)
             label, start = labels[0], row * classes + i * piece
             if t.column(statistics, ROW_WEIGHT)[0] == zero:
-                t.column(statistics, VALUES)[0] = zero
                 write_zeros(job, start, min(piece, classes - i * piece), spare)
             else:
-                # Every piece merges anew: some hundred numbers, against a third launch.
                 left = fields[WORKSPACE] + 8 * LEFT * pieces * row
-                merge(job, label, left, pieces, statistics)
-                t.finish(job, statistics, 1)
-                if fields[DERIVATIVES] > 0:
-                    gather_numbers(statistics, 0, numbers)
-                    emit(job, row, i, label, left, scratch, spare, statistics, numbers, kept)
-            if i == 0:
-                sums[0] += t.deliver_values(job, row, 1, statistics)
+                numbers = pointer(fields[ROW_SPACE] + NUMBERS_BYTES * row, zero)
+                emit(job, row, i, label, left, scratch, spare, numbers, kept)
         restore_denormals(mode)
 
     return emit_pieces

@@ -1,4 +1,4 @@
-"""Rows of up to 256 classes, in tiles: with integer labels, and in general.
+"""Rows of up to 128 classes, in tiles: with integer labels, and in general.
 
 The same arithmetic as in `wide` and `general`, with the rows along the registers.
 """
@@ -72,8 +72,10 @@ from .rows import (
 from .threads import CHUNK, GRADIENT, HESSIAN, LAYOUTS, PARAMETERS, PREDICTION, SIZE, TARGET
 from .tiles import is_special, tile_width, turning
 
+# Terms of a partial sum over classes.
+BRANCH = 16
 # Wider rows fill registers of their own.
-MOST_CLASSES = 256
+MOST_CLASSES = 128
 
 
 @cache
@@ -93,11 +95,6 @@ def code(real: str, classes: int, fast_road: bool) -> tuple[Code, int]:
     special = classes if is_special(real, classes) else 0
     width = tile_width(real, classes)
     return chunk(real, special, width, "labels" if fast_road else "general"), width
-
-
-def _most(width: int) -> int:
-    """Classes of the widest rows in tiles of so many rows."""
-    return 128 if width == 64 else MOST_CLASSES
 
 
 @cache
@@ -128,17 +125,25 @@ def _label_loops(real: str, special: int, width: int) -> Any:
                     others[k] += zero if is_label else e
 
     @njit(**exact)
-    def exponentials_without(tile, classes, top, others, inverse):
-        """Exponentials and their sums, where the labels have been taken out."""
+    def exponentials_without(tile, classes, top, others, part, inverse):
+        """Exponentials and their sums, where the labels have been taken out.
+
+        In two steps, so that no sum has more terms than 16 or so: rounding errors add up.
+        """
         prefer_wide_vectors()
         no_alias()
         for k in range(width):
             others[k] = zero
-        for c in range(classes):
+        for start in range(0, classes, BRANCH):
             for k in range(width):
-                e = decay((tile[c * width + k] - top[k]) * inverse)
-                tile[c * width + k] = e
-                others[k] += e
+                part[k] = zero
+            for c in range(start, min(start + BRANCH, classes)):
+                for k in range(width):
+                    e = decay((tile[c * width + k] - top[k]) * inverse)
+                    tile[c * width + k] = e
+                    part[k] += e
+            for k in range(width):
+                others[k] += part[k]
 
     @njit(**exact)
     def spreads(tile, classes, top, spread, of_class, inverse):
@@ -192,13 +197,13 @@ def _label_loops(real: str, special: int, width: int) -> Any:
 
 
 def _labels(real: str, special: int, width: int) -> Callable:
-    most = special or _most(width)
+    most = special or MOST_CLASSES
     t, turn, o = (
         tools(real, width),
         turning(real, special, width),
         _label_loops(real, special, width),
     )
-    zero, cast, itemsize, lanes = t.zero, t.cast, t.itemsize, t.lanes
+    zero, cast, itemsize = t.zero, t.cast, t.itemsize
     tile_bytes = most * width * itemsize
     spare_bytes = max(tile_bytes, 8 * width)
     statistics_bytes, labels_bytes = STATISTICS * width * itemsize, 8 * width
@@ -255,7 +260,8 @@ def _labels(real: str, special: int, width: int) -> Callable:
                     tile[at] = t.lowest
                 for k in range(width):
                     own[k] = t.decay(distance[k])
-                o.exponentials_without(tile, classes, top, others, inverse)
+                part = t.column(statistics, LOG_SUM)
+                o.exponentials_without(tile, classes, top, others, part, inverse)
             t.finish(job, statistics, width)
             sums[0] += t.deliver_values(job, row, size, statistics)
             if fields[DERIVATIVES] > 1:
@@ -409,9 +415,9 @@ def _general_loops(real: str, width: int) -> Any:
 
 
 def _general(real: str, special: int, width: int) -> Callable:
-    most = special or _most(width)
+    most = special or MOST_CLASSES
     t, turn, o = tools(real, width), turning(real, special, width), _general_loops(real, width)
-    zero, one, cast, itemsize = t.zero, t.one, t.cast, t.itemsize
+    zero, cast, itemsize = t.zero, t.cast, t.itemsize
     tile_bytes, labels_bytes = most * width * itemsize, 8 * width
     spare_bytes = max(tile_bytes, 8 * width)
     found_bytes, statistics_bytes = 3 * tile_bytes, STATISTICS * width * itemsize

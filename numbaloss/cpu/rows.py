@@ -48,7 +48,8 @@ MASK_LAYOUT = 6
     DENSE_LOGITS,
     CHECKED,  # whether dense targets are tested
     WORKSPACE,  # address of the numbers that pieces of rows leave, or 0
-) = range(7, 20)
+    ROW_SPACE,  # and of those of whole rows
+) = range(7, 21)
 (
     INVERSE_TEMPERATURE,
     ON,  # 1 - ε
@@ -59,8 +60,8 @@ MASK_LAYOUT = 6
     LOW,  # closed domain of dense targets
     HIGH,
     SHARE,  # 1, or 1 / C where values are means over the classes
-) = range(20, 29)
-FIELDS = 29
+) = range(21, 30)
+FIELDS = 30
 
 # Arrays of a number a row, in the compute type, that a group of rows keeps at hand.
 (

@@ -259,18 +259,18 @@ def _launch(run: _Run, real: str, count: int, classes: int) -> tuple[float, floa
     if pieces == 1 or (pieces <= long.STACK_PIECES and count >= FEW_ROWS):
         code = long.chunk(real, "long") if fast else general.chunk(real, "general")
         return run.launch(code.address, count, chunk)
-    workspace = np.empty((count * pieces, long.LEFT))
+    workspace = np.empty(count * (pieces * long.LEFT + rows.STATISTICS))
     run.fields[rows.WORKSPACE] = workspace.ctypes.data
-    units, chunk = count * pieces, chunk_of(count * pieces, piece)
-    steps = (
-        [long.chunk(real, step) for step in ("measure", "emit")]
-        if fast
-        else [general.chunk(real, step) for step in ("measure", "add", "emit")]
-    )
+    run.fields[rows.ROW_SPACE] = workspace[count * pieces * long.LEFT :].ctypes.data
     total, offenders = 0.0, 0.0
-    for step in steps:
-        total, bad = run.launch(step.address, units, chunk)
-        offenders += bad
+    for step in ("measure", "settle", "emit") if fast else general.STEPS:
+        if step == "emit" and not run.fields[rows.DERIVATIVES]:
+            continue
+        code = long.chunk(real, step) if fast else general.chunk(real, step)
+        of_rows = step in ("settle", "merge", "finish")
+        units, work = (count, pieces) if of_rows else (count * pieces, piece)
+        part, bad = run.launch(code.address, units, chunk_of(units, work))
+        total, offenders = total + part, offenders + bad
     return total, offenders
 
 

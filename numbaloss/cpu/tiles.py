@@ -27,7 +27,7 @@ def tile_width(real: str, classes: int) -> int:
     """Rows of a tile: it stays in the first-level cache."""
     if is_special(real, classes):
         return 128
-    return 64 if real == "float32" and classes <= 128 else 32
+    return 64 if real == "float32" else 32
 
 
 @cache
