@@ -149,7 +149,7 @@ def row_inputs(
         return logits, rng.normal(0.0, spread, (rows, classes))
     targets = rng.dirichlet(np.ones(classes), rows)
     targets *= rng.random((rows, classes)) < 0.8
-    targets[rows // 2] = rng.integers(0, classes) == np.arange(classes)
+    targets[rows // 2 : rows // 2 + 1] = rng.integers(0, classes) == np.arange(classes)
     return logits, targets
 
 
