@@ -160,9 +160,7 @@ def score(
     if output is not None:
         results.check_output(output, file)
         kinds = tuple(kind for kind, on in wanted.items() if on) or ("value",)
-    options = scoring.Options(
-        reduction.value, weight is not None, not no_check, skip_nan, kinds, _use_threads(threads)
-    )
+    options = scoring.Options(reduction.value, not no_check, skip_nan, kinds, _use_threads(threads))
     fields = [
         results.Field(f"{one.name}_{kind}", arranged.classes or None if kind != "value" else None)
         for one in chosen

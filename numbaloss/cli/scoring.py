@@ -22,7 +22,6 @@ from .workers import in_order
 
 class Options(NamedTuple):
     reduction: str = "mean"
-    weighted: bool = False
     check: bool = True
     skip_nan: bool = False
     # The columns of results that every loss gets, of "value", "gradient", "hessian".

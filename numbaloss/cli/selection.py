@@ -73,8 +73,8 @@ def _selected(option: str, pieces: list[str], table: Table, others: set[str]) ->
         matches = [(name, match) for name, match in found if match]
         if not matches:
             raise Failure(
-                f"{table.path} has no column that matches {piece!r}; "
-                f"{did_you_mean(piece, table.names)}"
+                f"{table.path} has no column that matches {piece!r} and that no other option "
+                f"names; {did_you_mean(piece, table.names)}"
             )
         columns += [name for name, _ in matches]
         # The numbers of columns are not the names of anything.

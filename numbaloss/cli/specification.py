@@ -101,8 +101,8 @@ def _read(text: str) -> tuple[str, Scorable]:
         raise UsageFailure(f"--loss {text!r}: {first_line(error)}") from None
     if not isinstance(total, Scorable):
         raise UsageFailure(
-            f"--loss {text!r}: losses of the structure {total.structure().__name__} cannot be "
-            f"scored here"
+            f"--loss {text!r}: no columns of a table hold what a "
+            f"{total.structure().__name__.lower()} loss takes"
         )
     return name, total
 

@@ -35,6 +35,8 @@ class Quartic(nl.Elementwise):
         ("0.5*mse + .1*huber:delta=1e+5", 0.5 * nl.SquaredError() + 0.1 * nl.Huber(delta=1e5)),
         ("2 * mse - 1e-1*log-cosh", 2.0 * nl.SquaredError() - 0.1 * nl.LogCosh()),
         ("-1*mse", -1.0 * nl.SquaredError()),
+        ("ce:class_weight=1/2/.5,label_smoothing=0.1", nl.CrossEntropy([1, 2, 0.5], -100, 0.1)),
+        ("ce + 0.5*brier", nl.CrossEntropy() + 0.5 * nl.Brier()),
     ],
 )
 def test_text_and_loss(text, loss):
