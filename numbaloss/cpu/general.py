@@ -40,6 +40,9 @@ from .rows import (
     CURVATURE_SCALE,
     DENSE_LOGITS,
     DERIVATIVES,
+    DESCRIBE,
+    GRADIENT,
+    HESSIAN,
     HIGH,
     INVERSE_TEMPERATURE,
     LABELLED,
@@ -50,20 +53,23 @@ from .rows import (
     NUMBERS_BYTES,
     OFF,
     ON,
+    PREDICTION,
     ROW_SPACE,
     ROW_WEIGHT,
     SCALE,
     SHARE,
     STATISTICS,
+    TARGET,
     VALUES,
     WORKSPACE,
+    call_describe,
     exact,
     fast,
     inner,
     namespace,
     tools,
 )
-from .threads import CHUNK, GRADIENT, HESSIAN, LAYOUTS, PARAMETERS, PREDICTION, SIZE, TARGET
+from .threads import CHUNK, LAYOUTS, PARAMETERS, SIZE
 from .wide import GROUP, PIECE_BYTES, loops, piece_size, writer
 
 # What a piece leaves: maximum and sum of the prediction, of the teacher, then the three sums;
@@ -380,7 +386,8 @@ def _rows(real: str) -> Callable:
         classes = fields[CLASSES]
         pieces = (classes + piece - 1) // piece
         memory, spare = stack_memory(MEMORY_BYTES), stack_memory(PIECE_BYTES)
-        statistics, labels = stack_memory(statistics_bytes), pointer(stack_memory(64), 1)
+        statistics, of_labels = stack_memory(statistics_bytes), stack_memory(64)
+        labels = pointer(of_labels, 1)
         numbers, term = pointer(stack_memory(NUMBERS_BYTES), zero), stack_memory(TERM_BYTES)
         left = stack_memory(left_bytes)
         sums = pointer(result, 1.0)
@@ -388,7 +395,7 @@ def _rows(real: str) -> Callable:
         labels[0] = 0
         stop = min((index + 1) * job[CHUNK], job[SIZE])
         for row in range(index * job[CHUNK], stop):
-            t.describe_rows(job, row, 1, statistics, labels, spare)
+            call_describe(fields[DESCRIBE], (job, row, 1, statistics, of_labels, spare))
             label, weight = labels[0], t.column(statistics, ROW_WEIGHT)[0]
             value = t.column(statistics, VALUES)
             value[0] = zero
@@ -444,7 +451,8 @@ def _rows_step(real: str, step: int) -> Callable:
         mode = flush_denormals()
         fields = pointer(job[LAYOUTS], 1)
         pieces = (fields[CLASSES] + piece - 1) // piece
-        statistics, labels = stack_memory(statistics_bytes), pointer(stack_memory(64), 1)
+        statistics, of_labels = stack_memory(statistics_bytes), stack_memory(64)
+        labels = pointer(of_labels, 1)
         spare, term = stack_memory(64), stack_memory(TERM_BYTES)
         sums = pointer(result, 1.0)
         sums[0] = sums[1] = 0.0
@@ -453,7 +461,7 @@ def _rows_step(real: str, step: int) -> Callable:
         for row in range(index * job[CHUNK], stop):
             left = fields[WORKSPACE] + 8 * LEFT * pieces * row
             numbers = pointer(fields[ROW_SPACE] + NUMBERS_BYTES * row, zero)
-            t.describe_rows(job, row, 1, statistics, labels, spare)
+            call_describe(fields[DESCRIBE], (job, row, 1, statistics, of_labels, spare))
             weight = t.column(statistics, ROW_WEIGHT)[0]
             value = t.column(statistics, VALUES)
             value[0] = zero
@@ -482,7 +490,8 @@ def _pieces_step(real: str, step: int) -> Callable:
         classes = fields[CLASSES]
         pieces = (classes + piece - 1) // piece
         memory, spare = stack_memory(MEMORY_BYTES), stack_memory(PIECE_BYTES)
-        statistics, labels = stack_memory(statistics_bytes), pointer(stack_memory(64), 1)
+        statistics, of_labels = stack_memory(statistics_bytes), stack_memory(64)
+        labels = pointer(of_labels, 1)
         sums = pointer(result, 1.0)
         sums[0] = sums[1] = 0.0
         labels[0] = 0
@@ -492,7 +501,7 @@ def _pieces_step(real: str, step: int) -> Callable:
             i = unit - row * pieces
             left = fields[WORKSPACE] + 8 * LEFT * pieces * row
             numbers = pointer(fields[ROW_SPACE] + NUMBERS_BYTES * row, zero)
-            t.describe_rows(job, row, 1, statistics, labels, spare)
+            call_describe(fields[DESCRIBE], (job, row, 1, statistics, of_labels, spare))
             label = labels[0]
             if t.column(statistics, ROW_WEIGHT)[0] == zero:
                 if step == EMIT:

@@ -29,12 +29,16 @@ from .rows import (
     CLASS_WEIGHT,
     CLASSES,
     DERIVATIVES,
+    DESCRIBE,
     DISTANCE,
+    FINISH,
+    GRADIENT,
     INVERSE_TEMPERATURE,
     MAXIMUM,
     NUMBERS_BYTES,
     OTHERS,
     OWN,
+    PREDICTION,
     ROW_SPACE,
     ROW_WEIGHT,
     SMOOTH,
@@ -42,10 +46,12 @@ from .rows import (
     STATISTICS,
     VALUES,
     WORKSPACE,
+    call_describe,
+    call_finish,
     inner,
     tools,
 )
-from .threads import CHUNK, GRADIENT, LAYOUTS, PREDICTION, SIZE
+from .threads import CHUNK, LAYOUTS, SIZE
 from .wide import GROUP, PIECE_BYTES, loops, numbers_of, piece_size, writer
 
 # Numbers that a piece leaves: maximum, sum of exponentials, two for label smoothing, the
@@ -170,7 +176,8 @@ def _long(real: str) -> Callable:
         pieces = (classes + piece - 1) // piece
         scratch, spare = stack_memory(PIECE_BYTES), stack_memory(PIECE_BYTES)
         statistics = stack_memory(statistics_bytes)
-        labels = pointer(stack_memory(64), 1)
+        of_labels = stack_memory(64)
+        labels = pointer(of_labels, 1)
         numbers = pointer(stack_memory(NUMBERS_BYTES), zero)
         left = stack_memory(left_bytes)
         t.fill(pointer(statistics, zero), STATISTICS * GROUP, zero)
@@ -179,7 +186,7 @@ def _long(real: str) -> Callable:
         sums[0] = sums[1] = 0.0
         stop = min((index + 1) * job[CHUNK], job[SIZE])
         for row in range(index * job[CHUNK], stop):
-            t.describe_rows(job, row, 1, statistics, labels, spare)
+            call_describe(fields[DESCRIBE], (job, row, 1, statistics, of_labels, spare))
             label = labels[0]
             if t.column(statistics, ROW_WEIGHT)[0] == zero:
                 t.column(statistics, VALUES)[0] = zero
@@ -189,7 +196,7 @@ def _long(real: str) -> Callable:
             for i in range(pieces):
                 measure(job, row, i, label, left, scratch, kept)
             merge(job, label, left, pieces, statistics)
-            t.finish(job, statistics, 1)
+            call_finish(fields[FINISH], (job, statistics))
             sums[0] += t.deliver_values(job, row, 1, statistics)
             if fields[DERIVATIVES] > 0:
                 gather_numbers(statistics, 0, numbers)
@@ -212,14 +219,15 @@ def _measure(real: str) -> Callable:
         fields = pointer(job[LAYOUTS], 1)
         pieces = (fields[CLASSES] + piece - 1) // piece
         scratch = stack_memory(PIECE_BYTES)
-        statistics, labels = stack_memory(statistics_bytes), pointer(stack_memory(64), 1)
+        statistics, of_labels = stack_memory(statistics_bytes), stack_memory(64)
+        labels = pointer(of_labels, 1)
         kept = (fields[DERIVATIVES] > 0) & t.is_direct(job, GRADIENT)
         sums = pointer(result, 1.0)
         sums[0] = sums[1] = 0.0
         stop = min((index + 1) * job[CHUNK], job[SIZE])
         for unit in range(index * job[CHUNK], stop):
             row = unit // pieces
-            t.describe_rows(job, row, 1, statistics, labels, scratch)
+            call_describe(fields[DESCRIBE], (job, row, 1, statistics, of_labels, scratch))
             if t.column(statistics, ROW_WEIGHT)[0] != t.zero:
                 left = fields[WORKSPACE] + 8 * LEFT * pieces * row
                 measure(job, row, unit - row * pieces, labels[0], left, scratch, kept)
@@ -240,20 +248,21 @@ def _settle(real: str) -> Callable:
         mode = flush_denormals()
         fields = pointer(job[LAYOUTS], 1)
         pieces = (fields[CLASSES] + piece - 1) // piece
-        statistics, labels = stack_memory(statistics_bytes), pointer(stack_memory(64), 1)
+        statistics, of_labels = stack_memory(statistics_bytes), stack_memory(64)
+        labels = pointer(of_labels, 1)
         spare = stack_memory(64)
         t.fill(pointer(statistics, zero), STATISTICS * GROUP, zero)
         sums = pointer(result, 1.0)
         sums[0] = sums[1] = 0.0
         stop = min((index + 1) * job[CHUNK], job[SIZE])
         for row in range(index * job[CHUNK], stop):
-            t.describe_rows(job, row, 1, statistics, labels, spare)
+            call_describe(fields[DESCRIBE], (job, row, 1, statistics, of_labels, spare))
             if t.column(statistics, ROW_WEIGHT)[0] == zero:
                 t.column(statistics, VALUES)[0] = zero
             else:
                 left = fields[WORKSPACE] + 8 * LEFT * pieces * row
                 merge(job, labels[0], left, pieces, statistics)
-                t.finish(job, statistics, 1)
+                call_finish(fields[FINISH], (job, statistics))
                 place = fields[ROW_SPACE] + NUMBERS_BYTES * row
                 gather_numbers(statistics, 0, pointer(place, zero))
             sums[0] += t.deliver_values(job, row, 1, statistics)
@@ -276,7 +285,8 @@ def _emit(real: str) -> Callable:
         classes = fields[CLASSES]
         pieces = (classes + piece - 1) // piece
         scratch, spare = stack_memory(PIECE_BYTES), stack_memory(PIECE_BYTES)
-        statistics, labels = stack_memory(statistics_bytes), pointer(stack_memory(64), 1)
+        statistics, of_labels = stack_memory(statistics_bytes), stack_memory(64)
+        labels = pointer(of_labels, 1)
         kept = t.is_direct(job, GRADIENT)
         sums = pointer(result, 1.0)
         sums[0] = sums[1] = 0.0
@@ -284,7 +294,7 @@ def _emit(real: str) -> Callable:
         for unit in range(index * job[CHUNK], stop):
             row = unit // pieces
             i = unit - row * pieces
-            t.describe_rows(job, row, 1, statistics, labels, spare)
+            call_describe(fields[DESCRIBE], (job, row, 1, statistics, of_labels, spare))
             label, start = labels[0], row * classes + i * piece
             if t.column(statistics, ROW_WEIGHT)[0] == zero:
                 write_zeros(job, start, min(piece, classes - i * piece), spare)

@@ -32,9 +32,13 @@ from .rows import (
     CURVE,
     DENSE_LOGITS,
     DERIVATIVES,
+    DESCRIBE,
     DISTANCE,
     FACTOR,
+    FINISH,
     FIRST,
+    GRADIENT,
+    HESSIAN,
     HESSIAN_AT_LABEL,
     HESSIAN_LINEAR,
     HESSIAN_SQUARE,
@@ -51,6 +55,7 @@ from .rows import (
     ON,
     OTHERS,
     OWN,
+    PREDICTION,
     ROW_WEIGHT,
     SCALE,
     SHARE,
@@ -59,17 +64,20 @@ from .rows import (
     SMOOTH,
     SPREAD,
     STATISTICS,
+    TARGET,
     TERM,
     TERM_CURVE,
     TERM_SLOPE,
     VALUES,
+    call_describe,
+    call_finish,
     exact,
     fast,
     inner,
     namespace,
     tools,
 )
-from .threads import CHUNK, GRADIENT, HESSIAN, LAYOUTS, PARAMETERS, PREDICTION, SIZE, TARGET
+from .threads import CHUNK, LAYOUTS, PARAMETERS, SIZE
 from .tiles import is_special, tile_width, turning
 
 # Terms of a partial sum over classes.
@@ -225,7 +233,8 @@ def _labels(real: str, special: int, width: int) -> Callable:
         place, spare = stack_memory(tile_bytes), stack_memory(spare_bytes)
         hessian_place = stack_memory(tile_bytes)
         statistics = stack_memory(statistics_bytes)
-        labels = pointer(stack_memory(labels_bytes), 1)
+        of_labels = stack_memory(labels_bytes)
+        labels = pointer(of_labels, 1)
         numbers = pointer(stack_memory(numbers_bytes), zero)
         tile = pointer(place, zero)
         top, others = t.column(statistics, MAXIMUM), t.column(statistics, OTHERS)
@@ -243,7 +252,7 @@ def _labels(real: str, special: int, width: int) -> Callable:
         while row < stop:
             size = min(width, stop - row)
             turn.gather_tile(job, PREDICTION, row, size, classes, place, spare)
-            t.describe_rows(job, row, size, statistics, labels, spare)
+            call_describe(fields[DESCRIBE], (job, row, size, statistics, of_labels, spare))
             if turn.count_zeros(weight) != zero:
                 turn.clear_rows(place, classes, weight)
             turn.tile_maximum(place, classes, top)
@@ -262,7 +271,7 @@ def _labels(real: str, special: int, width: int) -> Callable:
                     own[k] = t.decay(distance[k])
                 part = t.column(statistics, LOG_SUM)
                 o.exponentials_without(tile, classes, top, others, part, inverse)
-            t.finish(job, statistics, width)
+            call_finish(fields[FINISH], (job, statistics))
             sums[0] += t.deliver_values(job, row, size, statistics)
             if fields[DERIVATIVES] > 1:
                 hessian = pointer(hessian_place, zero)
@@ -460,7 +469,8 @@ def _general(real: str, special: int, width: int) -> Callable:
         place, targets = stack_memory(tile_bytes), stack_memory(tile_bytes)
         found, spare = stack_memory(found_bytes), stack_memory(spare_bytes)
         statistics = stack_memory(statistics_bytes)
-        labels = pointer(stack_memory(labels_bytes), 1)
+        of_labels = stack_memory(labels_bytes)
+        labels = pointer(of_labels, 1)
         tile = pointer(place, zero)
         top, log_sum = t.column(statistics, MAXIMUM), t.column(statistics, LOG_SUM)
         weight = t.column(statistics, ROW_WEIGHT)
@@ -474,7 +484,7 @@ def _general(real: str, special: int, width: int) -> Callable:
             size = min(width, stop - row)
             for k in range(size, width):
                 weight[k] = zero
-            t.describe_rows(job, row, size, statistics, labels, spare)
+            call_describe(fields[DESCRIBE], (job, row, size, statistics, of_labels, spare))
             sums[1] += stage_targets(job, row, size, classes, targets, spare, labels, statistics)
             turn.gather_tile(job, PREDICTION, row, size, classes, place, spare)
             if turn.count_zeros(weight) != zero:
@@ -506,7 +516,7 @@ def _general(real: str, special: int, width: int) -> Callable:
                 if fields[CLASS_WEIGHT] != 0:
                     o.weigh(values, classes, pointer(fields[CLASS_WEIGHT], zero))
                 o.add(values, classes, pointer(statistics + (FIRST + d) * step, zero))
-            t.normalize(job, statistics, width, statistics + VALUES * step)
+            t.normalize(job, statistics, statistics + VALUES * step)
             o.settle_rows(
                 t.column(statistics, VALUES),
                 t.column(statistics, FIRST),

@@ -27,9 +27,10 @@ from numba import njit, types
 from .. import vmath
 from ..vmath import float32, float64
 from ..vmath.overloads import install as install_vmath
+from .compile import Code, c_function
 from .intrinsics import caller, no_alias, pointer, prefer_wide_vectors
 from .maps import call_map
-from .threads import LAYOUTS, PARAMETERS, TARGET, VALUE, WEIGHT
+from .threads import LAYOUTS, PARAMETERS
 
 # The description of a call, which all its chunks read: positions of the descriptors of the
 # six arrays of a job (see movers.arrange) and of the mask, then integers, then float64.
@@ -49,7 +50,9 @@ MASK_LAYOUT = 6
     CHECKED,  # whether dense targets are tested
     WORKSPACE,  # address of the numbers that pieces of rows leave, or 0
     ROW_SPACE,  # and of those of whole rows
-) = range(7, 21)
+    DESCRIBE,  # addresses of the two functions below, for groups of the size in use
+    FINISH,
+) = range(7, 23)
 (
     INVERSE_TEMPERATURE,
     ON,  # 1 - ε
@@ -60,8 +63,12 @@ MASK_LAYOUT = 6
     LOW,  # closed domain of dense targets
     HIGH,
     SHARE,  # 1, or 1 / C where values are means over the classes
-) = range(21, 30)
-FIELDS = 30
+) = range(23, 32)
+FIELDS = 32
+
+# Arrays of a job. Not plain integers, and the places below neither: Numba would compile every
+# function that takes one anew for each value.
+PREDICTION, TARGET, WEIGHT, VALUE, GRADIENT, HESSIAN = map(np.int64, range(6))
 
 # Arrays of a number a row, in the compute type, that a group of rows keeps at hand.
 (
@@ -88,7 +95,7 @@ FIELDS = 30
     HESSIAN_SQUARE,
     HESSIAN_LINEAR,
     HESSIAN_AT_LABEL,
-) = range(23)
+) = map(np.int64, range(23))
 STATISTICS = 23
 # Memory for those of one row.
 NUMBERS_BYTES = 8 * STATISTICS
@@ -108,6 +115,31 @@ def namespace(members: dict[str, Any]) -> Any:
 
 
 call_mover = caller(types.void, *[types.int64] * 5)
+_job = types.CPointer(types.int64)
+# Calls (job, row, size, statistics, labels, scratch) and (job, statistics): what all loops
+# share, compiled once for all of them.
+DESCRIBE_SIGNATURE = types.void(_job, *[types.int64] * 5)
+FINISH_SIGNATURE = types.void(_job, types.int64)
+call_describe = caller(types.void, *DESCRIBE_SIGNATURE.args)
+call_finish = caller(types.void, *FINISH_SIGNATURE.args)
+
+
+@cache
+def shared(real: str, group: int) -> tuple[Code, Code]:
+    """Machine code of `describe_rows` and `finish` for groups of one size."""
+    found = tools(real, group)
+    return tuple(  # type: ignore[return-value]
+        c_function(
+            lambda function=function: function.py_func,  # type: ignore[misc]
+            signature,
+            f"softmax {name} {group} {real}",
+            error_model="numpy",
+        )
+        for name, function, signature in (
+            ("describe", found.describe_rows, DESCRIBE_SIGNATURE),
+            ("finish", found.finish, FINISH_SIGNATURE),
+        )
+    )
 
 
 @cache
@@ -164,9 +196,10 @@ def tools(real: str, group: int) -> Any:
         return pointer(job[LAYOUTS], 1)[slot] == 0
 
     @njit(**inner)
-    def describe_rows(job, row, size, statistics, labels, scratch):
+    def describe_rows(job, row, size, statistics, place, scratch):
         """Weights and labels of rows; weight 0 and label 0 for those that do not count."""
         prefer_wide_vectors()
+        labels = pointer(place, 1)
         fields = pointer(job[LAYOUTS], 1)
         weight, own = column(statistics, ROW_WEIGHT), column(statistics, LABEL_WEIGHT)
         if job[WEIGHT] != 0:
@@ -200,7 +233,7 @@ def tools(real: str, group: int) -> Any:
                     own[k] = of_class[labels[k]]
 
     @njit(**exact)
-    def log_probabilities(size, top, others, distance, own, log_sum, found, sums, inverse):
+    def log_probabilities(top, others, distance, own, log_sum, found, sums, inverse):
         prefer_wide_vectors()
         no_alias()
         for k in range(group):
@@ -210,7 +243,7 @@ def tools(real: str, group: int) -> Any:
             sums[k] = top[k] * inverse + log_
 
     @njit(**exact)
-    def coefficients(size, statistics, smooth, on, off, whole, scale, curvature_scale):
+    def coefficients(statistics, smooth, on, off, whole, scale, curvature_scale):
         prefer_wide_vectors()
         others, own = column(statistics, OTHERS), column(statistics, OWN)
         spread, log_sum = column(statistics, SPREAD), column(statistics, LOG_SUM)
@@ -242,7 +275,7 @@ def tools(real: str, group: int) -> Any:
             at_label[k] = zero if out else y * g
 
     @njit(**exact)
-    def curvatures(size, statistics, on, off, whole, curvature_scale):
+    def curvatures(statistics, on, off, whole, curvature_scale):
         prefer_wide_vectors()
         others, own = column(statistics, OTHERS), column(statistics, OWN)
         weight, of_label = column(statistics, ROW_WEIGHT), column(statistics, LABEL_WEIGHT)
@@ -264,7 +297,7 @@ def tools(real: str, group: int) -> Any:
             at_label[k] = zero if out else y * h
 
     @njit(**inner)
-    def normalize(job, statistics, size, sums):
+    def normalize(job, statistics, sums):
         """R and its derivatives from the logs of the sums of exponentials."""
         address = pointer(job[LAYOUTS], 1)[NORMALIZER]
         if address != 0:
@@ -277,12 +310,11 @@ def tools(real: str, group: int) -> Any:
             fill(column(statistics, TERM), 3 * group, zero)
 
     @njit(**inner)
-    def finish(job, statistics, size):
+    def finish(job, statistics):
         """From maxima and sums of rows to their values, and what their gradient is made of."""
         fields, reals = pointer(job[LAYOUTS], 1), pointer(job[LAYOUTS], 1.0)
         found, sums = statistics + LOG_PROBABILITY * step, statistics + VALUES * step
         log_probabilities(
-            size,
             column(statistics, MAXIMUM),
             column(statistics, OTHERS),
             column(statistics, DISTANCE),
@@ -297,15 +329,15 @@ def tools(real: str, group: int) -> Any:
             fields[MAP],
             (0, job[PARAMETERS], found, found, first, first + step, first + 2 * step, group),
         )
-        normalize(job, statistics, size, sums)
+        normalize(job, statistics, sums)
         on, off, whole = cast(reals[ON]), cast(reals[OFF]), cast(reals[WEIGHT_SUM])
         scale, curvature_scale = cast(reals[SCALE]), cast(reals[CURVATURE_SCALE])
         smooth = fields[SMOOTH] != 0
         if fields[DERIVATIVES] == 0 and not smooth:
             fill(column(statistics, SLOPE), group, zero)
-        coefficients(size, statistics, smooth, on, off, whole, scale, curvature_scale)
+        coefficients(statistics, smooth, on, off, whole, scale, curvature_scale)
         if fields[DERIVATIVES] > 1:
-            curvatures(size, statistics, on, off, whole, curvature_scale)
+            curvatures(statistics, on, off, whole, curvature_scale)
 
     @njit(**fast)
     def deliver_values(job, row, size, statistics):
@@ -321,7 +353,7 @@ def tools(real: str, group: int) -> Any:
         return np.float64(total)
 
     @njit(**exact)
-    def exponentiate(numbers, results, size):
+    def exponentiate(numbers, results):
         """e to the power of numbers <= 0."""
         prefer_wide_vectors()
         no_alias()

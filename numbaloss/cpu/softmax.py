@@ -223,6 +223,11 @@ class _Run(NamedTuple):
     fields: np.ndarray
     handles: list[int]
 
+    def share(self, real: str, group: int) -> None:
+        """Name the functions that all loops over groups of so many rows call."""
+        describe, finish = rows.shared(real, group)
+        self.fields[rows.DESCRIBE], self.fields[rows.FINISH] = describe.address, finish.address
+
     def launch(self, function: int, size: int, chunk: int) -> tuple[float, float]:
         """Run a function over ``size`` rows, or pieces of rows, ``chunk`` at a time."""
         arguments = (
@@ -252,7 +257,9 @@ def _launch(run: _Run, real: str, count: int, classes: int) -> tuple[float, floa
     fast = run.plan.fast
     if classes <= narrow.MOST_CLASSES:
         code, width = narrow.code(real, classes, fast)
+        run.share(real, width)
         return run.launch(code.address, count, chunk_of(count, classes, width))
+    run.share(real, wide.GROUP)
     chunk = chunk_of(count, classes)
     if fast and pieces == 1:
         return run.launch(wide.rows(real).address, count, chunk)

@@ -30,8 +30,12 @@ from .rows import (
     CLASS_WEIGHT,
     CLASSES,
     DERIVATIVES,
+    DESCRIBE,
     DISTANCE,
     FACTOR,
+    FINISH,
+    GRADIENT,
+    HESSIAN,
     HESSIAN_AT_LABEL,
     HESSIAN_LINEAR,
     HESSIAN_SQUARE,
@@ -41,18 +45,21 @@ from .rows import (
     NUMBERS_BYTES,
     OTHERS,
     OWN,
+    PREDICTION,
     ROW_WEIGHT,
     SHIFT,
     SMOOTH,
     SPREAD,
     STATISTICS,
+    call_describe,
+    call_finish,
     exact,
     fast,
     inner,
     namespace,
     tools,
 )
-from .threads import CHUNK, GRADIENT, HESSIAN, LAYOUTS, PREDICTION, SIZE
+from .threads import CHUNK, LAYOUTS, SIZE
 
 PIECE_BYTES = 16384
 GROUP = 32
@@ -398,7 +405,8 @@ def _rows(real: str) -> Callable:
         group = min(piece // padded, GROUP)
         scratch, spare = stack_memory(PIECE_BYTES), stack_memory(spare_bytes)
         statistics = stack_memory(statistics_bytes)
-        labels = pointer(stack_memory(labels_bytes), 1)
+        of_labels = stack_memory(labels_bytes)
+        labels = pointer(of_labels, 1)
         numbers = pointer(stack_memory(NUMBERS_BYTES), zero)
         top, others = t.column(statistics, MAXIMUM), t.column(statistics, OTHERS)
         distance, own = t.column(statistics, DISTANCE), t.column(statistics, OWN)
@@ -409,7 +417,7 @@ def _rows(real: str) -> Callable:
         row, stop = index * job[CHUNK], min((index + 1) * job[CHUNK], job[SIZE])
         while row < stop:
             count = min(group, stop - row)
-            t.describe_rows(job, row, count, statistics, labels, spare)
+            call_describe(fields[DESCRIBE], (job, row, count, statistics, of_labels, spare))
             for k in range(count):
                 if weight[k] == zero:
                     continue
@@ -424,8 +432,8 @@ def _rows(real: str) -> Callable:
                 x[label] = t.lowest
                 others[k] = o.exponentials(x, padded, m, inverse)
                 top[k], distance[k] = m, d
-            t.exponentiate(distance, own, count)
-            t.finish(job, statistics, count)
+            t.exponentiate(distance, own)
+            call_finish(fields[FINISH], (job, statistics))
             sums[0] += t.deliver_values(job, row, count, statistics)
             if fields[DERIVATIVES] > 0:
                 for k in range(count):
