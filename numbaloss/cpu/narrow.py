@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from numba import njit
 
 from .. import vmath
@@ -78,7 +79,7 @@ from .rows import (
     tools,
 )
 from .threads import CHUNK, LAYOUTS, PARAMETERS, SIZE
-from .tiles import is_special, tile_width, turning
+from .tiles import is_special, tile_width, turn, turning
 
 # Terms of a partial sum over classes.
 BRANCH = 16
@@ -86,27 +87,43 @@ BRANCH = 16
 MOST_CLASSES = 128
 
 
+class Narrow(NamedTuple):
+    """The functions for rows of some width, and how many rows they take at a time."""
+
+    chunk: Code
+    to_columns: Code
+    to_rows: Code
+    width: int
+
+
 @cache
-def chunk(real: str, special: int, width: int, what: str) -> Code:
-    """Machine code for rows of ``special`` classes, or of any number where it is 0."""
+def code(real: str, classes: int, fast_road: bool) -> Narrow:
+    """The code for rows of so many classes."""
+    special = classes if is_special(real, classes) else 0
+    width = tile_width(real, classes)
+    return Narrow(
+        chunk(real, special > 0, width, "labels" if fast_road else "general"),
+        turn(real, special, width, False),
+        turn(real, special, width, True),
+        width,
+    )
+
+
+@cache
+def chunk(real: str, few: bool, width: int, what: str) -> Code:
+    """Machine code over tiles; ``few`` says that rows are narrower than a register."""
     make = {"labels": _labels, "general": _general}[what]
+    most = 64 // np.dtype(real).itemsize if few else MOST_CLASSES
     return c_function(
-        lambda: make(real, special, width),
+        lambda: make(real, few, width, most),
         CHUNK_SIGNATURE,
-        f"softmax narrow {what} {special} {width} {real}",
+        f"softmax narrow {what} {few} {width} {real}",
         error_model="numpy",
     )
 
 
-def code(real: str, classes: int, fast_road: bool) -> tuple[Code, int]:
-    """The code for rows of so many classes, and how many rows it takes at a time."""
-    special = classes if is_special(real, classes) else 0
-    width = tile_width(real, classes)
-    return chunk(real, special, width, "labels" if fast_road else "general"), width
-
-
 @cache
-def _label_loops(real: str, special: int, width: int) -> Any:
+def _label_loops(real: str, width: int) -> Any:
     t = tools(real, width)
     zero, one, lowest, cast = t.zero, t.one, t.lowest, t.cast
     decay, lanes, itemsize = t.decay, t.lanes, t.itemsize
@@ -117,20 +134,18 @@ def _label_loops(real: str, special: int, width: int) -> Any:
         """Exponentials and their sums; the label is found by comparing, a class at a time."""
         prefer_wide_vectors()
         no_alias()
-        for b in range(width // lanes):
-            for i in range(lanes):
-                others[b * lanes + i] = zero
-            for c in range(classes):
-                number = cast(c)
-                for i in range(lanes):
-                    k = b * lanes + i
-                    d = (tile[c * width + k] - top[k]) * inverse
-                    e = decay(d)
-                    tile[c * width + k] = e
-                    is_label = numbers[k] == number
-                    distance[k] = d if is_label else distance[k]
-                    own[k] = e if is_label else own[k]
-                    others[k] += zero if is_label else e
+        for k in range(width):
+            others[k] = zero
+        for c in range(classes):
+            number = cast(c)
+            for k in range(width):
+                d = (tile[c * width + k] - top[k]) * inverse
+                e = decay(d)
+                tile[c * width + k] = e
+                is_label = numbers[k] == number
+                distance[k] = d if is_label else distance[k]
+                own[k] = e if is_label else own[k]
+                others[k] += zero if is_label else e
 
     @njit(**exact)
     def exponentials_without(tile, classes, top, others, part, inverse):
@@ -204,19 +219,17 @@ def _label_loops(real: str, special: int, width: int) -> Any:
     return namespace(locals())
 
 
-def _labels(real: str, special: int, width: int) -> Callable:
-    most = special or MOST_CLASSES
+def _labels(real: str, compared: bool, width: int, most: int) -> Callable:
     t, turn, o = (
         tools(real, width),
-        turning(real, special, width),
-        _label_loops(real, special, width),
+        turning(real, width),
+        _label_loops(real, width),
     )
     zero, cast, itemsize = t.zero, t.cast, t.itemsize
     tile_bytes = most * width * itemsize
     spare_bytes = max(tile_bytes, 8 * width)
     statistics_bytes, labels_bytes = STATISTICS * width * itemsize, 8 * width
     numbers_bytes = width * itemsize
-    compared = special > 0
 
     @njit(**inner)
     def put(tile, labels, values, size):
@@ -228,7 +241,7 @@ def _labels(real: str, special: int, width: int) -> Callable:
         prefer_wide_vectors()
         mode = flush_denormals()
         fields, reals = pointer(job[LAYOUTS], 1), pointer(job[LAYOUTS], 1.0)
-        classes = special if compared else fields[CLASSES]
+        classes = fields[CLASSES]
         inverse = cast(reals[INVERSE_TEMPERATURE])
         place, spare = stack_memory(tile_bytes), stack_memory(spare_bytes)
         hessian_place = stack_memory(tile_bytes)
@@ -423,15 +436,13 @@ def _general_loops(real: str, width: int) -> Any:
     return namespace(locals())
 
 
-def _general(real: str, special: int, width: int) -> Callable:
-    most = special or MOST_CLASSES
-    t, turn, o = tools(real, width), turning(real, special, width), _general_loops(real, width)
+def _general(real: str, few: bool, width: int, most: int) -> Callable:
+    t, turn, o = tools(real, width), turning(real, width), _general_loops(real, width)
     zero, cast, itemsize = t.zero, t.cast, t.itemsize
     tile_bytes, labels_bytes = most * width * itemsize, 8 * width
     spare_bytes = max(tile_bytes, 8 * width)
     found_bytes, statistics_bytes = 3 * tile_bytes, STATISTICS * width * itemsize
     step = width * itemsize
-    compiled = special > 0
 
     @njit(**inner)
     def stage_targets(job, row, size, classes, place, spare, labels, statistics):
@@ -464,7 +475,7 @@ def _general(real: str, special: int, width: int) -> Callable:
         prefer_wide_vectors()
         mode = flush_denormals()
         fields, reals = pointer(job[LAYOUTS], 1), pointer(job[LAYOUTS], 1.0)
-        classes = special if compiled else fields[CLASSES]
+        classes = fields[CLASSES]
         inverse, derivatives = cast(reals[INVERSE_TEMPERATURE]), fields[DERIVATIVES]
         place, targets = stack_memory(tile_bytes), stack_memory(tile_bytes)
         found, spare = stack_memory(found_bytes), stack_memory(spare_bytes)

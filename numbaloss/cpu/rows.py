@@ -52,7 +52,9 @@ MASK_LAYOUT = 6
     ROW_SPACE,  # and of those of whole rows
     DESCRIBE,  # addresses of the two functions below, for groups of the size in use
     FINISH,
-) = range(7, 23)
+    TO_COLUMNS,  # addresses of the functions that turn tiles
+    TO_ROWS,
+) = range(7, 25)
 (
     INVERSE_TEMPERATURE,
     ON,  # 1 - ε
@@ -63,8 +65,8 @@ MASK_LAYOUT = 6
     LOW,  # closed domain of dense targets
     HIGH,
     SHARE,  # 1, or 1 / C where values are means over the classes
-) = range(23, 32)
-FIELDS = 32
+) = range(25, 34)
+FIELDS = 34
 
 # Arrays of a job. Not plain integers, and the places below neither: Numba would compile every
 # function that takes one anew for each value.

@@ -256,9 +256,11 @@ def _launch(run: _Run, real: str, count: int, classes: int) -> tuple[float, floa
     pieces = -(-classes // piece)
     fast = run.plan.fast
     if classes <= narrow.MOST_CLASSES:
-        code, width = narrow.code(real, classes, fast)
-        run.share(real, width)
-        return run.launch(code.address, count, chunk_of(count, classes, width))
+        code = narrow.code(real, classes, fast)
+        run.share(real, code.width)
+        run.fields[rows.TO_COLUMNS] = code.to_columns.address
+        run.fields[rows.TO_ROWS] = code.to_rows.address
+        return run.launch(code.chunk.address, count, chunk_of(count, classes, code.width))
     run.share(real, wide.GROUP)
     chunk = chunk_of(count, classes)
     if fast and pieces == 1:

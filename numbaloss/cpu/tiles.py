@@ -8,14 +8,21 @@ a number each way.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from numba import njit
+from numba import njit, types
 
-from .intrinsics import pointer, prefer_wide_vectors
+from .compile import Code, c_function
+from .intrinsics import caller, pointer, prefer_wide_vectors
 from .lanes import columns_to_rows, rows_to_columns, transpose_square
-from .rows import exact, fast, inner, namespace, tools
+from .rows import TO_COLUMNS, TO_ROWS, exact, fast, inner, namespace, tools
+from .threads import LAYOUTS
+
+# Calls (rows, classes, tile).
+TURN_SIGNATURE = types.void(*[types.int64] * 3)
+call_turn = caller(types.void, *TURN_SIGNATURE.args)
 
 
 def is_special(real: str, classes: int) -> bool:
@@ -31,77 +38,91 @@ def tile_width(real: str, classes: int) -> int:
 
 
 @cache
-def turning(real: str, special: int, width: int) -> Any:
-    """Functions that turn rows into a tile and back; ``special`` is the width, or 0 for any."""
+def turn(real: str, special: int, width: int, back: bool) -> Code:
+    """Machine code that turns rows into a tile, or back; ``special`` is 0 for any width.
+
+    The only part of the loops over narrow rows that is compiled for a number of classes.
+    """
+    return c_function(
+        lambda: _turn(real, special, width, back),
+        TURN_SIGNATURE,
+        f"softmax turn {back} {special} {width} {real}",
+        error_model="numpy",
+    )
+
+
+def _turn(real: str, special: int, width: int, back: bool) -> Callable:
     t = tools(real, width)
     zero, itemsize, lanes = t.zero, t.itemsize, t.lanes
     step = width * itemsize
 
+    def special_to_columns(rows, classes, tile):
+        prefer_wide_vectors()
+        for b in range(width // lanes):
+            source = rows + b * lanes * special * itemsize
+            rows_to_columns(source, tile + b * 64, step, special, zero)
+
+    def special_to_rows(rows, classes, tile):
+        prefer_wide_vectors()
+        for b in range(width // lanes):
+            target = rows + b * lanes * special * itemsize
+            columns_to_rows(tile + b * 64, step, target, special, zero)
+
+    def to_columns(rows, classes, tile):
+        prefer_wide_vectors()
+        stride = classes * itemsize
+        for b in range(width // lanes):
+            source = rows + b * lanes * stride
+            for j in range(0, classes, lanes):
+                # The last square overlaps the one before it.
+                c = min(j, classes - lanes)
+                target = tile + c * step + b * 64
+                transpose_square(source + c * itemsize, stride, target, step, zero)
+
+    def to_rows(rows, classes, tile):
+        prefer_wide_vectors()
+        stride = classes * itemsize
+        for b in range(width // lanes):
+            target = rows + b * lanes * stride
+            for j in range(0, classes, lanes):
+                c = min(j, classes - lanes)
+                source = tile + c * step + b * 64
+                transpose_square(source, step, target + c * itemsize, stride, zero)
+
     if special:
+        return special_to_rows if back else special_to_columns
+    return to_rows if back else to_columns
 
-        @njit(**inner)
-        def to_columns(source, classes, tile):
-            prefer_wide_vectors()
-            for b in range(width // lanes):
-                rows_to_columns(
-                    source + b * lanes * special * itemsize, tile + b * 64, step, special, zero
-                )
 
-        @njit(**inner)
-        def to_rows(tile, classes, target):
-            prefer_wide_vectors()
-            for b in range(width // lanes):
-                columns_to_rows(
-                    tile + b * 64, step, target + b * lanes * special * itemsize, special, zero
-                )
-
-    else:
-
-        @njit(**inner)
-        def to_columns(source, classes, tile):
-            prefer_wide_vectors()
-            stride = classes * itemsize
-            for b in range(width // lanes):
-                start = source + b * lanes * stride
-                for j in range(0, classes, lanes):
-                    # The last square overlaps the one before it.
-                    c = min(j, classes - lanes)
-                    transpose_square(
-                        start + c * itemsize, stride, tile + c * step + b * 64, step, zero
-                    )
-
-        @njit(**inner)
-        def to_rows(tile, classes, target):
-            prefer_wide_vectors()
-            stride = classes * itemsize
-            for b in range(width // lanes):
-                start = target + b * lanes * stride
-                for j in range(0, classes, lanes):
-                    c = min(j, classes - lanes)
-                    transpose_square(
-                        tile + c * step + b * 64, step, start + c * itemsize, stride, zero
-                    )
+@cache
+def turning(real: str, width: int) -> Any:
+    """Functions that move rows between arrays and tiles."""
+    t = tools(real, width)
+    zero, itemsize = t.zero, t.itemsize
+    step = width * itemsize
 
     @njit(**inner)
     def gather_tile(job, slot, row, size, classes, tile, spare):
         """Rows into a tile; those that a last tile lacks are zeros."""
         prefer_wide_vectors()
         if t.is_direct(job, slot) and size == width:
-            to_columns(job[slot] + row * classes * itemsize, classes, tile)
+            place = job[slot] + row * classes * itemsize
+            call_turn(pointer(job[LAYOUTS], 1)[TO_COLUMNS], (place, classes, tile))
             return
         t.load(job, slot, row * classes, size * classes, spare)
         rest = pointer(spare, zero)
         for j in range(size * classes, width * classes):
             rest[j] = zero
-        to_columns(spare, classes, tile)
+        call_turn(pointer(job[LAYOUTS], 1)[TO_COLUMNS], (spare, classes, tile))
 
     @njit(**inner)
     def spread_tile(job, slot, row, size, classes, tile, spare):
         """A tile to the rows of an output."""
         if t.is_direct(job, slot) and size == width:
-            to_rows(tile, classes, job[slot] + row * classes * itemsize)
+            place = job[slot] + row * classes * itemsize
+            call_turn(pointer(job[LAYOUTS], 1)[TO_ROWS], (place, classes, tile))
             return
-        to_rows(tile, classes, spare)
+        call_turn(pointer(job[LAYOUTS], 1)[TO_ROWS], (spare, classes, tile))
         t.store(job, slot, row * classes, size * classes, spare)
 
     @njit(**fast)
