@@ -184,9 +184,7 @@ def kernel(structure: Structure, real: str, variant: Variant) -> Code:
         try:
             return _compile(structure, loss, real, variant)
         except NumbaError as error:
-            raise TypeError(
-                f"{structure.title}.point does not compile: {reason(error)}"
-            ) from error
+            raise TypeError(f"{structure.title}.point does not compile: {reason(error)}") from error
 
 
 @contextmanager

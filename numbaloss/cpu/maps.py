@@ -34,9 +34,7 @@ def loss_map(structure: Structure, real: str, method: str, derivatives: int) -> 
         try:
             return c_function(
                 lambda: _map(method, derivatives, np.dtype(real).type),
-                types.void(
-                    loss, types.CPointer(types.float64), *[kind] * 5, types.int64
-                ),
+                types.void(loss, types.CPointer(types.float64), *[kind] * 5, types.int64),
                 f"map {method} {derivatives} {loss.name}",
                 cacheable=structure.cacheable,
                 error_model="numpy",

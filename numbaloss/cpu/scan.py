@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import Operand, numbers
+from ..structures.loss import domain
 from ..structures.softmax import Softmax
 from . import threads
 from .compile import Code, c_function
@@ -216,6 +217,37 @@ def raise_first(
                 dimensions = len(shape) if weight.dimensions is None else weight.dimensions
                 place = _place(start + first, shape, dimensions)
                 raise ValueError(f"sample_weight[{place}] is {piece[first]:.9g}; weights are >= 0")
+
+
+def raise_first_target(
+    loss: Softmax,
+    prediction: Operand,
+    target: Operand,
+    weight: Operand | None,
+    mask: Operand | None,
+) -> None:
+    """Find the first dense target outside its domain, in a row that counts; raise an error."""
+    shape, dtype = target.array.shape, np.dtype(prediction.compute)
+    of_target = domain(loss.target_domain)
+    low, high = of_target.closed(dtype)
+    size, classes = target.array.size, shape[-1]
+    for start in range(0, size, _SEARCH):
+        with np.errstate(all="ignore"):  # a float64 that float32 cannot hold is infinite
+            piece = numbers(target, target.array.flat[start : start + _SEARCH]).astype(dtype)
+        bad = (piece < low) | (piece > high)
+        if bad.any():
+            rows = np.arange(start, start + len(piece)) // classes
+            first_row, last_row = int(rows[0]), int(rows[-1]) + 1
+            for operand in (weight, mask):
+                if operand is not None:
+                    used = operand.array.flat[first_row:last_row] != 0
+                    bad &= used[rows - first_row]
+        if bad.any():
+            first = int(bad.argmax())
+            raise ValueError(
+                f"target[{_place(start + first, shape, len(shape))}] is {piece[first]:.9g}; "
+                f"{loss!r} takes dense targets in {of_target}"
+            )
 
 
 def _place(position: int, shape: tuple[int, ...], dimensions: int) -> str:

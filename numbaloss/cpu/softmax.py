@@ -11,7 +11,7 @@ from ..arrays import Operand
 from ..definitions import Structure, lower, parameter_values
 from ..structures.loss import domain
 from ..structures.softmax import Softmax
-from . import elementwise, general, long, narrow, rows, scan, threads, wide
+from . import general, long, narrow, rows, scan, threads, wide
 from .maps import loss_map
 from .movers import describe
 
@@ -143,14 +143,9 @@ def check_targets(loss: Softmax, inputs: Operands, check: bool) -> None:
     prediction, target, *_ = inputs
     assert prediction is not None
     assert target is not None
-    of_target = domain(loss.target_domain)
-    if check and target.array.ndim == prediction.array.ndim and not of_target.everything:
-        elementwise.check_inputs(_TargetDomain(of_target), [prediction, target, None], True)
-
-
-class _TargetDomain(elementwise._Nothing):
-    def __init__(self, of_target: Any) -> None:
-        super().__init__(of_target, domain("(-inf, inf)"))
+    dense = target.array.ndim == prediction.array.ndim
+    if check and dense and not domain(loss.target_domain).everything:
+        evaluate(loss, 0, inputs, [None, None, None], 1.0, True)
 
 
 def evaluate(
@@ -199,9 +194,7 @@ def evaluate(
     run = _Run(found, fields, handles)
     total, offenders = _launch(run, real, count, classes)
     if offenders:
-        elementwise.raise_first_offender(
-            _TargetDomain(domain(loss.target_domain)), [prediction, target, None], check
-        )
+        scan.raise_first_target(loss, prediction, target, weight, mask)
     return total
 
 
@@ -256,11 +249,11 @@ def _launch(run: _Run, real: str, count: int, classes: int) -> tuple[float, floa
     pieces = -(-classes // piece)
     fast = run.plan.fast
     if classes <= narrow.MOST_CLASSES:
-        code = narrow.code(real, classes, fast)
-        run.share(real, code.width)
-        run.fields[rows.TO_COLUMNS] = code.to_columns.address
-        run.fields[rows.TO_ROWS] = code.to_rows.address
-        return run.launch(code.chunk.address, count, chunk_of(count, classes, code.width))
+        tiles = narrow.code(real, classes, fast)
+        run.share(real, tiles.width)
+        run.fields[rows.TO_COLUMNS] = tiles.to_columns.address
+        run.fields[rows.TO_ROWS] = tiles.to_rows.address
+        return run.launch(tiles.chunk.address, count, chunk_of(count, classes, tiles.width))
     run.share(real, wide.GROUP)
     chunk = chunk_of(count, classes)
     if fast and pieces == 1:

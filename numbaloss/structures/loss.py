@@ -215,10 +215,7 @@ class Loss:
     def _key(self) -> tuple[Any, ...]:
         """The values of the parameters, arrays by their bytes."""
         return tuple(
-            [
-                value.tobytes() if isinstance(value, np.ndarray) else value
-                for value in self.values()
-            ]
+            [value.tobytes() if isinstance(value, np.ndarray) else value for value in self.values()]
         )
 
     def __reduce__(self) -> tuple[Any, ...]:

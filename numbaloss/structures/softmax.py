@@ -378,20 +378,23 @@ class SoftmaxSum(Sum, Softmax):
         self.row_options()
         kinds = {
             (term.dense_logits, term.relative_to_label, term.mean_over_classes)
-            for _, term in self.terms
+            for term in self._parts()
         }
         if len(kinds) > 1:
             raise TypeError(f"{self!r}: these losses read rows in different ways")
 
+    def _parts(self) -> list[Any]:
+        return [term for _, term in self.terms]
+
     @property
     def sparse(self) -> bool:  # type: ignore[override]
         """Whether every term is sparse."""
-        return all(term.sparse for _, term in self.terms)
+        return all(term.sparse for term in self._parts())
 
     @property
     def linear(self) -> bool:  # type: ignore[override]
         """Whether every term is linear."""
-        return all(term.linear for _, term in self.terms)
+        return all(term.linear for term in self._parts())
 
     @property
     def accepts(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -399,27 +402,27 @@ class SoftmaxSum(Sum, Softmax):
         return tuple(
             form
             for form in ("labels", "dense")
-            if all(form in term.accepts for _, term in self.terms)
+            if all(form in term.accepts for term in self._parts())
         )
 
     @property
     def dense_logits(self) -> bool:  # type: ignore[override]
         """As the terms."""
-        return self.terms[0][1].dense_logits  # type: ignore[attr-defined]
+        return self._parts()[0].dense_logits
 
     @property
     def relative_to_label(self) -> bool:  # type: ignore[override]
         """As the terms."""
-        return self.terms[0][1].relative_to_label  # type: ignore[attr-defined]
+        return self._parts()[0].relative_to_label
 
     @property
     def mean_over_classes(self) -> bool:  # type: ignore[override]
         """As the terms."""
-        return self.terms[0][1].mean_over_classes  # type: ignore[attr-defined]
+        return self._parts()[0].mean_over_classes
 
     def row_options(self) -> RowOptions:
         """The options that all terms agree on."""
-        found = [term.row_options() for _, term in self.terms]  # type: ignore[attr-defined]
+        found = [term.row_options() for term in self._parts()]
         for name in RowOptions._fields:
             values = [getattr(one, name) for one in found]
             if name == "ignore_index":
