@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
 
 import numpy as np
 
@@ -50,11 +49,9 @@ def scan(
     assert prediction is not None
     options = loss.row_options()
     labels = target if labelled else None
-    fields = np.zeros(FIELDS, np.int64)
-    fields[CLASSES] = prediction.array.shape[-1]
+    fields = fields_of(loss, prediction.array.shape[-1])
     fields[LABELLED] = labelled
     fields[SMOOTH] = weighted
-    fields[IGNORE] = -(2**63) if options.ignore_index is None else options.ignore_index
     weights = None
     if weighted and labelled and options.class_weight is not None:
         weights = options.class_weight
@@ -74,12 +71,13 @@ def scan(
 
     fields = _with_layouts(fields, described)
     handles = [0 if one is None else threads.handle(one.array) for one in (labels, weight)]
+    chunk = chunk_size(count)
     arguments = (
-        _scan().address,
+        code().address,
         0,
         0,
         count,
-        max(CHUNK_ROWS, -(-count // 1024)),
+        chunk,
         threads.handle(fields),
         1.0,
         0,
@@ -88,15 +86,30 @@ def scan(
         0,
         0,
     )
-    chunk: Any = arguments[4]
     total, bad = threads.launch_chunks(arguments, -(-count // chunk))
     if bad:
         raise_first(loss, prediction, labels, weight, mask)
     return total
 
 
+def chunk_size(count: int) -> int:
+    """Rows of a chunk."""
+    return max(CHUNK_ROWS, -(-count // 1024))
+
+
+def fields_of(loss: Softmax, classes: int) -> np.ndarray:
+    """The description of a scan of labels, and nothing else."""
+    ignored = loss.row_options().ignore_index
+    fields = np.zeros(FIELDS, np.int64)
+    fields[CLASSES] = classes
+    fields[LABELLED] = 1
+    fields[IGNORE] = -(2**63) if ignored is None else ignored
+    return fields
+
+
 @cache
-def _scan() -> Code:
+def code() -> Code:
+    """Machine code of the scan."""
     # reassoc lets the sums of a block run in lanes.
     return c_function(
         _scan_chunk,

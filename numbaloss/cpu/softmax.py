@@ -248,16 +248,11 @@ def _launch(run: _Run, real: str, count: int, classes: int) -> tuple[float, floa
     piece = wide.piece_size(real)
     pieces = -(-classes // piece)
     fast = run.plan.fast
-    if classes <= narrow.MOST_CLASSES:
-        tiles = narrow.code(real, classes, fast)
-        run.share(real, tiles.width)
-        run.fields[rows.TO_COLUMNS] = tiles.to_columns.address
-        run.fields[rows.TO_ROWS] = tiles.to_rows.address
-        return run.launch(tiles.chunk.address, count, chunk_of(count, classes, tiles.width))
+    if classes <= narrow.MOST_CLASSES or (fast and pieces == 1):
+        address, width = _short_rows(run, real, classes)
+        return run.launch(address, count, chunk_of(count, classes, width))
     run.share(real, wide.GROUP)
     chunk = chunk_of(count, classes)
-    if fast and pieces == 1:
-        return run.launch(wide.rows(real).address, count, chunk)
     if pieces == 1 or (pieces <= long.STACK_PIECES and count >= FEW_ROWS):
         code = long.chunk(real, "long") if fast else general.chunk(real, "general")
         return run.launch(code.address, count, chunk)
@@ -274,6 +269,123 @@ def _launch(run: _Run, real: str, count: int, classes: int) -> tuple[float, floa
         part, bad = run.launch(code.address, units, chunk_of(units, work))
         total, offenders = total + part, offenders + bad
     return total, offenders
+
+
+def _short_rows(run: _Run, real: str, classes: int) -> tuple[int, int]:
+    """Address of the loop over rows that are a tile's or a piece's; of how many at a time."""
+    if classes > narrow.MOST_CLASSES:
+        run.share(real, wide.GROUP)
+        return wide.rows(real).address, 1
+    tiles = narrow.code(real, classes, run.plan.fast)
+    run.share(real, tiles.width)
+    run.fields[rows.TO_COLUMNS] = tiles.to_columns.address
+    run.fields[rows.TO_ROWS] = tiles.to_rows.address
+    return tiles.chunk.address, tiles.width
+
+
+class _Ready(NamedTuple):
+    """A call on plain arrays, but for their addresses, the number of rows and the scale."""
+
+    fields: np.ndarray
+    parameters: np.ndarray
+    scan_fields: np.ndarray
+    scan: int
+    chunk: int
+    width: int
+    plan: Plan
+
+
+_FLOAT32, _FLOAT64, _INT64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
+_AS_IS = 0x101  # C-contiguous, aligned: NumPy's flags as one number
+
+
+def run_direct(
+    loss: Softmax,
+    derivatives: int,
+    prediction: Any,
+    target: Any,
+    reduction: str,
+    gradient_scale: float,
+) -> tuple[Any, ...] | None:
+    """Value and derivatives for plain arrays with integer labels, a few us sooner.
+
+    None where the arguments are others, or bad: the general road knows what to do.
+    """
+    if type(prediction) is not np.ndarray or type(target) is not np.ndarray:
+        return None
+    dtype, shape, size = prediction.dtype, prediction.shape, prediction.size
+    if not (
+        (dtype is _FLOAT32 or dtype is _FLOAT64)
+        and target.dtype is _INT64
+        and size
+        and target.shape == shape[:-1]
+        and prediction.flags.num & target.flags.num & _AS_IS == _AS_IS
+    ):
+        return None
+    classes = shape[-1]
+    ready = _ready(loss, "float32" if dtype is _FLOAT32 else "float64", derivatives, classes)
+    if ready is None:
+        return None
+    count = size // classes
+    handle, launch = threads.handle, threads.launch_chunks
+    labels, step = handle(target), scan.chunk_size(count)
+    total, bad = launch(
+        (ready.scan, 0, 0, count, step, handle(ready.scan_fields), 1.0, 0, labels, 0, 0, 0, 0),
+        -(-count // step),
+    )
+    if bad or not total:
+        return None
+    fields = ready.fields.copy()
+    reals = fields.view(np.float64)
+    inverse = reals[rows.INVERSE_TEMPERATURE]
+    scale = (gradient_scale / total if reduction == "mean" else gradient_scale) * inverse
+    reals[rows.SCALE], reals[rows.CURVATURE_SCALE] = scale, scale * inverse
+    found = [np.empty_like(prediction) for _ in range(derivatives)]
+    chunk = chunk_of(count, classes, ready.width)
+    value, _ = launch(
+        (
+            ready.chunk,
+            0,
+            handle(ready.parameters),
+            count,
+            chunk,
+            handle(fields),
+            1.0,
+            handle(prediction),
+            labels,
+            0,
+            0,
+            *[handle(one) for one in found],
+            *[0] * (2 - derivatives),
+        ),
+        -(-count // chunk),
+    )
+    return (value / total if reduction == "mean" else value, *found)
+
+
+def _ready(loss: Softmax, real: str, derivatives: int, classes: int) -> _Ready | None:
+    plans = loss.__dict__.setdefault("_plans", {})
+    key = real, derivatives, classes
+    if key in plans:
+        return plans[key]
+    ready = None
+    if "labels" in loss.accepts and classes <= wide.piece_size(real):
+        found = plan(loss, real, derivatives, True, classes)
+        if found.fast:
+            run = _Run(found, found.fields.copy(), [])
+            address, width = _short_rows(run, real, classes)
+            scan_fields = scan.fields_of(loss, classes)
+            ready = _Ready(
+                run.fields,
+                found.parameters,
+                scan_fields,
+                scan.code().address,
+                address,
+                width,
+                found,
+            )
+    plans[key] = ready
+    return ready
 
 
 def _without_elements(outputs: Operands) -> float:

@@ -176,6 +176,11 @@ class Softmax(Loss):
             Shapes that do not fit, labels out of range, targets outside the domain, negative
             weights, unknown options.
         """
+        plain = sample_weight is None and mask is None and device is None
+        if plain and (reduction == "mean" or reduction == "sum"):
+            found = _kernels().run_direct(self, 0, prediction, target, reduction, 1.0)
+            if found is not None:
+                return found[0]
         return self._evaluate(
             0, prediction, target, sample_weight, mask, reduction, device, check, (), 1.0
         )[0]
@@ -212,6 +217,11 @@ class Softmax(Loss):
             Derivative of the reduced value, weights and divisor included; with
             ``reduction="none"`` of the sum of the values.
         """
+        plain = sample_weight is None and mask is None and out is None and device is None
+        if plain and (reduction == "mean" or reduction == "sum"):
+            found = _kernels().run_direct(self, 1, prediction, target, reduction, gradient_scale)
+            if found is not None:
+                return found
         value, gradient, _ = self._evaluate(
             1,
             prediction,
@@ -256,6 +266,12 @@ class Softmax(Loss):
             Both scaled alike. The rows of the full hessian couple their classes; this is
             its diagonal, as gradient boosting takes it.
         """
+        plain = sample_weight is None and mask is None and device is None
+        plain = plain and out is None and hess_out is None
+        if plain and (reduction == "mean" or reduction == "sum"):
+            found = _kernels().run_direct(self, 2, prediction, target, reduction, gradient_scale)
+            if found is not None:
+                return found
         return self._evaluate(
             2,
             prediction,
@@ -330,6 +346,8 @@ class Softmax(Loss):
             raise ValueError("prediction must have at least one dimension, that of the classes")
         if isinstance(target, (list, tuple, int)):
             target = np.asarray(target)  # integers stay integers
+        if isinstance(mask, (list, tuple, bool)):
+            mask = np.asarray(mask)
         t, _ = arrays.operand(target, "target")
         if t.array.shape == shape:
             self._check_accepts("dense")
