@@ -19,6 +19,8 @@ HEADER = """# Losses
 
 Written by `python tools/document_losses.py` from the docstrings, which say more:
 `help(numbaloss.Huber)`. `r` is prediction minus target. Targets outside the domain are an error.
+Losses of rows of logits, from `CrossEntropy` on, take integer labels or dense targets, for which
+the column holds; `MultiMargin` takes labels alone, `Distillation` dense logits alone.
 
 | class | aliases | parameters | targets | what it is |
 |---|---|---|---|---|
