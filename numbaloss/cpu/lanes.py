@@ -232,20 +232,58 @@ class _Grid:
         ]
 
     def transpose(self, rows: list[Any]) -> list[Any]:
-        """Transpose a square in log2(lanes) stages, each of which swaps blocks of lanes."""
-        step = 1
-        while step < self.lanes:
-            swapped = list(rows)
-            for i in range(self.lanes):
-                if i & step:
-                    continue
-                low = [self.lanes + k - step if k & step else k for k in range(self.lanes)]
-                high = [self.lanes + k if k & step else k + step for k in range(self.lanes)]
-                swapped[i] = self.shuffle(rows[i], rows[i + step], low)
-                swapped[i + step] = self.shuffle(rows[i], rows[i + step], high)
-            rows = swapped
-            step *= 2
-        return rows
+        """Transpose a square: log2(lanes) stages of one shuffle a row each.
+
+        Within the quarters of a register first, then of whole quarters: shuffles that need no
+        table of indices. (Stages that swap lanes at a distance need one each, and with 32
+        vectors under way no register is left for it: 4 times slower.)
+        """
+        quarter = self.lanes // 4
+        run = 1
+        while run < quarter:
+            rows = self._within_quarters(rows, quarter, run)
+            run *= 2
+        # rows[g * quarter + j] now holds, in its quarter q, column q * quarter + c of the rows
+        # of group g, where c is j with its bits in reverse: the first stage halves a quarter.
+        bits = quarter.bit_length() - 1
+        columns: list[Any] = [None] * self.lanes
+        even, odd = self._quarters(0, 2), self._quarters(1, 3)
+        for j in range(quarter):
+            first, second, third, fourth = (rows[g * quarter + j] for g in range(4))
+            c = sum((j >> bit & 1) << (bits - 1 - bit) for bit in range(bits))
+            for start, choose in ((0, even), (1, odd)):
+                left = self.shuffle(first, second, choose)
+                right = self.shuffle(third, fourth, choose)
+                columns[start * quarter + c] = self.shuffle(left, right, even)
+                columns[(start + 2) * quarter + c] = self.shuffle(left, right, odd)
+        return columns
+
+    def _within_quarters(self, rows: list[Any], quarter: int, run: int) -> list[Any]:
+        """Interleave runs of lanes of rows ``run`` apart, quarter by quarter."""
+        halves = []
+        for half in (0, 1):
+            lanes = []
+            for start in range(0, self.lanes, quarter):
+                for i in range(0, quarter // 2, run):
+                    place = start + half * quarter // 2 + i
+                    lanes += [place + k for k in range(run)]
+                    lanes += [self.lanes + place + k for k in range(run)]
+            halves.append(lanes)
+        found = list(rows)
+        for i in range(self.lanes):
+            if not i & run:
+                found[i] = self.shuffle(rows[i], rows[i + run], halves[0])
+                found[i + run] = self.shuffle(rows[i], rows[i + run], halves[1])
+        return found
+
+    def _quarters(self, first: int, second: int) -> list[int]:
+        quarter = self.lanes // 4
+        return [
+            which * self.lanes + one * quarter + k
+            for which in (0, 1)
+            for one in (first, second)
+            for k in range(quarter)
+        ]
 
 
 def _runtime_mask(builder: Any, lanes: int, count: Any) -> Any:

@@ -20,6 +20,10 @@ from .lanes import columns_to_rows, rows_to_columns, transpose_square
 from .rows import TO_COLUMNS, TO_ROWS, exact, fast, inner, namespace, tools
 from .threads import LAYOUTS
 
+# Rows this short lie so close that a square of them is one stream of memory; longer ones are
+# copied first, or 16 streams would be read in turns (10 % slower).
+CLOSE = 32
+
 # Calls (rows, classes, tile).
 TURN_SIGNATURE = types.void(*[types.int64] * 3)
 call_turn = caller(types.void, *TURN_SIGNATURE.args)
@@ -58,36 +62,26 @@ def _turn(real: str, special: int, width: int, back: bool) -> Callable:
 
     def special_to_columns(rows, classes, tile):
         prefer_wide_vectors()
-        for b in range(width // lanes):
-            source = rows + b * lanes * special * itemsize
-            rows_to_columns(source, tile + b * 64, step, special, zero)
+        rows_to_columns(rows, tile, step, special, zero)
 
     def special_to_rows(rows, classes, tile):
         prefer_wide_vectors()
-        for b in range(width // lanes):
-            target = rows + b * lanes * special * itemsize
-            columns_to_rows(tile + b * 64, step, target, special, zero)
+        columns_to_rows(tile, step, rows, special, zero)
 
     def to_columns(rows, classes, tile):
         prefer_wide_vectors()
         stride = classes * itemsize
-        for b in range(width // lanes):
-            source = rows + b * lanes * stride
-            for j in range(0, classes, lanes):
-                # The last square overlaps the one before it.
-                c = min(j, classes - lanes)
-                target = tile + c * step + b * 64
-                transpose_square(source + c * itemsize, stride, target, step, zero)
+        for j in range(0, classes, lanes):
+            # The last square overlaps the one before it.
+            c = min(j, classes - lanes)
+            transpose_square(rows + c * itemsize, stride, tile + c * step, step, zero)
 
     def to_rows(rows, classes, tile):
         prefer_wide_vectors()
         stride = classes * itemsize
-        for b in range(width // lanes):
-            target = rows + b * lanes * stride
-            for j in range(0, classes, lanes):
-                c = min(j, classes - lanes)
-                source = tile + c * step + b * 64
-                transpose_square(source, step, target + c * itemsize, stride, zero)
+        for j in range(0, classes, lanes):
+            c = min(j, classes - lanes)
+            transpose_square(tile + c * step, step, rows + c * itemsize, stride, zero)
 
     if special:
         return special_to_rows if back else special_to_columns
@@ -98,32 +92,37 @@ def _turn(real: str, special: int, width: int, back: bool) -> Callable:
 def turning(real: str, width: int) -> Any:
     """Functions that move rows between arrays and tiles."""
     t = tools(real, width)
-    zero, itemsize = t.zero, t.itemsize
+    zero, itemsize, lanes = t.zero, t.itemsize, t.lanes
     step = width * itemsize
 
     @njit(**inner)
     def gather_tile(job, slot, row, size, classes, tile, spare):
-        """Rows into a tile; those that a last tile lacks are zeros."""
-        prefer_wide_vectors()
-        if t.is_direct(job, slot) and size == width:
-            place = job[slot] + row * classes * itemsize
-            call_turn(pointer(job[LAYOUTS], 1)[TO_COLUMNS], (place, classes, tile))
-            return
-        t.load(job, slot, row * classes, size * classes, spare)
-        rest = pointer(spare, zero)
-        for j in range(size * classes, width * classes):
-            rest[j] = zero
-        call_turn(pointer(job[LAYOUTS], 1)[TO_COLUMNS], (spare, classes, tile))
+        """Rows into a tile, a register's worth at a time; those it lacks are zeros."""
+        close = t.is_direct(job, slot) & (classes < CLOSE)
+        for b in range(width // lanes):
+            start, count = row + b * lanes, min(max(size - b * lanes, 0), lanes)
+            if close & (count == lanes):
+                source = job[slot] + start * classes * itemsize
+            else:
+                t.load(job, slot, start * classes, count * classes, spare)
+                rest = pointer(spare, zero)
+                for j in range(count * classes, lanes * classes):
+                    rest[j] = zero
+                source = spare
+            call_turn(pointer(job[LAYOUTS], 1)[TO_COLUMNS], (source, classes, tile + b * 64))
 
     @njit(**inner)
     def spread_tile(job, slot, row, size, classes, tile, spare):
         """A tile to the rows of an output."""
-        if t.is_direct(job, slot) and size == width:
-            place = job[slot] + row * classes * itemsize
-            call_turn(pointer(job[LAYOUTS], 1)[TO_ROWS], (place, classes, tile))
-            return
-        call_turn(pointer(job[LAYOUTS], 1)[TO_ROWS], (spare, classes, tile))
-        t.store(job, slot, row * classes, size * classes, spare)
+        close = t.is_direct(job, slot) & (classes < CLOSE)
+        for b in range((size + lanes - 1) // lanes):
+            start, count = row + b * lanes, min(size - b * lanes, lanes)
+            if close & (count == lanes):
+                target = job[slot] + start * classes * itemsize
+                call_turn(pointer(job[LAYOUTS], 1)[TO_ROWS], (target, classes, tile + b * 64))
+            else:
+                call_turn(pointer(job[LAYOUTS], 1)[TO_ROWS], (spare, classes, tile + b * 64))
+                t.store(job, slot, start * classes, count * classes, spare)
 
     @njit(**fast)
     def count_zeros(values):
