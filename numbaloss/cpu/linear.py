@@ -3,8 +3,8 @@
 A block of logits is made by a product, its loss turns it into its gradient where it lies, and
 two more products make of that what the layer's input and its weight get. Rows that do not
 count are left out before the first product. The number of rows is what the budget of memory
-allows: BLAS rearranges the weight in every product, a quarter of the time of 240 rows and a
-tenth of 500, so that larger blocks are faster.
+allows: BLAS rearranges the whole weight in every product, which takes a fifth of the time of
+one with 250 rows and a twentieth with 1000, so that larger blocks are faster.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from ..structures.softmax import Softmax
 from . import softmax
 from .products import multiply, narrow, usable, widen
 
-# Rows of a block are a multiple of this where there are more: kernels of BLAS are that wide.
-ROW_MULTIPLE = 16
+# Rows of a block are a multiple of this: kernels of BLAS take so many at once.
+ROW_MULTIPLE = 4
+# Bytes of a block of logits and what goes with it, at least, and as a share of the weight's.
+WORKSPACE, SHARE = 60_000_000, 4
 # A tile of a weight that has to be converted, at most.
 TILE_BYTES = 4 << 20
 
@@ -67,23 +69,26 @@ def evaluate(
     values: np.ndarray | None,
     gradients: Sequence[Operand] | None,
     scale: float,
-    budget: int,
+    budget: int | None,
 ) -> float:
     """Sum of the values of the rows.
 
     ``values`` receives those of the rows, ``gradients`` those by hidden, weight (turned as
     that is) and bias.
     """
+    if budget is None:
+        whole = inputs.weight.array.size * np.dtype(inputs.real).itemsize
+        budget = max(WORKSPACE, whole // SHARE)
     count = math.prod(inputs.hidden.array.shape[:-1])
     rows = _Rows(inputs, count, _counting(loss, inputs, count))
+    sums = _Gradients(inputs, gradients, rows) if gradients is not None else None
     plan = _Plan.of(inputs, rows, budget)
     weight = _Weight(inputs.weight, inputs.real, plan.tile)
     bias = None
     if inputs.bias is not None:
         bias = np.empty(inputs.bias.array.shape, inputs.real)
         widen(inputs.bias, bias)
-    logits = np.empty((plan.rows, inputs.weight.array.shape[1]), inputs.real)
-    sums = _Gradients(inputs, gradients, rows, plan.rows) if gradients is not None else None
+    logits = np.empty((min(plan.rows, rows.count), inputs.weight.array.shape[1]), inputs.real)
     if values is not None:
         values[...] = 0
     total = 0.0
@@ -141,14 +146,11 @@ class _Plan(NamedTuple):
             whole = column * classes <= budget // 2
             tile = classes if whole else max(1, min(budget // 4, TILE_BYTES) // column)
             budget -= tile * column
-        # Beside its logits a row needs its hidden vector, as it came and converted, and the
-        # gradient of that likewise.
-        of_row = classes * itemsize + 4 * length * itemsize + rows.copied_target_bytes()
-        most = max(budget // max(of_row, 1), 1)
-        blocks = max(-(-rows.count // most), 1)
-        size = -(-rows.count // blocks)
-        size = min(-(-size // ROW_MULTIPLE) * ROW_MULTIPLE, most, max(rows.count, 1))
-        return _Plan(max(size, 1), tile)
+        most = max(budget // max(classes * itemsize + rows.copied_bytes(), 1), 1)
+        most = max(most // ROW_MULTIPLE * ROW_MULTIPLE, min(most, ROW_MULTIPLE))
+        # All blocks alike, as far as may be.
+        size = -(-rows.count // max(-(-rows.count // most), 1))
+        return _Plan(max(min(-(-size // ROW_MULTIPLE) * ROW_MULTIPLE, most), 1), tile)
 
     def blocks(self, count: int) -> Iterator[range]:
         """Positions among the rows that count, a block at a time."""
@@ -232,11 +234,19 @@ class _Rows:
             return {}
         return {"sample_weight": self._weight[self.index(positions, self._weight.shape)]}
 
-    def copied_target_bytes(self) -> int:
-        """Bytes a row whose targets are copied."""
-        if not self.dense or self._target is not None:
-            return 0
-        return self.inputs.target.array.shape[-1] * self.inputs.target.array.itemsize
+    def copied_bytes(self) -> int:
+        """Bytes of copies that a row needs while it is in a block, its gradient's included.
+
+        Whether a gradient is wanted makes no difference, so that the values are the same:
+        products of other sizes round otherwise.
+        """
+        hidden, target = self.inputs.hidden, self.inputs.target
+        length, total = hidden.array.shape[-1], 0
+        if self._hidden is None or not hidden.direct(self.inputs.real):
+            total += 2 * length * (hidden.array.itemsize + np.dtype(self.inputs.real).itemsize)
+        if self.dense and (self._target is None or target.kind == "bfloat16"):
+            total += target.array.shape[-1] * (target.array.itemsize + 4)
+        return total
 
 
 class _Weight:
@@ -285,7 +295,7 @@ class _Weight:
 class _Gradients:
     """The gradients while they are summed: where they belong, or in the compute type."""
 
-    def __init__(self, inputs: Inputs, outputs: Sequence[Operand], rows: _Rows, block: int) -> None:
+    def __init__(self, inputs: Inputs, outputs: Sequence[Operand], rows: _Rows) -> None:
         real = inputs.real
         self.rows, self.real = rows, real
         self.hidden, self.weight, *rest = outputs
@@ -297,9 +307,6 @@ class _Gradients:
             self._hidden = rows.consecutive(self.hidden.array)
             if self._hidden is not None and not usable(self._hidden[:1]):
                 self._hidden = None
-        self._block = None
-        if self._hidden is None:
-            self._block = np.empty((block, self.hidden.array.shape[-1]), real)
         array = self.weight.array
         if not self.weight.direct(real) or not usable(array):
             # Half precision must not round at every block: the sum has a place of its own.
@@ -322,8 +329,7 @@ class _Gradients:
         if self._hidden is not None:
             weight.backward(slopes, self._hidden[positions.start : positions.stop])
             return
-        assert self._block is not None
-        block = self._block[: len(slopes)]
+        block = np.empty((len(slopes), self.hidden.array.shape[-1]), self.real)
         weight.backward(slopes, block)
         output = self.hidden
         if not output.direct(self.real):

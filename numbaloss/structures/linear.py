@@ -11,9 +11,6 @@ from .arguments import check_options, predicted, spread
 from .loss import Loss
 from .softmax import Softmax
 
-# Bytes of a block of logits and what goes with it.
-WORKSPACE = 56_000_000
-
 
 class Linear(Loss):
     r"""A loss of rows of logits that are a linear function of hidden vectors.
@@ -89,7 +86,8 @@ class Linear(Loss):
             tested.
         workspace : int, optional
             Bytes that a block of rows may take beside the results; a block has one row at
-            least. Larger ones are faster, up to some 1000 rows. The default is 56 MB.
+            least. Larger ones are faster, up to some 1000 rows. The default is a quarter of
+            what the weight takes in the compute type, and 60 MB at least.
 
         Returns
         -------
@@ -170,8 +168,8 @@ class Linear(Loss):
         gradient_scale: float,
     ) -> tuple[Any, tuple[Any, ...]]:
         check_options(reduction, device)
-        budget = WORKSPACE if workspace is None else int(workspace)
-        if budget <= 0:
+        budget = None if workspace is None else int(workspace)
+        if budget is not None and budget <= 0:
             raise ValueError(f"workspace must be a number of bytes > 0, not {workspace}")
         names = ("hidden", "weight") if bias is None else ("hidden", "weight", "bias")
         given = (hidden, weight, bias)[: len(names)]
