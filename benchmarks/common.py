@@ -34,13 +34,21 @@ def arrays(loss: str, dtype: Any, size: int) -> tuple[np.ndarray, np.ndarray]:
     return prediction, generator.standard_normal(size, dtype=dtype)
 
 
-def make(loss: str) -> Any:
+def logits(dtype: Any, rows: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of logits and their labels, the same in every process and commit."""
+    generator = np.random.default_rng([rows, classes])
+    prediction = generator.standard_normal((rows, classes), dtype=np.float32)
+    prediction *= 3.0
+    return prediction.astype(dtype, copy=False), generator.integers(0, classes, rows)
+
+
+def make(loss: str, **parameters: Any) -> Any:
     """The loss; a commit that does not have it yet skips the benchmark."""
     import numbaloss
 
     if loss not in numbaloss.losses():
         raise NotImplementedError(f"this version of numbaloss has no {loss}")
-    return numbaloss.get(loss)
+    return numbaloss.get(loss, **parameters)
 
 
 def method(loss: Any, name: str) -> Any:
