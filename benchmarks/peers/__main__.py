@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from . import machine, runs, startup
-from .catalogue import QUICK, WORKS
+from .catalogue import ELEMENTWISE, FEW_ROWS, QUICK, QUICK_WIDTHS, WIDTHS
 
-PARTS = ("speed", "small", "memory", "startup")
+PARTS = ("speed", "rows", "small", "memory", "startup")
 
 
 def main() -> None:
@@ -21,20 +21,25 @@ def main() -> None:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(results, indent=1) + "\n")
         _say(f"results are in {arguments.json}")
-    cells = _selected(results, arguments)
+    cells, rows = _selected(results, arguments), _selected_rows(results, arguments)
     if arguments.plot:
         from .chart import draw
 
         draw(results, cells, arguments.plot)
         _say(f"the chart is in {arguments.plot}")
+    if arguments.plot_rows:
+        from .chart_rows import draw_rows
+
+        draw_rows(rows, arguments.plot_rows)
+        _say(f"the chart is in {arguments.plot_rows}")
     if arguments.markdown:
         from .markdown import render
 
-        print(render(results, cells))
+        print(render(results, cells, rows))
     else:
         from .tables import show
 
-        show(results, cells)
+        show(results, cells, rows)
 
 
 def _arguments() -> argparse.Namespace:
@@ -44,16 +49,20 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} [speed]")
     parser.add_argument("--all", action="store_true", help="all parts")
-    parser.add_argument("--size", type=int, nargs="+", metavar="N", help="[2**22 2**24]")
+    parser.add_argument(
+        "--size", type=int, nargs="+", metavar="N", help="[2**22 2**24; rows 2**24]"
+    )
     parser.add_argument("--dtype", nargs="+", choices=("float32", "float64"), metavar="DTYPE")
-    parser.add_argument("--loss", nargs="+", choices=tuple(WORKS), metavar="LOSS", help="[all]")
+    parser.add_argument("--loss", nargs="+", choices=ELEMENTWISE, metavar="LOSS", help="[all]")
+    parser.add_argument("--classes", type=int, nargs="+", metavar="C", help="widths of rows [18]")
     parser.add_argument("--threads", type=int, help="threads a contestant may use [all]")
-    parser.add_argument("--rounds", type=int, help="rounds of the race [9]")
-    parser.add_argument("--seconds", type=float, help="work of a contestant in a round [0.15]")
+    parser.add_argument("--rounds", type=int, help="rounds of the race [9; rows 5]")
+    parser.add_argument("--seconds", type=float, help="work in a round [0.15; rows 0.1]")
     parser.add_argument("--quick", action="store_true", help="few losses, one size, few rounds")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write results")
     parser.add_argument("--load", type=Path, metavar="FILE", help="read results, run nothing")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw a chart")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw a chart of speed")
+    parser.add_argument("--plot-rows", type=Path, metavar="FILE", help="draw a chart of rows")
     parser.add_argument("--markdown", action="store_true", help="print tables for the README")
     arguments = parser.parse_args()
     for part in arguments.parts:
@@ -76,10 +85,25 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     results["settings"] = {"rounds": common["rounds"], "seconds": common["seconds"]}
     if "speed" in parts:
         results["speed"] = runs.speed(
-            arguments.loss or (QUICK if quick else tuple(WORKS)),
+            arguments.loss or (QUICK if quick else ELEMENTWISE),
             arguments.dtype or (["float32"] if quick else ["float32", "float64"]),
             arguments.size or ([2**20] if quick else [2**22, 2**24]),
             **common,
+        )
+    if "rows" in parts:
+        # A width has its own code in many libraries, so widths are many, and rounds fewer.
+        budget = {
+            "rounds": arguments.rounds or (2 if quick else 5),
+            "seconds": arguments.seconds or (0.05 if quick else 0.1),
+        }
+        results["settings"]["rows"] = budget
+        widths = arguments.classes or (QUICK_WIDTHS if quick else WIDTHS)
+        results["rows"] = runs.rows(
+            arguments.dtype or ["float32"],
+            arguments.size or [2**20 if quick else 2**24],
+            widths,
+            [shape for shape in FEW_ROWS if shape[1] in widths],
+            **common | budget,
         )
     if "small" in parts:
         results["small"] = runs.small_calls(**common)
@@ -99,6 +123,17 @@ def _selected(results: dict[str, Any], arguments: argparse.Namespace) -> list[di
         if (not arguments.size or cell["size"] in arguments.size)
         and (not arguments.dtype or cell["dtype"] in arguments.dtype)
         and (not arguments.loss or cell["loss"] in arguments.loss)
+    ]
+
+
+def _selected_rows(results: dict[str, Any], arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """The cells of rows that the options ask for."""
+    return [
+        cell
+        for cell in results.get("rows", {}).get("cells", ())
+        if (not arguments.size or cell["total"] in (0, *arguments.size))
+        and (not arguments.dtype or cell["dtype"] in arguments.dtype)
+        and (not arguments.classes or cell["shape"][1] in arguments.classes)
     ]
 
 

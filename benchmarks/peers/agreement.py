@@ -2,54 +2,85 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from .catalogue import CHECKED_SIZE, WORKS, arrays
+from .catalogue import CHECKED_SIZE, WORKS, Shape, arrays
 from .contestants import ENTRIES
-from .contestants.with_numpy import FORMULAS
+from .contestants.with_numpy import FORMULAS, cross_entropy_rows
 from .race import Failed, Process, Report, results
 
 # Relative to the size of each number and to the typical size in its array: polynomial exp,
 # libm, and sums in another order differ by a few units in the last place.
 TOLERANCES = {"float32": 2e-5, "float64": 1e-12}
+# Elements that the reference takes at a time.
+BLOCK = 2**20
 
 
-def reference(loss: str, dtype: str) -> tuple[float, np.ndarray]:
+def places(shape: Shape) -> list[int]:
+    """Where gradients are compared: everywhere in small arrays, in some rows of large ones."""
+    wanted = max(3, CHECKED_SIZE // shape[-1]) if len(shape) > 1 else shape[0]
+    return np.unique(np.linspace(0, shape[0] - 1, min(wanted, shape[0])).astype(int)).tolist()
+
+
+def reference(loss: str, dtype: str, shape: Shape) -> tuple[float, np.ndarray]:
     """Value and gradient by NumPy in its widest type, from inputs rounded to ``dtype``."""
-    prediction, target = (
-        array.astype(np.longdouble) for array in arrays(WORKS[loss], dtype, CHECKED_SIZE)
-    )
+    prediction, target = arrays(WORKS[loss], dtype, shape)
+    if len(shape) > 1:
+        return _reference_rows(prediction, target)
+    prediction, target = prediction.astype(np.longdouble), target.astype(np.longdouble)
     gradient, scratch = np.empty_like(prediction), np.empty_like(prediction)
     total = FORMULAS[loss](prediction, target, gradient, scratch)
-    return float(total / CHECKED_SIZE), (gradient / CHECKED_SIZE).astype(np.float64)
+    return float(total / shape[0]), (gradient / shape[0]).astype(np.float64)
 
 
-def errors(found: dict[str, np.ndarray], loss: str, dtype: str) -> dict[str, float]:
+def _reference_rows(logits: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
+    """Only the rows that are compared, and float64 for the value: there may be millions."""
+    rows = len(logits)
+    some = places(logits.shape)
+    wide = logits[some].astype(np.longdouble)
+    gradient = np.empty_like(wide)
+    cross_entropy_rows(wide, labels[some], gradient)
+    total = 0.0
+    block = max(1, BLOCK // logits.shape[1])
+    for start in range(0, rows, block):
+        part = logits[start : start + block].astype(np.float64)
+        total += float(cross_entropy_rows(part, labels[start : start + block], part))
+    return total / rows, (gradient / rows).astype(np.float64)
+
+
+def errors(found: dict[str, np.ndarray], expected: tuple[float, np.ndarray]) -> dict[str, float]:
     """Worst error of each array, in the measure of TOLERANCES."""
-    value, gradient = reference(loss, dtype)
     worst = {}
     for name, got in found.items():
-        expected = np.asarray(gradient if name.endswith("gradient") else value)
-        allowed = np.abs(expected) + np.abs(expected).mean()
-        worst[name] = float(np.max(np.abs(got.astype(np.float64) - expected) / allowed))
+        wanted = np.asarray(expected[name.endswith("gradient")])
+        allowed = np.abs(wanted) + np.abs(wanted).mean()
+        worst[name] = float(np.max(np.abs(got.astype(np.float64) - wanted) / allowed))
     return worst
 
 
 def disagreeing(
-    running: dict[str, Process], loss: str, dtype: str, report: Report
+    running: dict[str, Process],
+    ready: Sequence[str],
+    loss: str,
+    dtype: str,
+    shape: Shape,
+    report: Report,
 ) -> dict[str, float]:
-    """Contestants whose results are wrong, with their worst error; each is reported."""
+    """Who is wrong at what is prepared, with the worst error; each is reported."""
     wrong = {}
-    for name, process in running.items():
+    expected = reference(loss, dtype, shape)
+    for name in ready:
         if ENTRIES[name].kind == "floor":
             continue
         try:
-            found = errors(results(process, loss, dtype), loss, dtype)
+            found = errors(results(running[name], places(shape)), expected)
         except Failed as failure:
             report(f"{ENTRIES[name].title}, {loss}, {dtype}: {failure}")
             continue
-        worst = max(found.values(), default=0.0)
         # Written so that NaN is wrong.
+        worst = max(found.values(), key=lambda error: (error != error, error), default=0.0)
         if not worst <= TOLERANCES[dtype]:
             wrong[name] = worst
             report(

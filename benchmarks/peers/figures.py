@@ -26,6 +26,22 @@ def per_element(cell: Cell, name: str) -> float | None:
     return None if time is None else time / cell["size"]
 
 
+def microseconds(cell: Cell, name: str) -> float | None:
+    """Microseconds a call."""
+    time = cell["nanoseconds"].get(name)
+    return None if time is None else time / 1e3
+
+
+def megabytes(found: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Memory at the peak of a call: by the title of the loss, and by contestant."""
+    tables: dict[str, dict[str, float]] = {}
+    for one in found:
+        table = tables.setdefault(loss_title(one), {})
+        if one["extra_bytes"] is not None:
+            table[one["contestant"]] = one["extra_bytes"] / 1e6
+    return tables
+
+
 def ratio(cell: Cell, above: str | None, below: str) -> float | None:
     """How much longer one contestant takes than another."""
     times = cell["nanoseconds"]
@@ -42,15 +58,33 @@ def best_peer(cell: Cell) -> str | None:
 
 
 def groups(cells: list[Cell]) -> dict[tuple[str, int], list[Cell]]:
-    """Cells by dtype and size."""
+    """Cells by dtype and size; by the size that was asked for where rows rounded it."""
     found: dict[tuple[str, int], list[Cell]] = {}
     for cell in cells:
-        found.setdefault((cell["dtype"], cell["size"]), []).append(cell)
+        found.setdefault((cell["dtype"], cell.get("total", cell["size"])), []).append(cell)
     return found
 
 
+def widths(cells: list[Cell]) -> list[Cell]:
+    """Of cells with rows those with many elements."""
+    return [cell for cell in cells if cell["total"]]
+
+
+def few_rows(cells: list[Cell]) -> list[Cell]:
+    """Of cells with rows those of which a call takes microseconds."""
+    return [cell for cell in cells if not cell["total"]]
+
+
+def shape_title(cell: Cell) -> str:
+    rows, classes = cell["shape"]
+    return f"{rows:,} x {classes:,}"
+
+
 def loss_title(cell: Cell) -> str:
-    return WORKS[cell["loss"]].title
+    """The loss, with the width of its rows where it has them."""
+    title = WORKS[cell["loss"]].title
+    shape = cell.get("shape", ())
+    return f"{title}, {shape[-1]:,} classes" if len(shape) > 1 else title
 
 
 def digits(number: float | None) -> str:
@@ -74,6 +108,7 @@ def machine_line(results: dict[str, Any]) -> str:
     """The machine and the versions, in a line."""
     machine = results["machine"]
     parts = [f"{machine['processor']}, {machine['threads']} threads", f"Python {machine['python']}"]
-    versions = results.get("speed", results.get("small", {})).get("versions", {})
+    parts_with_versions = (results[part] for part in ("speed", "rows", "small") if part in results)
+    versions = next(parts_with_versions, {}).get("versions", {})
     parts += [f"{name} {version}" for name, version in sorted(versions.items())]
     return ", ".join(parts)

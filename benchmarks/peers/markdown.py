@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import figures
-from .catalogue import WORKS
 from .contestants import ENTRIES
 from .figures import Cell, digits
 
 
-def render(results: dict[str, Any], cells: list[Cell]) -> str:
-    """Everything that the results hold, one table after another."""
+def render(results: dict[str, Any], cells: list[Cell], rows: list[Cell]) -> str:
+    """Everything that the results hold, one table after another; of the races, these cells."""
     parts = [_race(dtype, size, group) for (dtype, size), group in figures.groups(cells).items()]
+    for (dtype, size), group in figures.groups(rows).items():
+        parts.append(_widths(dtype, size, group) if size else _few_rows(dtype, group))
     if results.get("small"):
         parts.append(_small(results["small"]["cells"]))
     if results.get("memory"):
@@ -36,18 +37,44 @@ def _title(name: str) -> str:
 
 
 def _race(dtype: str, size: int, cells: list[Cell]) -> str:
+    return f"Value and gradient of {size:,} elements:\n\n" + _times(
+        f"ns an element, {dtype}", cells, figures.loss_title, figures.per_element
+    )
+
+
+def _widths(dtype: str, size: int, cells: list[Cell]) -> str:
+    return f"Cross-entropy with labels, value and gradient of {size:,} elements:\n\n" + _times(
+        f"classes, {dtype}; ns an element",
+        cells,
+        lambda cell: f"{cell['shape'][1]:,}",
+        figures.per_element,
+    )
+
+
+def _few_rows(dtype: str, cells: list[Cell]) -> str:
+    return "Cross-entropy of few rows:\n\n" + _times(
+        f"rows x classes, {dtype}; µs a call", cells, figures.shape_title, figures.microseconds
+    )
+
+
+def _times(
+    corner: str,
+    cells: list[Cell],
+    row_title: Callable[[Cell], str],
+    number: Callable[[Cell, str], float | None],
+) -> str:
     titles = figures.titles(cells)
-    header = [f"ns an element, {dtype}", *(_title(name) for name in titles), "best peer / ours"]
+    header = [corner, *(_title(name) for name in titles), "best peer / ours"]
     rows = []
     for cell in cells:
-        texts = [digits(figures.per_element(cell, name)) for name in titles]
+        texts = [digits(number(cell, name)) for name in titles]
         texts = [
             f"**{text}**" if ENTRIES[name].kind == "ours" else text
             for name, text in zip(titles, texts, strict=True)
         ]
         faster = figures.ratio(cell, figures.best_peer(cell), "new")
-        rows.append([figures.loss_title(cell), *texts, f"{digits(faster)}x" if faster else "-"])
-    return f"Value and gradient of {size:,} elements:\n\n" + _table(header, rows)
+        rows.append([row_title(cell), *texts, f"{digits(faster)}x" if faster else "-"])
+    return _table(header, rows)
 
 
 def _small(cells: list[Cell]) -> str:
@@ -55,8 +82,7 @@ def _small(cells: list[Cell]) -> str:
     header = ["µs a call", *(_title("out" if name == "new" else name) for name in titles)]
     rows = []
     for cell in cells:
-        times = [cell["nanoseconds"].get(name) for name in titles]
-        texts = [digits(None if time is None else time / 1e3) for time in times]
+        texts = [digits(figures.microseconds(cell, name)) for name in titles]
         rows.append([figures.loss_title(cell), *texts])
     return "One call on 100 float32 numbers:\n\n" + _table(header, rows)
 
@@ -65,11 +91,10 @@ def _memory(found: list[dict[str, Any]]) -> str:
     names = [name for name in ENTRIES if any(one["contestant"] == name for one in found)]
     size = found[0]["size"]
     header = ["MB", *("numbaloss" if name == "new" else _title(name) for name in names)]
-    rows = []
-    for loss in dict.fromkeys(one["loss"] for one in found):
-        of = {one["contestant"]: one["extra_bytes"] for one in found if one["loss"] == loss}
-        texts = [digits(None if of.get(name) is None else of[name] / 1e6) for name in names]
-        rows.append([WORKS[loss].title, *texts])
+    rows = [
+        [title, *(digits(megabytes.get(name)) for name in names)]
+        for title, megabytes in figures.megabytes(found).items()
+    ]
     caption = (
         f"Memory at the peak of a call on {size:,} float32 numbers, beside its inputs "
         f"(the gradient itself: {digits(size * 4 / 1e6)} MB):\n\n"

@@ -15,12 +15,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .catalogue import WORKS, Shape
 from .contestants import ENTRIES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -108,9 +110,9 @@ def processes(names: Sequence[str], threads: int, report: Report) -> Iterator[di
             process.end()
 
 
-def results(process: Process, loss: str, dtype: str) -> dict[str, np.ndarray]:
-    """Values and gradients of all formulations of a contestant, for comparison."""
-    path = Path(process.ask("check", loss=loss, dtype=dtype)["file"])
+def results(process: Process, places: list[int]) -> dict[str, np.ndarray]:
+    """Values, and gradients at some places, of all prepared formulations of a contestant."""
+    path = Path(process.ask("check", places=places)["file"])
     try:
         with np.load(path) as found:
             return dict(found)
@@ -120,39 +122,35 @@ def results(process: Process, loss: str, dtype: str) -> dict[str, np.ndarray]:
 
 @dataclass
 class Cell:
-    """All contestants on one loss, dtype and size."""
+    """All contestants on one loss, dtype and shape."""
 
     loss: str
     dtype: str
-    size: int
-    nanoseconds: dict[str, float]  # a call
-    formulations: dict[str, str]
-    rounds: dict[str, list[float]]  # the best of each round, nanoseconds a call
+    shape: Shape
+    size: int = 0  # elements
+    nanoseconds: dict[str, float] = field(default_factory=dict)  # a call
+    formulations: dict[str, str] = field(default_factory=dict)
+    # The best of each round, nanoseconds a call.
+    rounds: dict[str, list[float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.size = prod(self.shape)
 
 
-def race(
+def prepare(
     running: dict[str, Process],
+    names: Sequence[str],
     loss: str,
     dtype: str,
-    size: int,
-    *,
-    rounds: int,
-    seconds: float,
+    shape: Shape,
     report: Report,
-    names: Sequence[str] | None = None,
-) -> Cell:
-    """Time one loss. ``seconds`` is how long each contestant works in a round.
-
-    The figure of a contestant is its fastest call in any round. Whatever else a machine does
-    only ever adds time, and adds most to those who use all processors; rounds far apart
-    give each contestant many chances of an undisturbed call.
-    """
-    entered = [name for name in (names or running) if name in running]
+) -> list[str]:
+    """Let contestants make arrays and compile; returns those who have the loss."""
     ready = []
     # Compiling is not timed, so all may do it at once.
-    for name in entered:
-        running[name].send("prepare", loss=loss, dtype=dtype, size=size)
-    for name in entered:
+    for name in names:
+        running[name].send("prepare", loss=loss, dtype=dtype, shape=shape)
+    for name in names:
         try:
             if running[name].receive()["formulations"]:
                 ready.append(name)
@@ -160,18 +158,38 @@ def race(
                 report(f"this version of numbaloss has no {loss}")
         except Failed as failure:
             report(f"{ENTRIES[name].title} has no {loss} in {dtype}: {failure}")
+    return ready
+
+
+def race(
+    running: dict[str, Process],
+    ready: Sequence[str],
+    loss: str,
+    dtype: str,
+    shape: Shape,
+    *,
+    rounds: int,
+    seconds: float,
+    report: Report,
+) -> Cell:
+    """Time what is prepared. ``seconds`` is how long each contestant works in a round.
+
+    The figure of a contestant is its fastest call in any round. Whatever else a machine does
+    only ever adds time, and adds most to those who use all processors; rounds far apart
+    give each contestant many chances of an undisturbed call.
+    """
+    cell = Cell(loss, dtype, shape)
     # Short calls are timed by the hundred: the clock itself takes as long as one.
-    calls = 1 if size > 10_000 else 100
-    cell = Cell(loss, dtype, size, {}, {}, {name: [] for name in ready})
+    calls = 1 if cell.size > 10_000 else 100
     for name in ready:
         time.sleep(PAUSE)
         try:
             chosen = running[name].ask("choose", calls=calls)
         except Failed as failure:
-            report(f"{ENTRIES[name].title} failed at {loss} in {dtype}: {failure}")
-            del cell.rounds[name]
+            report(f"{ENTRIES[name].title} failed at {WORKS[loss].title} in {dtype}: {failure}")
             continue
         cell.formulations[name] = chosen["formulation"]
+        cell.rounds[name] = []
     racing = list(cell.rounds)
     for number in range(rounds):
         # Another one begins in every round: nobody always follows the same neighbour.

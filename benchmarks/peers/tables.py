@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from . import figures
@@ -9,8 +10,8 @@ from .contestants import ENTRIES
 from .figures import Cell, digits
 
 
-def show(results: dict[str, Any], cells: list[Cell]) -> None:
-    """Print everything that the results hold."""
+def show(results: dict[str, Any], cells: list[Cell], rows: list[Cell]) -> None:
+    """Print everything that the results hold; of the races, what is in these cells."""
     from rich.console import Console
 
     console = Console(highlight=False)
@@ -19,6 +20,10 @@ def show(results: dict[str, Any], cells: list[Cell]) -> None:
     console.print(figures.machine_line(results), style="dim")
     if cells:
         console.print(_race(cells))
+    if wide := figures.widths(rows):
+        console.print(_rows(wide))
+    if few := figures.few_rows(rows):
+        console.print(_few_rows(few))
     if results.get("small"):
         console.print(_small(results["small"]["cells"]))
     if results.get("memory"):
@@ -58,23 +63,54 @@ def _best(numbers: list[float | None]) -> list[str]:
 
 
 def _race(cells: list[Cell]) -> Any:
+    return _grouped(
+        "Value and gradient, nanoseconds an element", cells, figures.loss_title, figures.per_element
+    )
+
+
+def _rows(cells: list[Cell]) -> Any:
+    return _grouped(
+        "Cross-entropy of rows with labels, nanoseconds an element",
+        cells,
+        lambda cell: f"{cell['shape'][1]:>7,} classes",
+        figures.per_element,
+    )
+
+
+def _few_rows(cells: list[Cell]) -> Any:
+    return _grouped(
+        "Cross-entropy of few rows, microseconds a call",
+        cells,
+        figures.shape_title,
+        figures.microseconds,
+    )
+
+
+def _grouped(
+    title: str,
+    cells: list[Cell],
+    row_title: Callable[[Cell], str],
+    number: Callable[[Cell, str], float | None],
+) -> Any:
+    """Everybody's time on every cell, by dtype and size, beside floor and peers."""
     titles = figures.titles(cells)
     ratios = ["ours /\nfloor", "peer\n/ new", *(["PyTorch\n/ new"] if "torch" in titles else [])]
     table = _table(
-        "Value and gradient, nanoseconds an element",
+        title,
         "ours writes into the same array in every call, new returns a new one. "
         "floor moves the same bytes and computes nothing. peer: the fastest other library.",
         ["", *(title.replace(", ", ",\n") for title in titles.values()), *ratios],
     )
     for (dtype, size), group in figures.groups(cells).items():
-        table.add_row(f"[bold]{dtype}, {figures.size_title(size)}[/bold]")
+        heading = f"{dtype}, {figures.size_title(size)}" if size else dtype
+        table.add_row(f"[bold]{heading}[/bold]")
         for cell in group:
             racers = [name for name in titles if name != "floor"]
-            best = _best([figures.per_element(cell, name) for name in racers])
+            best = _best([number(cell, name) for name in racers])
             texts = dict(zip(racers, best, strict=True))
-            texts["floor"] = f"[dim]{digits(figures.per_element(cell, 'floor'))}[/dim]"
+            texts["floor"] = f"[dim]{digits(number(cell, 'floor'))}[/dim]"
             table.add_row(
-                "  " + figures.loss_title(cell),
+                "  " + row_title(cell),
                 *(texts[name] for name in titles),
                 digits(figures.ratio(cell, "out", "floor")),
                 digits(figures.ratio(cell, figures.best_peer(cell), "new")),
@@ -93,16 +129,13 @@ def _small(cells: list[Cell]) -> Any:
          "PyTorch / ours"],
     )  # fmt: skip
     for cell in cells:
-        times = [cell["nanoseconds"].get(name) for name in titles]
-        texts = _best([None if time is None else time / 1e3 for time in times])
+        texts = _best([figures.microseconds(cell, name) for name in titles])
         ratio = digits(figures.ratio(cell, "torch", "new"))
         table.add_row(figures.loss_title(cell), *texts, ratio)
     return table
 
 
 def _memory(found: list[dict[str, Any]]) -> Any:
-    from .catalogue import WORKS
-
     names = [name for name in ENTRIES if any(one["contestant"] == name for one in found)]
     size = found[0]["size"]
     table = _table(
@@ -110,12 +143,8 @@ def _memory(found: list[dict[str, Any]]) -> Any:
         f"Beside prediction and target. The gradient itself takes {digits(size * 4 / 1e6)}.",
         ["", *(ENTRIES[name].title for name in names)],
     )
-    for loss in dict.fromkeys(one["loss"] for one in found):
-        bytes_of = {one["contestant"]: one["extra_bytes"] for one in found if one["loss"] == loss}
-        texts = [
-            digits(None if bytes_of.get(name) is None else bytes_of[name] / 1e6) for name in names
-        ]
-        table.add_row(WORKS[loss].title, *texts)
+    for title, megabytes in figures.megabytes(found).items():
+        table.add_row(title, *(digits(megabytes.get(name)) for name in names))
     return table
 
 

@@ -20,8 +20,8 @@ Step = Callable[[], Any]
 class Contestant:
     """Base of all contestants; made once per worker process, which imports its library."""
 
-    # Arrays of the prediction's size that are kept from call to call.
-    buffers = 0
+    # Bytes of the arrays that are kept from call to call.
+    kept_bytes = 0
 
     def versions(self) -> dict[str, str]:
         """Libraries at work, name to version."""
@@ -34,9 +34,15 @@ class Contestant:
     def steps(self, loss: str, prediction: Any, target: Any) -> dict[str, Step]:
         """Ways to compute value and gradient; empty where the library has no such loss.
 
-        Buffers that are used again in every call are made here.
+        The prediction has one dimension, or two of a loss of rows of logits; then the target
+        holds a label a row. Buffers that are used again in every call are made here, and kept.
         """
         raise NotImplementedError
+
+    def keep(self, array: np.ndarray) -> np.ndarray:
+        """Count an array that is used again in every call: it is memory of the library too."""
+        self.kept_bytes += array.nbytes
+        return array
 
     def forget(self) -> None:
         """Drop results that are kept until the next call."""

@@ -43,13 +43,11 @@ class NewArray(Contestant):
 class IntoBuffer(NewArray):
     """Every call writes into the same array: what a training loop does."""
 
-    buffers = 1
-
     def steps(self, loss: str, prediction: Any, target: Any) -> dict[str, Step]:
         ours = _loss(loss)
         if ours is None:
             return {}
-        buffer = np.empty_like(prediction)
+        buffer = self.keep(np.empty_like(prediction))
         return {"out=buffer": lambda: ours.value_and_grad(prediction, target, out=buffer)}
 
 

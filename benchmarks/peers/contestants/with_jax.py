@@ -71,6 +71,16 @@ def _functions(jax: Any) -> dict[str, dict[str, Callable[[Any, Any], Any]]]:
 
         return mean
 
+    def cross_entropy(logits: Any, labels: Any) -> Any:
+        logs = jax.nn.log_softmax(logits)
+        return -jnp.take_along_axis(logs, labels[:, None], axis=-1).mean()
+
+    def cross_entropy_where(logits: Any, labels: Any) -> Any:
+        # Comparing every class fuses; taking one a row becomes a scatter in the gradient.
+        hit = labels[:, None] == jnp.arange(logits.shape[-1])
+        of_label = jnp.where(hit, logits, 0.0).sum(axis=-1)
+        return (jax.nn.logsumexp(logits, axis=-1) - of_label).mean()
+
     return {
         "squared_error": {"square": squared_error},
         "absolute_error": {"abs": absolute_error},
@@ -84,6 +94,7 @@ def _functions(jax: Any) -> dict[str, dict[str, Callable[[Any, Any], Any]]]:
             "log1p": lambda prediction, target: entropy_exp(prediction, target).mean(),
         },
         "focal": {"softplus": focal(entropy), "log1p": focal(entropy_exp)},
+        "cross_entropy": {"take": cross_entropy, "where": cross_entropy_where},
     }
 
 

@@ -109,6 +109,32 @@ def focal(p: Any, t: Any, gradient: Any, scratch: Any) -> float:
     return total
 
 
+def cross_entropy_rows(p: Any, labels: Any, gradient: Any) -> float:
+    """Row by row, as the logits lie."""
+    every = np.arange(len(p))
+    np.subtract(p, p.max(axis=1, keepdims=True), out=gradient)
+    total = -gradient[every, labels].sum()
+    np.exp(gradient, out=gradient)
+    sums = gradient @ np.ones(p.shape[1], p.dtype)  # BLAS: faster than a sum along short rows
+    gradient /= sums[:, np.newaxis]
+    gradient[every, labels] -= 1.0
+    return total + np.log(sums).sum()
+
+
+def cross_entropy_columns(p: Any, labels: Any, gradient: Any) -> float:
+    """Turned, so that operations on few classes run along many rows."""
+    every = np.arange(len(p))
+    turned = p.T.copy()
+    turned -= turned.max(axis=0)
+    total = -turned[labels, every].sum()
+    np.exp(turned, out=turned)
+    sums = turned.sum(axis=0)
+    turned /= sums
+    turned[labels, every] -= 1.0
+    gradient[...] = turned.T
+    return total + np.log(sums).sum()
+
+
 FORMULAS: dict[str, Formula] = {
     formula.__name__: formula
     for formula in (
@@ -125,16 +151,23 @@ FORMULAS: dict[str, Formula] = {
 }
 
 
-class NumPy(Contestant):
-    """One ufunc after another, into two buffers."""
+# Rows are taken in blocks that a second-level cache holds.
+BLOCK = 2**16
+# More classes are never faster in columns.
+WIDEST_COLUMNS = 128
 
-    buffers = 2
+
+class NumPy(Contestant):
+    """One ufunc after another, into two buffers; rows of logits by blocks, into one."""
 
     def steps(self, loss: str, prediction: Any, target: Any) -> dict[str, Step]:
+        if loss == "cross_entropy":
+            return self._rows(prediction, target)
         formula = FORMULAS.get(loss)
         if formula is None:
             return {}
-        gradient, scratch = np.empty_like(prediction), np.empty_like(prediction)
+        gradient = self.keep(np.empty_like(prediction))
+        scratch = self.keep(np.empty_like(prediction))
         size = prediction.size
         scale = prediction.dtype.type(1.0 / size)
 
@@ -144,3 +177,22 @@ class NumPy(Contestant):
             return total / size, gradient
 
         return {"ufuncs": step}
+
+    def _rows(self, prediction: Any, labels: Any) -> dict[str, Step]:
+        gradient = self.keep(np.empty_like(prediction))
+        rows, classes = prediction.shape
+        scale = prediction.dtype.type(1.0 / rows)
+        block = max(1, BLOCK // classes)
+
+        def step(formula: Callable[[Any, Any, Any], float]) -> tuple[float, np.ndarray]:
+            total = 0.0
+            for start in range(0, rows, block):
+                part = slice(start, start + block)
+                total += float(formula(prediction[part], labels[part], gradient[part]))
+                gradient[part] *= scale
+            return total / rows, gradient
+
+        steps: dict[str, Step] = {"rows": lambda: step(cross_entropy_rows)}
+        if classes <= WIDEST_COLUMNS:
+            steps["columns"] = lambda: step(cross_entropy_columns)
+        return steps

@@ -20,13 +20,12 @@ def _losses() -> dict[str, tuple[str, dict[str, float], float]]:
         "quantile": ("PinballLoss", {"quantile": parameters_of("quantile")["q"]}, 1.0),
         "poisson": ("HalfPoissonLoss", {}, 1.0),
         "binary_cross_entropy": ("HalfBinomialLoss", {}, 1.0),
+        "cross_entropy": ("HalfMultinomialLoss", {}, 1.0),
     }
 
 
 class ScikitLearn(Contestant):
     """``loss_gradient`` into buffers, then the mean, as its linear models do."""
-
-    buffers = 2
 
     def __init__(self) -> None:
         from sklearn._loss import loss
@@ -44,9 +43,25 @@ class ScikitLearn(Contestant):
         if known is None:
             return {}
         name, parameters, factor = known
-        fused = getattr(self.module, name)(**parameters)
-        values, gradient = np.empty_like(prediction), np.empty_like(prediction)
-        scale = prediction.dtype.type(factor / prediction.size)
+        if prediction.ndim == 1:
+            fused = getattr(self.module, name)(**parameters)
+            gradient = self.keep(np.empty_like(prediction))
+            return {"loss_gradient": self._step(fused, prediction, target, gradient, factor)}
+        fused = getattr(self.module, name)(n_classes=prediction.shape[1])
+        # It takes labels in the dtype of the logits, and is called with either layout: boosting
+        # keeps a column a class. Nobody is charged for the layout that suits him.
+        labels = target.astype(prediction.dtype)
+        columns = np.asfortranarray(prediction)
+        gradient = self.keep(np.empty_like(prediction))
+        turned = gradient.reshape(prediction.shape[::-1]).T
+        return {
+            "rows": self._step(fused, prediction, labels, gradient, factor),
+            "columns": self._step(fused, columns, labels, turned, factor),
+        }
+
+    def _step(self, fused: Any, prediction: Any, target: Any, gradient: Any, factor: float) -> Step:
+        values = self.keep(np.empty_like(target))
+        scale = prediction.dtype.type(factor / len(target))
 
         def step() -> tuple[float, np.ndarray]:
             fused.loss_gradient(
@@ -59,4 +74,4 @@ class ScikitLearn(Contestant):
             np.multiply(gradient, scale, out=gradient)
             return factor * values.mean(), gradient
 
-        return {"loss_gradient": step}
+        return step

@@ -51,6 +51,7 @@ def _functions(torch: Any) -> dict[str, Callable[[Any, Any], Any]]:
         "poisson": poisson,
         "binary_cross_entropy": functional.binary_cross_entropy_with_logits,
         "focal": focal,
+        "cross_entropy": functional.cross_entropy,
     }
 
 
