@@ -11,6 +11,12 @@ from .figures import Cell, digits
 
 INK, FAINT = "#2b2b2b", "#8a8a8a"
 BAR = 0.8
+TITLES = {
+    "out": "numbaloss",
+    "new": "numbaloss, new array",
+    "compile": "torch.compile",
+    "sklearn": "scikit-learn",
+}
 
 
 def draw(results: dict[str, Any], cells: list[Cell], path: Path) -> None:
@@ -46,19 +52,10 @@ def draw(results: dict[str, Any], cells: list[Cell], path: Path) -> None:
         color=FAINT,
         fontsize=9,
     )
-    axes.set_title(
-        f"Loss and gradient of {size:,} {dtype} numbers",
-        x=0.0,
-        pad=34,
-        loc="left",
-        fontsize=14,
-        fontweight="bold",
-        color=INK,
-    )
-    titles = {"out": "numbaloss", "compile": "torch.compile", "sklearn": "scikit-learn"}
+    heading(axes, f"Loss and gradient of {size:,} {dtype} numbers", 34)
     axes.legend(
         [pyplot.Rectangle((0, 0), 1, 1, color=ENTRIES[name].colour) for name in names],
-        [titles.get(name, ENTRIES[name].title) for name in names],
+        [TITLES.get(name, ENTRIES[name].title) for name in names],
         loc="lower left",
         bbox_to_anchor=(-0.01, 1.0),
         ncols=len(names),
@@ -68,6 +65,18 @@ def draw(results: dict[str, Any], cells: list[Cell], path: Path) -> None:
         handleheight=1,
         columnspacing=1.4,
     )
+    save(figure, path)
+
+
+def heading(axes: Any, text: str, pad: int) -> None:
+    """The title of a chart."""
+    axes.set_title(text, x=0.0, pad=pad, loc="left", fontsize=14, fontweight="bold", color=INK)
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write the file, in a folder that is made for it."""
+    from matplotlib import pyplot
+
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=160, facecolor="white")
     pyplot.close(figure)
