@@ -75,6 +75,7 @@ ROW_LOSSES: list[Any] = [
     nl.CrossEntropy(temperature=2.5),
     nl.CrossEntropy(label_smoothing=0.3, z_loss=0.1, temperature=0.5),
     nl.CategoricalFocal(),
+    nl.CategoricalFocal(0.5),
     nl.CategoricalFocal(0.0),
     nl.CategoricalFocal(1.0),
     nl.CategoricalFocal(3.3),

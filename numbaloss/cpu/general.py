@@ -226,7 +226,8 @@ def _steps(real: str) -> Any:
         prefer_wide_vectors()
         no_alias()
         for j in range(size):
-            values[j] = values[j] * of_class[j]
+            # A class that does not count contributes 0, whatever its loss.
+            values[j] = zero if of_class[j] == zero else values[j] * of_class[j]
 
     @njit(**inner)
     def prepare(job, row, i, label, numbers, memory):
@@ -314,7 +315,7 @@ def _steps(real: str) -> Any:
         for j in range(size):
             place[j] = (slopes[j] + exp(logs[j]) * lean) * factor
 
-    @njit(**exact)
+    @njit(**inner)
     def hessians(logs, curves, place, size, lean, bend, factor):
         prefer_wide_vectors()
         no_alias()
@@ -330,7 +331,7 @@ def _steps(real: str) -> Any:
         for j in range(size):
             place[j] = (slopes[j] + targets[j] * lean) * factor
 
-    @njit(**exact)
+    @njit(**inner)
     def margin_hessians(targets, curves, place, size, bend, factor):
         prefer_wide_vectors()
         no_alias()

@@ -168,7 +168,7 @@ def _label_loops(real: str, width: int) -> Any:
             for k in range(width):
                 others[k] += part[k]
 
-    @njit(**exact)
+    @njit(**inner)
     def spreads(tile, classes, top, spread, of_class, inverse):
         prefer_wide_vectors()
         no_alias()
@@ -198,7 +198,7 @@ def _label_loops(real: str, width: int) -> Any:
             for k in range(width):
                 tile[c * width + k] = tile[c * width + k] * factor[k]
 
-    @njit(**exact)
+    @njit(**inner)
     def gradients_smooth(tile, classes, factor, shift, of_class):
         prefer_wide_vectors()
         no_alias()
@@ -207,7 +207,7 @@ def _label_loops(real: str, width: int) -> Any:
             for k in range(width):
                 tile[c * width + k] = tile[c * width + k] * factor[k] + shift[k] * w
 
-    @njit(**exact)
+    @njit(**inner)
     def hessians(tile, result, classes, inverse, square, linear):
         prefer_wide_vectors()
         no_alias()
@@ -382,8 +382,9 @@ def _general_loops(real: str, width: int) -> Any:
         no_alias()
         for c in range(classes):
             w = of_class[c]
+            # A class that does not count contributes 0, whatever its loss.
             for k in range(width):
-                tile[c * width + k] = tile[c * width + k] * w
+                tile[c * width + k] = zero if w == zero else tile[c * width + k] * w
 
     @njit(**exact)
     def add(tile, classes, total):
@@ -420,7 +421,7 @@ def _general_loops(real: str, width: int) -> Any:
                 g = (slopes[c * width + k] + p * lean[k]) * (weight[k] * scale)
                 slopes[c * width + k] = zero if weight[k] == zero else g
 
-    @njit(**exact)
+    @njit(**inner)
     def hessians(tile, curves, classes, lean, bend, weight, scale, softmax):
         prefer_wide_vectors()
         no_alias()

@@ -104,6 +104,8 @@ NUMBERS_BYTES = 8 * STATISTICS
 
 inner: dict[str, Any] = {"forceinline": True, "error_model": "numpy"}
 fast: dict[str, Any] = {**inner, "fastmath": {"contract", "reassoc"}}
+# A sum of two products may be fused in two ways, and is, from one unrolled step of a loop to the
+# next: where there is one, `inner` keeps rows the same wherever they stand.
 exact: dict[str, Any] = {**inner, "fastmath": {"contract"}}
 
 CHUNK_SIGNATURE = types.void(types.CPointer(types.int64), types.float64, types.int64, types.int64)
@@ -244,7 +246,7 @@ def tools(real: str, group: int) -> Any:
             found[k] = distance[k] - log_
             sums[k] = top[k] * inverse + log_
 
-    @njit(**exact)
+    @njit(**inner)
     def coefficients(statistics, smooth, on, off, whole, scale, curvature_scale):
         prefer_wide_vectors()
         others, own = column(statistics, OTHERS), column(statistics, OWN)
@@ -259,7 +261,8 @@ def tools(real: str, group: int) -> Any:
             w, c = weight[k], of_label[k]
             direct = on * c
             o = zero
-            v = direct * first[k]
+            # A class that does not count contributes 0, whatever its loss.
+            v = zero if direct == zero else direct * first[k]
             if smooth:
                 o = off * slope[k]
                 v += o * (spread[k] - whole * log_sum[k])
@@ -276,7 +279,7 @@ def tools(real: str, group: int) -> Any:
             shift[k] = zero if out else o * g
             at_label[k] = zero if out else y * g
 
-    @njit(**exact)
+    @njit(**inner)
     def curvatures(statistics, on, off, whole, curvature_scale):
         prefer_wide_vectors()
         others, own = column(statistics, OTHERS), column(statistics, OWN)

@@ -124,7 +124,9 @@ def divisor(loss: Softmax, inputs: Operands, reduction: str) -> float:
         total = scan.scan(loss, inputs, labelled, weighted, count)
     if reduction == "weighted_mean" and not labelled and options.class_weight is not None:
         weights = _ClassMass(options.class_weight)
-        return evaluate(weights, 0, inputs, [None, None, None], 1.0, False)
+        # Nothing of the prediction: the mass of a row that holds NaN is that of its targets.
+        alone = [target, target, weight, mask]
+        return evaluate(weights, 0, alone, [None, None, None], 1.0, False)
     return total if reduction in ("mean", "weighted_mean") else 1.0
 
 

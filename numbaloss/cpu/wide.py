@@ -240,7 +240,7 @@ def writer(real: str) -> Any:
             for i in range(step):
                 gradient[b * step + i] = source[b * step + i] * factor
 
-    @njit(**exact)
+    @njit(**inner)
     def emit_smooth(source, gradient, of_class, size, factor, shift):
         prefer_wide_vectors()
         no_alias()
@@ -264,12 +264,18 @@ def writer(real: str) -> Any:
         for j in range(size):
             row[j] = row[j] * factor
 
-    @njit(**exact)
+    @njit(**inner)
     def multiply_smooth(row, of_class, size, factor, shift):
         prefer_wide_vectors()
         no_alias()
         for j in range(size):
             row[j] = row[j] * factor + shift * of_class[j]
+
+    @njit(**inner)
+    def load_registers(source, target, size):
+        # The exponentials may lie in the gradient's own memory, which ends here.
+        for j in range(0, step, lanes):
+            load_rest(source + j * itemsize, target + j * itemsize, size - j, zero)
 
     @njit(**inner)
     def store_registers(source, target, size):
@@ -281,21 +287,26 @@ def writer(real: str) -> Any:
         whole = size // step * step
         emit_hessian(pointer(source, zero), pointer(target, zero), whole, inverse, square, linear)
         if whole < size:
-            rest, offset = stack_memory(RUNNING_BYTES), whole * itemsize
-            emit_hessian(
-                pointer(source + offset, zero), pointer(rest, zero), step, inverse, square, linear
-            )
-            store_registers(rest, target + offset, size - whole)
+            offset, own = whole * itemsize, stack_memory(RUNNING_BYTES)
+            found = stack_memory(RUNNING_BYTES)
+            load_registers(source + offset, own, size - whole)
+            emit_hessian(pointer(own, zero), pointer(found, zero), step, inverse, square, linear)
+            store_registers(found, target + offset, size - whole)
 
     @njit(**inner)
     def write_gradient(source, target, size, factor, shift, weights):
-        """Multiples of exponentials plus those of class weights, where there are some."""
+        """Multiples of exponentials plus those of class weights, where there are some.
+
+        Class weights are padded: more of them than there are classes may be read.
+        """
         whole = size // step * step
-        rest, offset = stack_memory(RUNNING_BYTES), whole * itemsize
+        offset, own = whole * itemsize, stack_memory(RUNNING_BYTES)
+        found = stack_memory(RUNNING_BYTES)
+        if whole < size:
+            load_registers(source + offset, own, size - whole)
         if weights == 0:
             emit_plain(pointer(source, zero), pointer(target, zero), whole, factor)
-            if whole < size:
-                emit_plain(pointer(source + offset, zero), pointer(rest, zero), step, factor)
+            emit_plain(pointer(own, zero), pointer(found, zero), step, factor)
         else:
             of_class = pointer(weights, zero)
             emit_smooth(
@@ -303,16 +314,9 @@ def writer(real: str) -> Any:
             )
             if whole < size:
                 of_class = pointer(weights + offset, zero)
-                emit_smooth(
-                    pointer(source + offset, zero),
-                    pointer(rest, zero),
-                    of_class,
-                    step,
-                    factor,
-                    shift,
-                )
+                emit_smooth(pointer(own, zero), pointer(found, zero), of_class, step, factor, shift)
         if whole < size:
-            store_registers(rest, target + offset, size - whole)
+            store_registers(found, target + offset, size - whole)
 
     @njit(**inner)
     def write(job, start, offset, size, source, spare, numbers, relative, label):

@@ -18,6 +18,8 @@ from ..vmath import exp, expm1, log, log1p, pow
 LN2 = math.log(2.0)
 # Stands for the logarithm of 0 in products with its exponential, which is 0: not NaN.
 LOWEST = -1e4
+# Stands for 0 under a negative power.
+SMALLEST = 1e-30
 
 
 @register
@@ -148,7 +150,9 @@ class _Fading(Softmax):
         value = -target * fade * log_probability
         slope = -target * fade * (1.0 - self.gamma * p * ratio)
         bend = 2.0 + finite - (self.gamma - 1.0) * p * ratio
-        return value, slope, target * self.gamma * pow(rest, self.gamma - 1.0) * p * bend
+        # The power may be negative: its product with 1 - p, twice, is 0 where 1 - p is.
+        steep = pow(max(rest, SMALLEST), self.gamma - 1.0)
+        return value, slope, target * self.gamma * steep * p * bend
 
 
 @register
@@ -391,7 +395,7 @@ class JensenShannon(Softmax):
         both = p + target
         # log(p / m) by the difference of p and t where they are close, else by logarithms.
         tilt = (p - target) / both if both > 0.0 else 0.0
-        middle = log(0.5 * both)
+        middle = log(both) - LN2  # half of it may be too small for a number
         close = abs(tilt) < 0.5
         of_p = log1p(tilt) if close else log_probability - middle
         of_target = log1p(-tilt) if close else log(target) - middle

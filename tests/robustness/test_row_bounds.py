@@ -1,8 +1,10 @@
 """Kernels of rows read and write the elements of their arrays, and not one byte beside them.
 
 As `test_memory_bounds` for single elements: rows of every width around the vectors, tiles and
-pieces of the kernels, between guard zones.
+pieces of the kernels, between guard zones and beside pages that nobody may touch.
 """
+
+import sys
 
 import numpy as np
 import pytest
@@ -69,3 +71,79 @@ def test_guards_beside_rows_are_not_read_and_those_beside_outputs_stay(
                 assert same_bits(inside, wanted), (classes, count)
                 inside[...] = 777.0
                 assert (memory == 777.0).all(), (classes, count)
+
+
+PAGES = """
+import ctypes, json, mmap, sys
+import numpy as np
+import numbaloss as nl
+
+PAGE = mmap.PAGESIZE
+library = ctypes.CDLL(None, use_errno=True)
+library.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+kept = []
+
+def fenced(shape, dtype, side):
+    '''An array whose last byte, or first, lies beside a page that nobody may touch.'''
+    dtype = np.dtype(dtype)
+    size = int(np.prod(shape))
+    needed = -(-max(size * dtype.itemsize, 1) // PAGE) * PAGE
+    memory = mmap.mmap(-1, needed + 2 * PAGE)
+    whole = np.frombuffer(memory, np.uint8)
+    for place in (0, PAGE + needed):
+        assert library.mprotect(whole.ctypes.data + place, PAGE, 0) == 0
+    start = PAGE if side == "left" else PAGE + needed - size * dtype.itemsize
+    kept.append(memory)
+    return whole[start : start + size * dtype.itemsize].view(dtype).reshape(shape)
+
+def trespass():
+    array = fenced((8,), np.float32, "right")
+    ctypes.memset(array.ctypes.data, 0, array.nbytes + 1)
+
+if sys.argv[1] == "trespass":
+    trespass()
+
+calls = 0
+random = np.random.default_rng(0)
+losses = [nl.CrossEntropy(), nl.CrossEntropy(label_smoothing=0.1), nl.Brier()]
+for dtype, kind in (("f4", "i8"), ("f8", "i4"), ("f2", "u1"), (">f4", "i2")):
+    for side in ("left", "right"):
+        for classes in json.loads(sys.argv[2]):
+            for count in (1, 2, 9, 33) if classes < 1000 else (1, 2):
+                x, out, hess_out = (fenced((count, classes), dtype, side) for _ in range(3))
+                labels, weight = fenced((count,), kind, side), fenced((count,), dtype, side)
+                dense, mask = fenced((count, classes), dtype, side), fenced((count,), "?", side)
+                x[...] = random.normal(size=x.shape)
+                labels[...] = random.integers(0, min(classes, 200), count)
+                dense[...] = random.integers(0, 2, dense.shape)
+                weight[...] = random.integers(0, 3, count)
+                mask[...] = random.random(count) < 0.8
+                for loss in losses:
+                    for target in (labels, dense):
+                        options = {"sample_weight": weight, "mask": mask, "reduction": "sum"}
+                        value, _, _ = loss.value_grad_hess(
+                            x, target, out=out, hess_out=hess_out, **options
+                        )
+                        again = loss(x, target, **options)
+                        assert abs(again - value) <= 1e-4 * abs(value)
+                        loss(x, target, reduction="weighted_mean")
+                        copy = x.copy()
+                        loss.value_and_grad(x, target, out=x)
+                        x[...] = copy
+                        calls += 1
+                del x, out, hess_out, labels, weight, dense, mask, target, options
+                kept.clear()
+print(json.dumps([calls]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs mprotect")
+def test_rows_at_the_edge_of_accessible_memory_are_fine(run, shared_cache):
+    widths = [1, 2, 3, 8, 9, 17, 64, 65, 128, 129, 4097]  # each may be a kernel to compile
+    options = {"NUMBALOSS_CACHE_DIR": shared_cache}
+    calls = 4 * 2 * 6 * sum(4 if classes < 1000 else 2 for classes in widths)
+    process = run.start(PAGES, "stay inside", widths, **options)
+    assert run.finish(process, timeout=300.0) == [calls]
+    # The fence is no paper one.
+    with pytest.raises(AssertionError, match="exit code -"):
+        run(PAGES, "trespass", widths, **options)
