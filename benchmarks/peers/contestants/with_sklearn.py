@@ -45,22 +45,25 @@ class ScikitLearn(Contestant):
         name, parameters, factor = known
         if prediction.ndim == 1:
             fused = getattr(self.module, name)(**parameters)
-            gradient = self.keep(np.empty_like(prediction))
-            return {"loss_gradient": self._step(fused, prediction, target, gradient, factor)}
+            outputs = self.keep(np.empty_like(target)), self.keep(np.empty_like(prediction))
+            return {"loss_gradient": self._step(fused, prediction, target, outputs, factor)}
         fused = getattr(self.module, name)(n_classes=prediction.shape[1])
         # It takes labels in the dtype of the logits, and is called with either layout: boosting
         # keeps a column a class. Nobody is charged for the layout that suits him.
         labels = target.astype(prediction.dtype)
         columns = np.asfortranarray(prediction)
+        values = self.keep(np.empty_like(labels))
         gradient = self.keep(np.empty_like(prediction))
         turned = gradient.reshape(prediction.shape[::-1]).T
         return {
-            "rows": self._step(fused, prediction, labels, gradient, factor),
-            "columns": self._step(fused, columns, labels, turned, factor),
+            "rows": self._step(fused, prediction, labels, (values, gradient), factor),
+            "columns": self._step(fused, columns, labels, (values, turned), factor),
         }
 
-    def _step(self, fused: Any, prediction: Any, target: Any, gradient: Any, factor: float) -> Step:
-        values = self.keep(np.empty_like(target))
+    def _step(
+        self, fused: Any, prediction: Any, target: Any, outputs: tuple[Any, Any], factor: float
+    ) -> Step:
+        values, gradient = outputs
         scale = prediction.dtype.type(factor / len(target))
 
         def step() -> tuple[float, np.ndarray]:
