@@ -23,8 +23,9 @@ from .products import multiply, narrow, usable, widen
 
 # Rows of a block are a multiple of this: kernels of BLAS take so many at once.
 ROW_MULTIPLE = 4
-# Bytes of a block of logits and what goes with it, at least, and as a share of the weight's.
-WORKSPACE, SHARE = 60_000_000, 4
+# Bytes of a block of logits and what goes with it: at least so many, which with what BLAS keeps
+# for itself (10 MB at its first call) stay below 64 MB; and a share of what the weight takes.
+WORKSPACE, SHARE = 54_000_000, 4
 # A tile of a weight that has to be converted, at most.
 TILE_BYTES = 4 << 20
 

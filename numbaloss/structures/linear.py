@@ -87,7 +87,7 @@ class Linear(Loss):
         workspace : int, optional
             Bytes that a block of rows may take beside the results; a block has one row at
             least. Larger ones are faster, up to some 1000 rows. The default is a quarter of
-            what the weight takes in the compute type, and 60 MB at least.
+            what the weight takes in the compute type, and 54 MB at least.
 
         Returns
         -------
