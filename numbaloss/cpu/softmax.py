@@ -298,7 +298,8 @@ class _Ready(NamedTuple):
 
 
 _FLOAT32, _FLOAT64, _INT64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
-_AS_IS = 0x101  # C-contiguous, aligned: NumPy's flags as one number
+# C-contiguous, aligned; writeable: NumPy's flags as one number.
+_AS_IS, _WRITEABLE = 0x101, 0x400
 
 
 def run_direct(
@@ -308,6 +309,7 @@ def run_direct(
     target: Any,
     reduction: str,
     gradient_scale: float,
+    out: Any = None,
 ) -> tuple[Any, ...] | None:
     """Value and derivatives for plain arrays with integer labels, a few us sooner.
 
@@ -322,6 +324,15 @@ def run_direct(
         and size
         and target.shape == shape[:-1]
         and prediction.flags.num & target.flags.num & _AS_IS == _AS_IS
+    ):
+        return None
+    if out is not None and not (
+        type(out) is np.ndarray
+        and out.dtype is dtype
+        and out.shape == shape
+        and out.flags.num & (_AS_IS | _WRITEABLE) == _AS_IS | _WRITEABLE
+        and not np.may_share_memory(out, target)
+        and (out is prediction or not np.may_share_memory(out, prediction))
     ):
         return None
     classes = shape[-1]
@@ -342,7 +353,7 @@ def run_direct(
     inverse = reals[rows.INVERSE_TEMPERATURE]
     scale = (gradient_scale / total if reduction == "mean" else gradient_scale) * inverse
     reals[rows.SCALE], reals[rows.CURVATURE_SCALE] = scale, scale * inverse
-    found = [np.empty_like(prediction) for _ in range(derivatives)]
+    found = [np.empty_like(prediction) if out is None else out for _ in range(derivatives)]
     chunk = chunk_of(count, classes, ready.width)
     value, _ = launch(
         (

@@ -217,9 +217,11 @@ class Softmax(Loss):
             Derivative of the reduced value, weights and divisor included; with
             ``reduction="none"`` of the sum of the values.
         """
-        plain = sample_weight is None and mask is None and out is None and device is None
+        plain = sample_weight is None and mask is None and device is None
         if plain and (reduction == "mean" or reduction == "sum"):
-            found = _kernels().run_direct(self, 1, prediction, target, reduction, gradient_scale)
+            found = _kernels().run_direct(
+                self, 1, prediction, target, reduction, gradient_scale, out
+            )
             if found is not None:
                 return found
         value, gradient, _ = self._evaluate(
