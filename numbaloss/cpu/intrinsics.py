@@ -178,3 +178,24 @@ def restore_denormals(typingctx, former):
         return context.get_dummy_value()
 
     return types.void(types.int32), codegen
+
+
+@intrinsic
+def prefetch(typingctx, address, write):
+    """Ask for the cache line of an address, to be read or written; no address is a wrong one.
+
+    ``write`` is a literal: 0 or 1.
+    """
+    if not isinstance(write, types.IntegerLiteral):
+        return None
+
+    def codegen(context, builder, signature, args):
+        word = ir.IntType(32)
+        place = builder.inttoptr(args[0], ir.IntType(8).as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [place.type, word, word, word])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        constants = [ir.Constant(word, number) for number in (write.literal_value, 3, 1)]
+        builder.call(function, [place, *constants])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, write), codegen

@@ -19,6 +19,7 @@ from .intrinsics import (
     no_alias,
     pointer,
     prefer_wide_vectors,
+    prefetch,
     restore_denormals,
     stack_memory,
 )
@@ -129,14 +130,22 @@ def _label_loops(real: str, width: int) -> Any:
     decay, lanes, itemsize = t.decay, t.lanes, t.itemsize
     step = width * itemsize
 
+    @njit(**inner)
+    def fetch_class(ahead, c):
+        """Fetch a share of the memory that the tile's gradient is written to next."""
+        if ahead != 0:
+            for line in range(step // 64):
+                prefetch(ahead + c * step + line * 64, 1)
+
     @njit(**exact)
-    def exponentials(tile, classes, top, others, distance, own, numbers, inverse):
+    def exponentials(tile, classes, top, others, distance, own, numbers, inverse, ahead):
         """Exponentials and their sums; the label is found by comparing, a class at a time."""
         prefer_wide_vectors()
         no_alias()
         for k in range(width):
             others[k] = zero
         for c in range(classes):
+            fetch_class(ahead, c)
             number = cast(c)
             for k in range(width):
                 d = (tile[c * width + k] - top[k]) * inverse
@@ -148,7 +157,7 @@ def _label_loops(real: str, width: int) -> Any:
                 others[k] += zero if is_label else e
 
     @njit(**exact)
-    def exponentials_without(tile, classes, top, others, part, inverse):
+    def exponentials_without(tile, classes, top, others, part, inverse, ahead):
         """Exponentials and their sums, where the labels have been taken out.
 
         In two steps, so that no sum has more terms than 16 or so: rounding errors add up.
@@ -161,6 +170,7 @@ def _label_loops(real: str, width: int) -> Any:
             for k in range(width):
                 part[k] = zero
             for c in range(start, min(start + BRANCH, classes)):
+                fetch_class(ahead, c)
                 for k in range(width):
                     e = decay((tile[c * width + k] - top[k]) * inverse)
                     tile[c * width + k] = e
@@ -258,12 +268,14 @@ def _labels(real: str, compared: bool, width: int, most: int) -> Callable:
         t.fill(numbers, width, zero)
         for k in range(width):
             labels[k] = 0
+        direct = (fields[DERIVATIVES] > 0) & t.is_direct(job, GRADIENT)
         of_class = pointer(fields[CLASS_WEIGHT], zero)
         sums = pointer(result, 1.0)
         sums[0] = sums[1] = 0.0
         row, stop = index * job[CHUNK], min((index + 1) * job[CHUNK], job[SIZE])
         while row < stop:
             size = min(width, stop - row)
+            ahead = job[GRADIENT] + row * classes * itemsize if direct else 0
             turn.gather_tile(job, PREDICTION, row, size, classes, place, spare)
             call_describe(fields[DESCRIBE], (job, row, size, statistics, of_labels, spare))
             if turn.count_zeros(weight) != zero:
@@ -274,7 +286,7 @@ def _labels(real: str, compared: bool, width: int, most: int) -> Callable:
             if compared:
                 for k in range(width):
                     numbers[k] = cast(labels[k])
-                o.exponentials(tile, classes, top, others, distance, own, numbers, inverse)
+                o.exponentials(tile, classes, top, others, distance, own, numbers, inverse, ahead)
             else:
                 for k in range(size):
                     at = labels[k] * width + k
@@ -283,7 +295,7 @@ def _labels(real: str, compared: bool, width: int, most: int) -> Callable:
                 for k in range(width):
                     own[k] = t.decay(distance[k])
                 part = t.column(statistics, LOG_SUM)
-                o.exponentials_without(tile, classes, top, others, part, inverse)
+                o.exponentials_without(tile, classes, top, others, part, inverse, ahead)
             call_finish(fields[FINISH], (job, statistics))
             sums[0] += t.deliver_values(job, row, size, statistics)
             if fields[DERIVATIVES] > 1:

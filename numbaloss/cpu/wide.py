@@ -20,6 +20,7 @@ from .intrinsics import (
     no_alias,
     pointer,
     prefer_wide_vectors,
+    prefetch,
     restore_denormals,
     stack_memory,
 )
@@ -156,23 +157,30 @@ def loops(real: str) -> Any:
         return (size + step - 1) // step * step
 
     @njit(**fast)
-    def exponentials_in_lanes(row, size, top, inverse, running):
+    def exponentials_in_lanes(row, size, top, inverse, running, ahead):
         prefer_wide_vectors()
         no_alias()
         for i in range(step):
             running[i] = zero
         for b in range(size // step):
+            if ahead != 0:
+                for line in range(4):
+                    prefetch(ahead + (4 * b + line) * 64, 1)
             for i in range(step):
                 e = decay((row[b * step + i] - top) * inverse)
                 row[b * step + i] = e
                 running[i] += e
 
     @njit(**inner)
-    def exponentials(row, size, top, inverse):
-        """Replace a row, padded, by its exponentials; their sum."""
+    def exponentials(row, size, top, inverse, ahead):
+        """Replace a row, padded, by its exponentials; their sum.
+
+        What lies at ``ahead``, and is to be written next, is fetched meanwhile: this is the
+        step that leaves memory idle.
+        """
         memory = stack_memory(RUNNING_BYTES)
         running = pointer(memory, zero)
-        exponentials_in_lanes(row, size, top, inverse, running)
+        exponentials_in_lanes(row, size, top, inverse, running, ahead)
         return sum_of_lanes(memory, zero)
 
     @njit(**fast)
@@ -416,6 +424,7 @@ def _rows(real: str) -> Callable:
         distance, own = t.column(statistics, DISTANCE), t.column(statistics, OWN)
         spread, weight = t.column(statistics, SPREAD), t.column(statistics, ROW_WEIGHT)
         t.fill(pointer(statistics, zero), STATISTICS * GROUP, zero)
+        direct = (fields[DERIVATIVES] > 0) & t.is_direct(job, GRADIENT)
         sums = pointer(result, 1.0)
         sums[0] = sums[1] = 0.0
         row, stop = index * job[CHUNK], min((index + 1) * job[CHUNK], job[SIZE])
@@ -434,7 +443,8 @@ def _rows(real: str) -> Callable:
                     of_class = pointer(fields[CLASS_WEIGHT], zero)
                     spread[k] = o.weighted_distance(x, of_class, padded, m, inverse)
                 x[label] = t.lowest
-                others[k] = o.exponentials(x, padded, m, inverse)
+                ahead = job[GRADIENT] + (row + k) * classes * itemsize if direct else 0
+                others[k] = o.exponentials(x, padded, m, inverse, ahead)
                 top[k], distance[k] = m, d
             t.exponentiate(distance, own)
             call_finish(fields[FINISH], (job, statistics))
