@@ -124,12 +124,14 @@ def _steps(real: str) -> Any:
             return
         base = zero if m == t.lowest else m
         found[TOP] = m
-        found[TOTAL] = o.exponentials(pointer(scratch, zero), padded, base, inverse, 0)
+        found[TOTAL] = o.exponentials(pointer(scratch, zero), padded, base, inverse, 0, 0)
         if fields[DENSE_LOGITS] != 0:
             m = o.stage(job, TARGET, start, size, scratch)
             base = zero if m == t.lowest else m
             found[TEACHER_TOP] = m
-            found[TEACHER_TOTAL] = o.exponentials(pointer(scratch, zero), padded, base, inverse, 0)
+            found[TEACHER_TOTAL] = o.exponentials(
+                pointer(scratch, zero), padded, base, inverse, 0, 0
+            )
 
     @njit(**inner)
     def merge_sums(left, pieces, which, inverse):

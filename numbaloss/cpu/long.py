@@ -106,10 +106,10 @@ def _pieces(real: str) -> Any:
             if size == piece:
                 total = o.exponentials_to(x, place, size, base, inverse)
             else:
-                total = o.exponentials(x, padded, base, inverse, 0)
+                total = o.exponentials(x, padded, base, inverse, 0, 0)
                 t.copy(x, place, size)
         else:
-            total = o.exponentials(x, padded, base, inverse, 0)
+            total = o.exponentials(x, padded, base, inverse, 0, 0)
         found[0], found[1] = m, total
 
     @njit(**inner)
@@ -151,7 +151,7 @@ def _pieces(real: str) -> Any:
         else:
             o.stage(job, PREDICTION, start, size, scratch)
             base = zero if own == t.lowest else own
-            o.exponentials(pointer(scratch, zero), o.padded(size), base, inverse, 0)
+            o.exponentials(pointer(scratch, zero), o.padded(size), base, inverse, 0, 0)
         relative = t.decay((own - numbers[MAXIMUM]) * inverse)
         write(job, start, offset, size, source, spare, numbers, relative, label)
 

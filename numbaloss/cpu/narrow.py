@@ -131,21 +131,24 @@ def _label_loops(real: str, width: int) -> Any:
     step = width * itemsize
 
     @njit(**inner)
-    def fetch_class(ahead, c):
-        """Fetch a share of the memory that the tile's gradient is written to next."""
+    def fetch_class(following, ahead, c):
+        """Fetch a share of the memory that is read and written next: that of the following
+        tile, and that of the gradient."""
+        for line in range(step // 64):
+            prefetch(following + c * step + line * 64, 0)
         if ahead != 0:
             for line in range(step // 64):
                 prefetch(ahead + c * step + line * 64, 1)
 
     @njit(**exact)
-    def exponentials(tile, classes, top, others, distance, own, numbers, inverse, ahead):
+    def exponentials(tile, classes, top, others, distance, own, numbers, inverse, following, ahead):
         """Exponentials and their sums; the label is found by comparing, a class at a time."""
         prefer_wide_vectors()
         no_alias()
         for k in range(width):
             others[k] = zero
         for c in range(classes):
-            fetch_class(ahead, c)
+            fetch_class(following, ahead, c)
             number = cast(c)
             for k in range(width):
                 d = (tile[c * width + k] - top[k]) * inverse
@@ -157,7 +160,7 @@ def _label_loops(real: str, width: int) -> Any:
                 others[k] += zero if is_label else e
 
     @njit(**exact)
-    def exponentials_without(tile, classes, top, others, part, inverse, ahead):
+    def exponentials_without(tile, classes, top, others, part, inverse, following, ahead):
         """Exponentials and their sums, where the labels have been taken out.
 
         In two steps, so that no sum has more terms than 16 or so: rounding errors add up.
@@ -170,7 +173,7 @@ def _label_loops(real: str, width: int) -> Any:
             for k in range(width):
                 part[k] = zero
             for c in range(start, min(start + BRANCH, classes)):
-                fetch_class(ahead, c)
+                fetch_class(following, ahead, c)
                 for k in range(width):
                     e = decay((tile[c * width + k] - top[k]) * inverse)
                     tile[c * width + k] = e
@@ -275,6 +278,7 @@ def _labels(real: str, compared: bool, width: int, most: int) -> Callable:
         row, stop = index * job[CHUNK], min((index + 1) * job[CHUNK], job[SIZE])
         while row < stop:
             size = min(width, stop - row)
+            following = job[PREDICTION] + (row + width) * classes * itemsize
             ahead = job[GRADIENT] + row * classes * itemsize if direct else 0
             turn.gather_tile(job, PREDICTION, row, size, classes, place, spare)
             call_describe(fields[DESCRIBE], (job, row, size, statistics, of_labels, spare))
@@ -286,7 +290,9 @@ def _labels(real: str, compared: bool, width: int, most: int) -> Callable:
             if compared:
                 for k in range(width):
                     numbers[k] = cast(labels[k])
-                o.exponentials(tile, classes, top, others, distance, own, numbers, inverse, ahead)
+                o.exponentials(
+                    tile, classes, top, others, distance, own, numbers, inverse, following, ahead
+                )
             else:
                 for k in range(size):
                     at = labels[k] * width + k
@@ -295,7 +301,7 @@ def _labels(real: str, compared: bool, width: int, most: int) -> Callable:
                 for k in range(width):
                     own[k] = t.decay(distance[k])
                 part = t.column(statistics, LOG_SUM)
-                o.exponentials_without(tile, classes, top, others, part, inverse, ahead)
+                o.exponentials_without(tile, classes, top, others, part, inverse, following, ahead)
             call_finish(fields[FINISH], (job, statistics))
             sums[0] += t.deliver_values(job, row, size, statistics)
             if fields[DERIVATIVES] > 1:

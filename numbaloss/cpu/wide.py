@@ -157,12 +157,14 @@ def loops(real: str) -> Any:
         return (size + step - 1) // step * step
 
     @njit(**fast)
-    def exponentials_in_lanes(row, size, top, inverse, running, ahead):
+    def exponentials_in_lanes(row, size, top, inverse, running, following, ahead):
         prefer_wide_vectors()
         no_alias()
         for i in range(step):
             running[i] = zero
         for b in range(size // step):
+            for line in range(4):
+                prefetch(following + (4 * b + line) * 64, 0)
             if ahead != 0:
                 for line in range(4):
                     prefetch(ahead + (4 * b + line) * 64, 1)
@@ -172,15 +174,15 @@ def loops(real: str) -> Any:
                 running[i] += e
 
     @njit(**inner)
-    def exponentials(row, size, top, inverse, ahead):
+    def exponentials(row, size, top, inverse, following, ahead):
         """Replace a row, padded, by its exponentials; their sum.
 
-        What lies at ``ahead``, and is to be written next, is fetched meanwhile: this is the
-        step that leaves memory idle.
+        What lies at ``following``, to be read next, and at ``ahead``, to be written, is fetched
+        meanwhile: this is the step that leaves memory idle.
         """
         memory = stack_memory(RUNNING_BYTES)
         running = pointer(memory, zero)
-        exponentials_in_lanes(row, size, top, inverse, running, ahead)
+        exponentials_in_lanes(row, size, top, inverse, running, following, ahead)
         return sum_of_lanes(memory, zero)
 
     @njit(**fast)
@@ -444,7 +446,8 @@ def _rows(real: str) -> Callable:
                     spread[k] = o.weighted_distance(x, of_class, padded, m, inverse)
                 x[label] = t.lowest
                 ahead = job[GRADIENT] + (row + k) * classes * itemsize if direct else 0
-                others[k] = o.exponentials(x, padded, m, inverse, ahead)
+                following = job[PREDICTION] + (row + count + k) * classes * itemsize
+                others[k] = o.exponentials(x, padded, m, inverse, following, ahead)
                 top[k], distance[k] = m, d
             t.exponentiate(distance, own)
             call_finish(fields[FINISH], (job, statistics))
