@@ -316,7 +316,8 @@ def writer(real: str) -> Any:
             load_registers(source + offset, own, size - whole)
         if weights == 0:
             emit_plain(pointer(source, zero), pointer(target, zero), whole, factor)
-            emit_plain(pointer(own, zero), pointer(found, zero), step, factor)
+            if whole < size:
+                emit_plain(pointer(own, zero), pointer(found, zero), step, factor)
         else:
             of_class = pointer(weights, zero)
             emit_smooth(
