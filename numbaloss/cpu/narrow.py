@@ -1,4 +1,4 @@
-"""Rows of up to 128 classes, in tiles: with integer labels, and in general.
+"""Rows of up to 96 classes, in tiles: with integer labels, and in general.
 
 The same arithmetic as in `wide` and `general`, with the rows along the registers.
 """
@@ -85,7 +85,7 @@ from .tiles import is_special, tile_width, turn, turning
 # Terms of a partial sum over classes.
 BRANCH = 16
 # Wider rows fill registers of their own.
-MOST_CLASSES = 128
+MOST_CLASSES = 96
 
 
 class Narrow(NamedTuple):
