@@ -228,8 +228,9 @@ def _steps(real: str) -> Any:
         prefer_wide_vectors()
         no_alias()
         for j in range(size):
-            # A class that does not count contributes 0, whatever its loss.
-            values[j] = zero if of_class[j] == zero else values[j] * of_class[j]
+            # A class that does not count contributes 0, even where its loss is infinite.
+            v, w = values[j], of_class[j]
+            values[j] = zero if (w == zero) & (v == v) else v * w
 
     @njit(**inner)
     def prepare(job, row, i, label, numbers, memory):

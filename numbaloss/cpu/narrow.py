@@ -400,9 +400,10 @@ def _general_loops(real: str, width: int) -> Any:
         no_alias()
         for c in range(classes):
             w = of_class[c]
-            # A class that does not count contributes 0, whatever its loss.
+            # A class that does not count contributes 0, even where its loss is infinite.
             for k in range(width):
-                tile[c * width + k] = zero if w == zero else tile[c * width + k] * w
+                v = tile[c * width + k]
+                tile[c * width + k] = zero if (w == zero) & (v == v) else v * w
 
     @njit(**exact)
     def add(tile, classes, total):

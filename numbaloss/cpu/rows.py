@@ -261,8 +261,8 @@ def tools(real: str, group: int) -> Any:
             w, c = weight[k], of_label[k]
             direct = on * c
             o = zero
-            # A class that does not count contributes 0, whatever its loss.
-            v = zero if direct == zero else direct * first[k]
+            # A class that does not count contributes 0, even where its loss is infinite.
+            v = zero if (direct == zero) & (first[k] == first[k]) else direct * first[k]
             if smooth:
                 o = off * slope[k]
                 v += o * (spread[k] - whole * log_sum[k])

@@ -382,7 +382,9 @@ def _ready(loss: Softmax, real: str, derivatives: int, classes: int) -> _Ready |
     if key in plans:
         return plans[key]
     ready = None
-    if "labels" in loss.accepts and classes <= wide.piece_size(real):
+    weights = loss.row_options().class_weight
+    fits = weights is None or weights.size == classes
+    if fits and "labels" in loss.accepts and classes <= wide.piece_size(real):
         found = plan(loss, real, derivatives, True, classes)
         if found.fast:
             run = _Run(found, found.fields.copy(), [])

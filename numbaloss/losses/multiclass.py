@@ -18,8 +18,6 @@ from ..vmath import exp, expm1, log, log1p, pow
 LN2 = math.log(2.0)
 # Stands for the logarithm of 0 in products with its exponential, which is 0: not NaN.
 LOWEST = -1e4
-# Stands for 0 under a negative power.
-SMALLEST = 1e-30
 
 
 @register
@@ -150,8 +148,8 @@ class _Fading(Softmax):
         value = -target * fade * log_probability
         slope = -target * fade * (1.0 - self.gamma * p * ratio)
         bend = 2.0 + finite - (self.gamma - 1.0) * p * ratio
-        # The power may be negative: its product with 1 - p, twice, is 0 where 1 - p is.
-        steep = pow(max(rest, SMALLEST), self.gamma - 1.0)
+        # The power may be negative: the hessian holds it times (1 - p)², which is 0 where 1 - p is.
+        steep = pow(rest, self.gamma - 1.0) if rest > 0.0 else 0.0
         return value, slope, target * self.gamma * steep * p * bend
 
 

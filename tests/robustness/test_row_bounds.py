@@ -106,7 +106,7 @@ if sys.argv[1] == "trespass":
 calls = 0
 random = np.random.default_rng(0)
 losses = [nl.CrossEntropy(), nl.CrossEntropy(label_smoothing=0.1), nl.Brier()]
-for dtype, kind in (("f4", "i8"), ("f8", "i4"), ("f2", "u1"), (">f4", "i2")):
+for dtype, kind in (("f4", "i8"), ("f8", "i4"), (">f2", "u1")):
     for side in ("left", "right"):
         for classes in json.loads(sys.argv[2]):
             for count in (1, 2, 9, 33) if classes < 1000 else (1, 2):
@@ -138,12 +138,11 @@ print(json.dumps([calls]))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs mprotect")
-def test_rows_at_the_edge_of_accessible_memory_are_fine(run, shared_cache):
-    widths = [1, 2, 3, 8, 9, 17, 64, 65, 128, 129, 4097]  # each may be a kernel to compile
-    options = {"NUMBALOSS_CACHE_DIR": shared_cache}
-    calls = 4 * 2 * 6 * sum(4 if classes < 1000 else 2 for classes in widths)
-    process = run.start(PAGES, "stay inside", widths, **options)
+def test_rows_at_the_edge_of_accessible_memory_are_fine(run):
+    widths = [1, 3, 8, 9, 17, 65, 129, 4097]  # each may be a kernel to compile
+    calls = 3 * 2 * 6 * sum(4 if classes < 1000 else 2 for classes in widths)
+    process = run.start(PAGES, "stay inside", widths)
     assert run.finish(process, timeout=300.0) == [calls]
     # The fence is no paper one.
     with pytest.raises(AssertionError, match="exit code -"):
-        run(PAGES, "trespass", widths, **options)
+        run(PAGES, "trespass", widths)
