@@ -102,12 +102,13 @@ def _pieces(real: str) -> Any:
         if (at >= 0) & (at < size):
             x[at] = t.lowest
         if keep:
-            place = pointer(job[GRADIENT] + start * itemsize, zero)
+            place = job[GRADIENT] + start * itemsize
             if size == piece:
-                total = o.exponentials_to(x, place, size, base, inverse)
+                following = job[PREDICTION] + (start + piece) * itemsize
+                total = o.exponentials_to(x, place, size, base, inverse, following)
             else:
                 total = o.exponentials(x, padded, base, inverse, 0, 0)
-                t.copy(x, place, size)
+                t.copy(x, pointer(place, zero), size)
         else:
             total = o.exponentials(x, padded, base, inverse, 0, 0)
         found[0], found[1] = m, total

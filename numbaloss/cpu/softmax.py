@@ -21,8 +21,9 @@ _FIELDS = rows.FIELDS
 NO_LABEL = -(2**63)
 # Elements of a chunk, at least, and chunks of a call, at most.
 CHUNK_ELEMENTS, MAX_CHUNKS = 16_384, 1024
-# Rows fewer than these are shared by the threads, piece by piece.
-FEW_ROWS = 32
+# Rows fewer than these are shared by the threads, piece by piece, if they hold elements enough
+# to pay for two more launches.
+FEW_ROWS, MANY_ELEMENTS = 32, 1 << 17
 
 
 class Plan(NamedTuple):
@@ -255,7 +256,8 @@ def _launch(run: _Run, real: str, count: int, classes: int) -> tuple[float, floa
         return run.launch(address, count, chunk_of(count, classes, width))
     run.share(real, wide.GROUP)
     chunk = chunk_of(count, classes)
-    if pieces == 1 or (pieces <= long.STACK_PIECES and count >= FEW_ROWS):
+    alone = count >= FEW_ROWS or count * classes < MANY_ELEMENTS
+    if pieces == 1 or (pieces <= long.STACK_PIECES and alone):
         code = long.chunk(real, "long") if fast else general.chunk(real, "general")
         return run.launch(code.address, count, chunk)
     workspace = np.empty(count * (pieces * long.LEFT + rows.STATISTICS))
@@ -354,6 +356,12 @@ def run_direct(
     scale = (gradient_scale / total if reduction == "mean" else gradient_scale) * inverse
     reals[rows.SCALE], reals[rows.CURVATURE_SCALE] = scale, scale * inverse
     found = [np.empty_like(prediction) if out is None else out for _ in range(derivatives)]
+    if not ready.chunk:
+        pointers = [prediction, target, None, None, *found, *[None] * (2 - derivatives)]
+        handles = [0 if one is None else handle(one) for one in pointers]
+        real = "float32" if dtype is _FLOAT32 else "float64"
+        value, _ = _launch(_Run(ready.plan, fields, handles), real, count, classes)
+        return (value / total if reduction == "mean" else value, *found)
     chunk = chunk_of(count, classes, ready.width)
     value, _ = launch(
         (
@@ -384,11 +392,13 @@ def _ready(loss: Softmax, real: str, derivatives: int, classes: int) -> _Ready |
     ready = None
     weights = loss.row_options().class_weight
     fits = weights is None or weights.size == classes
-    if fits and "labels" in loss.accepts and classes <= wide.piece_size(real):
+    if fits and "labels" in loss.accepts:
         found = plan(loss, real, derivatives, True, classes)
         if found.fast:
             run = _Run(found, found.fields.copy(), [])
-            address, width = _short_rows(run, real, classes)
+            address, width = 0, 1  # long rows have roads of their own
+            if classes <= wide.piece_size(real):
+                address, width = _short_rows(run, real, classes)
             scan_fields = scan.fields_of(loss, classes)
             ready = _Ready(
                 run.fields,

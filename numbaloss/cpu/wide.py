@@ -66,6 +66,8 @@ PIECE_BYTES = 16384
 GROUP = 32
 # Sums and maxima in four registers.
 RUNNING_BYTES = 256
+# How far ahead of a stream of stores its memory is asked for.
+AHEAD_BYTES = 2048
 
 
 def piece_size(real: str) -> int:
@@ -186,23 +188,28 @@ def loops(real: str) -> Any:
         return sum_of_lanes(memory, zero)
 
     @njit(**fast)
-    def exponentials_to_lanes(row, target, size, top, inverse, running):
+    def exponentials_to_lanes(row, target, size, top, inverse, running, following, ahead):
         prefer_wide_vectors()
         no_alias()
         for i in range(step):
             running[i] = zero
         for b in range(size // step):
+            for line in range(4):
+                prefetch(following + (4 * b + line) * 64, 0)
+                prefetch(ahead + (4 * b + line) * 64, 1)
             for i in range(step):
                 e = decay((row[b * step + i] - top) * inverse)
                 target[b * step + i] = e
                 running[i] += e
 
     @njit(**inner)
-    def exponentials_to(row, target, size, top, inverse):
-        """The exponentials of a whole piece, and their sum."""
+    def exponentials_to(row, place, size, top, inverse, following):
+        """The exponentials of a whole piece to where they stay, and their sum."""
         memory = stack_memory(RUNNING_BYTES)
-        running = pointer(memory, zero)
-        exponentials_to_lanes(row, target, size, top, inverse, running)
+        running, target = pointer(memory, zero), pointer(place, zero)
+        exponentials_to_lanes(
+            row, target, size, top, inverse, running, following, place + AHEAD_BYTES
+        )
         return sum_of_lanes(memory, zero)
 
     @njit(**fast)
