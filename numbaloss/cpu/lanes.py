@@ -1,4 +1,4 @@
-"""Instructions on whole vectors: the maximum, and tiles of rows turned into columns."""
+"""Instructions on whole vectors: sums and maxima, rests of rows, rows turned into columns."""
 
 from __future__ import annotations
 
@@ -8,25 +8,6 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
-
-
-@intrinsic
-def maximum(typingctx, left, right):
-    """The larger of two numbers; NaN where one is NaN.
-
-    LLVM's own instruction, because the reduction of a comparison and a choice does not
-    vectorise (measured: 15 times slower), and because it keeps NaN.
-    """
-
-    def codegen(context, builder, signature, args):
-        kind = args[0].type
-        name = f"llvm.maximum.{kind.intrinsic_name}"
-        function = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(kind, [kind, kind]), name
-        )
-        return builder.call(function, args)
-
-    return left(left, left), codegen
 
 
 @intrinsic
