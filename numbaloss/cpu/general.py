@@ -36,7 +36,7 @@ from .rows import (
 from .threads import CHUNK, LAYOUTS, SIZE
 from .wide import GROUP, PIECE_BYTES, piece_size, writer
 
-# The steps of rows that threads share.
+# The steps of rows that threads share, in their order.
 MEASURE, MERGE, ADD, FINISH, EMIT = range(5)
 STEPS = ("measure", "merge", "add", "finish", "emit")
 
@@ -45,17 +45,19 @@ STEPS = ("measure", "merge", "add", "finish", "emit")
 def chunk(real: str, what: str) -> Code:
     """Machine code: "general" does rows; "measure", "add" and "emit" do pieces of rows, "merge"
     and "finish" rows between them."""
-    make = {
-        "general": _rows,
-        "measure": _measure,
-        "merge": _merge,
-        "add": _add,
-        "finish": _finish,
-        "emit": _emit,
-    }[what]
     return c_function(
-        lambda: make(real), CHUNK_SIGNATURE, f"softmax general {what} {real}", error_model="numpy"
+        lambda: _make(real, what),
+        CHUNK_SIGNATURE,
+        f"softmax general {what} {real}",
+        error_model="numpy",
     )
+
+
+def _make(real: str, what: str) -> Callable:
+    if what == "general":
+        return _rows(real)
+    step = STEPS.index(what)
+    return _rows_step(real, step) if step in (MERGE, FINISH) else _pieces_step(real, step)
 
 
 TERM_BYTES = 256
@@ -107,26 +109,6 @@ def _rows(real: str) -> Callable:
         restore_denormals(mode)
 
     return general_rows
-
-
-def _measure(real: str) -> Callable:
-    return _pieces_step(real, MEASURE)
-
-
-def _merge(real: str) -> Callable:
-    return _rows_step(real, MERGE)
-
-
-def _add(real: str) -> Callable:
-    return _pieces_step(real, ADD)
-
-
-def _finish(real: str) -> Callable:
-    return _rows_step(real, FINISH)
-
-
-def _emit(real: str) -> Callable:
-    return _pieces_step(real, EMIT)
 
 
 def _rows_step(real: str, step: int) -> Callable:

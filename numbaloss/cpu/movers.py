@@ -48,6 +48,19 @@ def describe(operand: Operand | None, real: str, direction: str) -> list[int]:
     return [code.address, len(lengths), *lengths, *strides]
 
 
+def with_layouts(fields: np.ndarray, described: list[list[int]]) -> np.ndarray:
+    """The description of a call, with those that :func:`describe` made of its arrays behind it."""
+    if not any(described):
+        return fields
+    position = len(fields)
+    for slot, description in enumerate(described):
+        if description:
+            fields[slot] = position
+            position += len(description)
+    tail = [number for description in described for number in description]
+    return np.concatenate([fields, np.array(tail, np.int64)])
+
+
 def arrange(
     shape: tuple[int, ...], operands: Sequence[Operand | None], real: str
 ) -> tuple[np.ndarray, int]:

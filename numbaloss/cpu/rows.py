@@ -25,6 +25,7 @@ import numpy as np
 from numba import njit, types
 
 from .. import vmath
+from ..structures.softmax import Softmax
 from ..vmath import float32, float64
 from ..vmath.overloads import install as install_vmath
 from .compile import Code, c_function
@@ -54,7 +55,8 @@ MASK_LAYOUT = 6
     FINISH,
     TO_COLUMNS,  # addresses of the functions that turn tiles
     TO_ROWS,
-) = range(7, 25)
+    WEIGHTED,  # of a scan: whether rows count by their weights
+) = range(7, 26)
 (
     INVERSE_TEMPERATURE,
     ON,  # 1 - ε
@@ -65,8 +67,8 @@ MASK_LAYOUT = 6
     LOW,  # closed domain of dense targets
     HIGH,
     SHARE,  # 1, or 1 / C where values are means over the classes
-) = range(25, 34)
-FIELDS = 34
+) = range(26, 35)
+FIELDS = 35
 
 # Arrays of a job. Not plain integers, and the places below neither: Numba would compile every
 # function that takes one anew for each value.
@@ -109,6 +111,12 @@ fast: dict[str, Any] = {**inner, "fastmath": {"contract", "reassoc"}}
 exact: dict[str, Any] = {**inner, "fastmath": {"contract"}}
 
 CHUNK_SIGNATURE = types.void(types.CPointer(types.int64), types.float64, types.int64, types.int64)
+
+
+def ignored_label(loss: Softmax) -> int:
+    """The label of rows that do not count; one that no label equals where there is none."""
+    ignored = loss.row_options().ignore_index
+    return -(2**63) if ignored is None else ignored
 
 
 def namespace(members: dict[str, Any]) -> Any:
@@ -247,7 +255,7 @@ def tools(real: str, group: int) -> Any:
             sums[k] = top[k] * inverse + log_
 
     @njit(**inner)
-    def coefficients(statistics, smooth, on, off, whole, scale, curvature_scale):
+    def coefficients(statistics, smooth, on, off, whole, scale):
         prefer_wide_vectors()
         others, own = column(statistics, OTHERS), column(statistics, OWN)
         spread, log_sum = column(statistics, SPREAD), column(statistics, LOG_SUM)
@@ -338,9 +346,7 @@ def tools(real: str, group: int) -> Any:
         on, off, whole = cast(reals[ON]), cast(reals[OFF]), cast(reals[WEIGHT_SUM])
         scale, curvature_scale = cast(reals[SCALE]), cast(reals[CURVATURE_SCALE])
         smooth = fields[SMOOTH] != 0
-        if fields[DERIVATIVES] == 0 and not smooth:
-            fill(column(statistics, SLOPE), group, zero)
-        coefficients(statistics, smooth, on, off, whole, scale, curvature_scale)
+        coefficients(statistics, smooth, on, off, whole, scale)
         if fields[DERIVATIVES] > 1:
             curvatures(statistics, on, off, whole, curvature_scale)
 

@@ -16,7 +16,7 @@ from ..structures.softmax import Softmax
 from . import threads
 from .compile import Code, c_function
 from .intrinsics import pointer, prefer_wide_vectors, stack_memory
-from .movers import describe
+from .movers import describe, with_layouts
 from .rows import (
     CHUNK_SIGNATURE,
     CLASS_WEIGHT,
@@ -26,8 +26,9 @@ from .rows import (
     LABELLED,
     MASK,
     MASK_LAYOUT,
-    SMOOTH,
+    WEIGHTED,
     call_mover,
+    ignored_label,
 )
 from .threads import CHUNK, LAYOUTS, SIZE, TARGET, WEIGHT
 
@@ -51,7 +52,7 @@ def scan(
     labels = target if labelled else None
     fields = fields_of(loss, prediction.array.shape[-1])
     fields[LABELLED] = labelled
-    fields[SMOOTH] = weighted
+    fields[WEIGHTED] = weighted
     weights = None
     if weighted and labelled and options.class_weight is not None:
         weights = options.class_weight
@@ -67,49 +68,33 @@ def scan(
     if mask is not None:
         fields[MASK] = mask.array.ctypes.data
         described.append(describe(mask, "float64", "load"))
-    from .softmax import _with_layouts
-
-    fields = _with_layouts(fields, described)
+    fields = with_layouts(fields, described)
     handles = [0 if one is None else threads.handle(one.array) for one in (labels, weight)]
-    chunk = chunk_size(count)
-    arguments = (
-        code().address,
-        0,
-        0,
-        count,
-        chunk,
-        threads.handle(fields),
-        1.0,
-        0,
-        *handles,
-        0,
-        0,
-        0,
-    )
-    total, bad = threads.launch_chunks(arguments, -(-count // chunk))
+    total, bad = launch(fields, count, *handles)
     if bad:
         raise_first(loss, prediction, labels, weight, mask)
     return total
 
 
-def chunk_size(count: int) -> int:
-    """Rows of a chunk."""
-    return max(CHUNK_ROWS, -(-count // 1024))
+def launch(fields: np.ndarray, count: int, labels: int, weight: int) -> tuple[float, float]:
+    """Look through so many rows: what they come to, and how many labels and weights are bad."""
+    chunk = max(CHUNK_ROWS, -(-count // 1024))
+    arrays = 0, labels, weight, 0, 0, 0
+    arguments = _code().address, 0, 0, count, chunk, threads.handle(fields), 1.0, *arrays
+    return threads.launch_chunks(arguments, -(-count // chunk))
 
 
 def fields_of(loss: Softmax, classes: int) -> np.ndarray:
     """The description of a scan of labels, and nothing else."""
-    ignored = loss.row_options().ignore_index
     fields = np.zeros(FIELDS, np.int64)
     fields[CLASSES] = classes
     fields[LABELLED] = 1
-    fields[IGNORE] = -(2**63) if ignored is None else ignored
+    fields[IGNORE] = ignored_label(loss)
     return fields
 
 
 @cache
-def code() -> Code:
-    """Machine code of the scan."""
+def _code() -> Code:
     # reassoc lets the sums of a block run in lanes.
     return c_function(
         _scan_chunk,
@@ -132,7 +117,7 @@ def _scan_chunk() -> Callable:
             stack_memory(doubles),
         )
         labelled, masked = fields[LABELLED] != 0, fields[MASK] != 0
-        weighted, of_class = fields[SMOOTH] != 0, fields[CLASS_WEIGHT]
+        weighted, of_class = fields[WEIGHTED] != 0, fields[CLASS_WEIGHT]
         ignored, classes = fields[IGNORE], fields[CLASSES]
         total, bad = 0.0, 0
         row, stop = index * job[CHUNK], min((index + 1) * job[CHUNK], job[SIZE])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -13,12 +14,9 @@ from ..structures.loss import domain
 from ..structures.softmax import Softmax
 from . import general, long, narrow, rows, scan, threads, wide
 from .maps import loss_map
-from .movers import describe
+from .movers import describe, with_layouts
 
 Operands = Sequence[Operand | None]
-_FIELDS = rows.FIELDS
-# No label has this number: what is ignored where nothing is.
-NO_LABEL = -(2**63)
 # Elements of a chunk, at least, and chunks of a call, at most.
 CHUNK_ELEMENTS, MAX_CHUNKS = 16_384, 1024
 # Rows fewer than these are shared by the threads, piece by piece, if they hold elements enough
@@ -53,7 +51,7 @@ def _plan(loss: Softmax, real: str, derivatives: int, labelled: bool, classes: i
     smooth, dtype = options.label_smoothing > 0.0, np.dtype(real)
     weights = options.class_weight
     fast = labelled and not loss.relative_to_label and _by_label_alone(loss, structure, options)
-    fields = np.zeros(_FIELDS, np.int64)
+    fields = np.zeros(rows.FIELDS, np.int64)
     reals = fields.view(np.float64)
     keep: list[Any] = []
 
@@ -74,7 +72,7 @@ def _plan(loss: Softmax, real: str, derivatives: int, labelled: bool, classes: i
         keep.append(np.concatenate([weights, np.zeros(64)]).astype(dtype))
         fields[rows.CLASS_WEIGHT] = keep[-1].ctypes.data
         reals[rows.WEIGHT_SUM] = keep[-1].sum(dtype=np.float64)
-    fields[rows.IGNORE] = NO_LABEL if options.ignore_index is None else options.ignore_index
+    fields[rows.IGNORE] = rows.ignored_label(loss)
     fields[rows.SMOOTH] = smooth
     fields[rows.MARGIN] = loss.relative_to_label
     fields[rows.LABELLED] = labelled
@@ -112,12 +110,8 @@ def divisor(loss: Softmax, inputs: Operands, reduction: str) -> float:
     prediction, target, weight, mask = inputs
     assert prediction is not None
     assert target is not None
-    shape = prediction.array.shape
-    count = 1
-    for length in shape[:-1]:
-        count *= length
-    labelled = target.array.shape == shape[:-1] and loss.accepts != ("dense",)
-    labelled = labelled and target.array.ndim < prediction.array.ndim
+    count = math.prod(prediction.array.shape[:-1])
+    labelled = target.array.ndim < prediction.array.ndim
     options = loss.row_options()
     total = float(count)
     if labelled or weight is not None or mask is not None:
@@ -164,9 +158,7 @@ def evaluate(
     assert prediction is not None
     assert target is not None
     shape = prediction.array.shape
-    classes, count = shape[-1], 1
-    for length in shape[:-1]:
-        count *= length
+    classes, count = shape[-1], math.prod(shape[:-1])
     labelled = target.array.ndim < len(shape)
     real = prediction.compute
     if classes == 0 or count == 0:
@@ -189,7 +181,7 @@ def evaluate(
     if mask is not None:
         fields[rows.MASK] = mask.array.ctypes.data
         described.append(describe(mask, real, "load"))
-    fields = _with_layouts(fields, described)
+    fields = with_layouts(fields, described)
     handles = [
         0 if one is None else threads.handle(one.array)
         for one in (prediction, target, weight, value, gradient, hessian)
@@ -199,19 +191,6 @@ def evaluate(
     if offenders:
         scan.raise_first_target(loss, prediction, target, weight, mask)
     return total
-
-
-def _with_layouts(fields: np.ndarray, described: list[list[int]]) -> np.ndarray:
-    """The description of a call with those of its arrays behind it."""
-    if not any(described):
-        return fields
-    position = len(fields)
-    for slot, description in enumerate(described):
-        if description:
-            fields[slot] = position
-            position += len(description)
-    tail = [number for description in described for number in description]
-    return np.concatenate([fields, np.array(tail, np.int64)])
 
 
 class _Run(NamedTuple):
@@ -290,13 +269,11 @@ def _short_rows(run: _Run, real: str, classes: int) -> tuple[int, int]:
 class _Ready(NamedTuple):
     """A call on plain arrays, but for their addresses, the number of rows and the scale."""
 
-    fields: np.ndarray
-    parameters: np.ndarray
-    scan_fields: np.ndarray
-    scan: int
-    chunk: int
-    width: int
     plan: Plan
+    fields: np.ndarray
+    scan_fields: np.ndarray
+    chunk: int  # address of the loop; 0 for long rows, which have several
+    width: int
 
 
 _FLOAT32, _FLOAT64, _INT64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
@@ -338,16 +315,13 @@ def run_direct(
     ):
         return None
     classes = shape[-1]
-    ready = _ready(loss, "float32" if dtype is _FLOAT32 else "float64", derivatives, classes)
+    real = "float32" if dtype is _FLOAT32 else "float64"
+    ready = _ready(loss, real, derivatives, classes)
     if ready is None:
         return None
     count = size // classes
-    handle, launch = threads.handle, threads.launch_chunks
-    labels, step = handle(target), scan.chunk_size(count)
-    total, bad = launch(
-        (ready.scan, 0, 0, count, step, handle(ready.scan_fields), 1.0, 0, labels, 0, 0, 0, 0),
-        -(-count // step),
-    )
+    handle = threads.handle
+    total, bad = scan.launch(ready.scan_fields, count, handle(target), 0)
     if bad or not total:
         return None
     fields = ready.fields.copy()
@@ -356,31 +330,12 @@ def run_direct(
     scale = (gradient_scale / total if reduction == "mean" else gradient_scale) * inverse
     reals[rows.SCALE], reals[rows.CURVATURE_SCALE] = scale, scale * inverse
     found = [np.empty_like(prediction) if out is None else out for _ in range(derivatives)]
-    if not ready.chunk:
-        pointers = [prediction, target, None, None, *found, *[None] * (2 - derivatives)]
-        handles = [0 if one is None else handle(one) for one in pointers]
-        real = "float32" if dtype is _FLOAT32 else "float64"
-        value, _ = _launch(_Run(ready.plan, fields, handles), real, count, classes)
-        return (value / total if reduction == "mean" else value, *found)
-    chunk = chunk_of(count, classes, ready.width)
-    value, _ = launch(
-        (
-            ready.chunk,
-            0,
-            handle(ready.parameters),
-            count,
-            chunk,
-            handle(fields),
-            1.0,
-            handle(prediction),
-            labels,
-            0,
-            0,
-            *[handle(one) for one in found],
-            *[0] * (2 - derivatives),
-        ),
-        -(-count // chunk),
-    )
+    pointers = [prediction, target, None, None, *found, *[None] * (2 - derivatives)]
+    run = _Run(ready.plan, fields, [0 if one is None else handle(one) for one in pointers])
+    if ready.chunk:
+        value, _ = run.launch(ready.chunk, count, chunk_of(count, classes, ready.width))
+    else:
+        value, _ = _launch(run, real, count, classes)
     return (value / total if reduction == "mean" else value, *found)
 
 
@@ -396,19 +351,10 @@ def _ready(loss: Softmax, real: str, derivatives: int, classes: int) -> _Ready |
         found = plan(loss, real, derivatives, True, classes)
         if found.fast:
             run = _Run(found, found.fields.copy(), [])
-            address, width = 0, 1  # long rows have roads of their own
+            address, width = 0, 1
             if classes <= wide.piece_size(real):
                 address, width = _short_rows(run, real, classes)
-            scan_fields = scan.fields_of(loss, classes)
-            ready = _Ready(
-                run.fields,
-                found.parameters,
-                scan_fields,
-                scan.code().address,
-                address,
-                width,
-                found,
-            )
+            ready = _Ready(found, run.fields, scan.fields_of(loss, classes), address, width)
     plans[key] = ready
     return ready
 

@@ -101,8 +101,6 @@ def loops(real: str) -> Any:
         """Whole registers of a row into scratch; their maximum. NaN shows in the sum."""
         prefer_wide_vectors()
         no_alias()
-        for i in range(step):
-            running[i] = lowest
         for b in range(size // step):
             for i in range(step):
                 x = source[b * step + i]
@@ -110,23 +108,13 @@ def loops(real: str) -> Any:
                 running[i] = x if x > running[i] else running[i]
 
     @njit(**fast)
-    def find_maximum(source, size, running):
+    def raise_maximum(source, size, running):
         prefer_wide_vectors()
         no_alias()
-        for i in range(step):
-            running[i] = lowest
         for b in range(size // step):
             for i in range(step):
                 x = source[b * step + i]
                 running[i] = x if x > running[i] else running[i]
-
-    @njit(**fast)
-    def raise_maximum(source, running):
-        prefer_wide_vectors()
-        no_alias()
-        for i in range(step):
-            x = source[i]
-            running[i] = x if x > running[i] else running[i]
 
     @njit(**inner)
     def stage(job, slot, start, size, scratch):
@@ -139,19 +127,20 @@ def loops(real: str) -> Any:
         running = pointer(memory, zero)
         row = pointer(scratch, zero)
         whole, full = size // step * step, padded(size)
+        t.fill(running, step, lowest)
         if t.is_direct(job, slot):
             place = job[slot] + start * t.itemsize
             copy_maximum(pointer(place, zero), row, whole, running)
             for j in range(whole, full, lanes):
                 offset = j * t.itemsize
                 load_rest(place + offset, scratch + offset, size - j, lowest)
+            rest = pointer(scratch + whole * t.itemsize, zero)
+            raise_maximum(rest, full - whole, running)
         else:
             t.load(job, slot, start, size, scratch)
             for j in range(size, full):
                 row[j] = lowest
-            find_maximum(row, whole, running)
-        if whole < full:
-            raise_maximum(pointer(scratch + whole * t.itemsize, zero), running)
+            raise_maximum(row, full, running)
         return maximum_of_lanes(memory, zero)
 
     @njit(**inner)

@@ -46,6 +46,77 @@ def spread(given: Any, name: str, shape: tuple[int, ...], what: str) -> arrays.O
     return operand._replace(array=np.broadcast_to(padded, shape), dimensions=len(own))
 
 
+def row_weights(
+    sample_weight: Any, mask: Any, shape: tuple[int, ...]
+) -> tuple[arrays.Operand | None, arrays.Operand | None]:
+    """Views of the weights of rows, and of which of them count."""
+    weight = counts = None
+    if sample_weight is not None:
+        weight = spread(sample_weight, "sample_weight", shape, "the shape of the rows")
+    if mask is not None:
+        if isinstance(mask, (list, tuple, bool)):
+            mask = np.asarray(mask)  # truth stays truth
+        counts = spread(mask, "mask", shape, "the shape of the rows")
+        if counts.kind != "bool":
+            raise TypeError(f"mask must be an array of bool, not {counts.kind}")
+    return weight, counts
+
+
+def row_targets(given: Any) -> arrays.Operand:
+    """View of labels or of dense targets."""
+    if isinstance(given, (list, tuple, int)):
+        given = np.asarray(given)  # integers stay integers
+    return arrays.operand(given, "target")[0]
+
+
+def check_labels(target: arrays.Operand) -> None:
+    """Raise where labels are no integers."""
+    if target.kind in arrays.FLOATS or target.kind == "bool":
+        raise TypeError(
+            f"labels are integers, target has dtype {target.kind}: cast it, "
+            f"target.astype(numpy.int64)"
+        )
+
+
+def model(family: arrays.Family, operand: arrays.Operand, given: Any) -> Any:
+    """What arrays for results are made like: lists have become arrays by now."""
+    # A bfloat16 array is viewed as another dtype.
+    from_list = family is arrays.NUMPY and operand.kind != "bfloat16"
+    return operand.array if from_list else given
+
+
+class Results:
+    """What a call writes: values, where they are kept apart, and up to two derivatives.
+
+    Derivatives go to the arrays of ``outs``, or to new ones where those are None.
+    """
+
+    def __init__(
+        self, family: arrays.Family, like: Any, values: Any, outs: tuple[Any, ...]
+    ) -> None:
+        self.family, self.like, self.values, self.outs = family, like, values, outs
+        self.arrays = [family.empty_like(like, None) if one is None else one for one in outs]
+        self.arrays += [None] * (2 - len(outs))
+        self.views = [
+            None if one is None else arrays.output(one, name)
+            for one, name in zip((values, *self.arrays), ("values", "out", "hess_out"))
+        ]
+
+    def deliver(self, total: float, divisor: float, reduction: str) -> tuple[Any, Any, Any]:
+        """Value, gradient and hessian as the caller gets them."""
+        value: Any = total
+        if reduction == "none":
+            value = self.family.finish(self.like, self.values)
+        elif reduction != "sum":
+            value = total / divisor if divisor else float("nan")
+        given = (*self.outs, None, None)
+        gradient, hessian = (
+            one if one is not None or made is None else self.family.finish(self.like, made)
+            for one, made in zip(given, self.arrays)
+        )
+        return value, gradient, hessian
+
+
 def check_outputs(
     outs: tuple[Any, ...],
     outputs: list[arrays.Operand | None],

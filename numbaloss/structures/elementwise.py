@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import arrays
-from .arguments import check_options, check_outputs, predicted, spread
+from .arguments import Results, check_options, check_outputs, model, predicted, spread
 from .composition import Sum
 from .loss import Loss
 
@@ -228,20 +228,10 @@ class Elementwise(Loss):
         inputs, family = _inputs(prediction, target, sample_weight)
         p, _, weight = inputs
         assert p is not None
-        # Lists have become float64 arrays; a bfloat16 array is viewed as another dtype.
-        from_list = family is arrays.NUMPY and p.kind != "bfloat16"
-        like = p.array if from_list else prediction
-        results = [family.empty_like(like, None) if given is None else given for given in outs] + [
-            None
-        ] * (2 - len(outs))
-        values: Any = None
-        if reduction == "none":
-            values = family.empty_like(like, p.compute)
-        outputs = [
-            None if result is None else arrays.output(result, name)
-            for result, name in zip((values, *results), ("values", "out", "hess_out"))
-        ]
-        in_place = check_outputs(outs, outputs, inputs)
+        like = model(family, p, prediction)
+        values = family.empty_like(like, p.compute) if reduction == "none" else None
+        results = Results(family, like, values, outs)
+        in_place = check_outputs(outs, results.views, inputs)
 
         kernels = _kernels()
         size = p.array.size
@@ -253,18 +243,8 @@ class Elementwise(Loss):
         scale = gradient_scale / divisor if divisor else 0.0
         if in_place:
             kernels.check_inputs(self, inputs, check)
-        total = kernels.evaluate(self, derivatives, inputs, outputs, scale, check)
-        value = total
-        if reduction == "none":
-            value = family.finish(like, values)
-        elif reduction != "sum":
-            value = total / divisor if divisor else float("nan")
-        given: tuple[Any, ...] = (*outs, None, None)
-        gradient, hessian = (
-            one if one is not None or result is None else family.finish(like, result)
-            for one, result in zip(given, results)
-        )
-        return value, gradient, hessian
+        total = kernels.evaluate(self, derivatives, inputs, results.views, scale, check)
+        return results.deliver(total, divisor, reduction)
 
 
 class ElementwiseSum(Sum, Elementwise):

@@ -7,7 +7,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import arrays
-from .arguments import check_options, predicted, spread
+from .arguments import (
+    check_labels,
+    check_options,
+    model,
+    predicted,
+    row_targets,
+    row_weights,
+)
 from .loss import Loss
 from .softmax import Softmax
 
@@ -177,7 +184,7 @@ class Linear(Loss):
         turned = _turned(layer, transposed)
         loss = self.of_logits()
         rows = _rows(loss, layer, turned, target, sample_weight, mask)
-        family, like = families[0], _like(families[0], layer[0], hidden)
+        family, like = families[0], model(families[0], layer[0], hidden)
         shape = layer[0].array.shape[:-1]
         values: Any = None
         view: Any = None
@@ -191,7 +198,7 @@ class Linear(Loss):
         if outs is not None:
             wanted = _wanted(outs[0], names)
             results = [
-                one.empty_like(_like(one, operand, source), None) if own is None else own
+                one.empty_like(model(one, operand, source), None) if own is None else own
                 for own, one, operand, source in zip(wanted, families, layer, given)
             ]
             gradients = [arrays.output(one, f"out[{i}]") for i, one in enumerate(results)]
@@ -271,15 +278,9 @@ def _rows(
 ) -> list[arrays.Operand | None]:
     """Views of target, weight and mask of the rows, once they are known to fit."""
     shape, classes = layer[0].array.shape[:-1], layer[1].array.shape[0 if turned else 1]
-    if isinstance(target, (list, tuple, int)):
-        target = np.asarray(target)  # integers stay integers
-    t, _ = arrays.operand(target, "target")
+    t = row_targets(target)
     if t.array.shape == shape:
-        if t.kind in arrays.FLOATS or t.kind == "bool":
-            raise TypeError(
-                f"labels are integers, target has dtype {t.kind}: cast it, "
-                f"target.astype(numpy.int64)"
-            )
+        check_labels(t)
         if classes == 0 and t.array.size:
             raise ValueError(f"there are no classes: weight has the shape {layer[1].array.shape}")
     elif t.array.shape != (*shape, classes):
@@ -290,20 +291,7 @@ def _rows(
     weights = loss.row_options().class_weight
     if weights is not None and weights.size != classes:
         raise ValueError(f"class_weight has {weights.size} numbers, the weight {classes} classes")
-    w = m = None
-    if sample_weight is not None:
-        w = spread(sample_weight, "sample_weight", shape, "the shape of the rows")
-    if mask is not None:
-        m = spread(mask, "mask", shape, "the shape of the rows")
-        if m.kind != "bool":
-            raise TypeError(f"mask must be an array of bool, not {m.kind}")
-    return [t, w, m]
-
-
-def _like(family: arrays.Family, operand: arrays.Operand, given: Any) -> Any:
-    """What an array for results is made like: lists have become arrays."""
-    from_list = family is arrays.NUMPY and operand.kind != "bfloat16"
-    return operand.array if from_list else given
+    return [t, *row_weights(sample_weight, mask, shape)]
 
 
 def _wanted(out: Any, names: tuple[str, ...]) -> tuple[Any, ...]:

@@ -7,7 +7,16 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from .. import arrays
-from .arguments import check_options, check_outputs, predicted, spread
+from .arguments import (
+    Results,
+    check_labels,
+    check_options,
+    check_outputs,
+    model,
+    predicted,
+    row_targets,
+    row_weights,
+)
 from .composition import Sum
 from .loss import Loss
 
@@ -304,19 +313,10 @@ class Softmax(Loss):
         inputs, family = self._inputs(prediction, target, sample_weight, mask)
         p = inputs[0]
         assert p is not None
-        from_list = family is arrays.NUMPY and p.kind != "bfloat16"
-        like = p.array if from_list else prediction
-        results = [family.empty_like(like, None) if given is None else given for given in outs] + [
-            None
-        ] * (2 - len(outs))
-        values: Any = None
-        if reduction == "none":
-            values = family.empty(p.array.shape[:-1], p.compute)
-        outputs = [
-            None if result is None else arrays.output(result, name)
-            for result, name in zip((values, *results), ("values", "out", "hess_out"))
-        ]
-        in_place = check_outputs(outs, outputs, inputs)
+        like = model(family, p, prediction)
+        values = family.empty(p.array.shape[:-1], p.compute) if reduction == "none" else None
+        results = Results(family, like, values, outs)
+        in_place = check_outputs(outs, results.views, inputs)
 
         kernels = _kernels()
         # Labels and weights are looked through before anything is written: the divisor scales
@@ -325,18 +325,8 @@ class Softmax(Loss):
         if in_place:
             kernels.check_targets(self, inputs, check)
         scale = gradient_scale / divisor if divisor else 0.0
-        total = kernels.evaluate(self, derivatives, inputs, outputs, scale, check)
-        value = total
-        if reduction == "none":
-            value = family.finish(like, values)
-        elif reduction != "sum":
-            value = total / divisor if divisor else float("nan")
-        given: tuple[Any, ...] = (*outs, None, None)
-        gradient, hessian = (
-            one if one is not None or result is None else family.finish(like, result)
-            for one, result in zip(given, results)
-        )
-        return value, gradient, hessian
+        total = kernels.evaluate(self, derivatives, inputs, results.views, scale, check)
+        return results.deliver(total, divisor, reduction)
 
     def _inputs(
         self, prediction: Any, target: Any, sample_weight: Any, mask: Any
@@ -346,20 +336,12 @@ class Softmax(Loss):
         shape = p.array.shape
         if not shape:
             raise ValueError("prediction must have at least one dimension, that of the classes")
-        if isinstance(target, (list, tuple, int)):
-            target = np.asarray(target)  # integers stay integers
-        if isinstance(mask, (list, tuple, bool)):
-            mask = np.asarray(mask)
-        t, _ = arrays.operand(target, "target")
+        t = row_targets(target)
         if t.array.shape == shape:
             self._check_accepts("dense")
         elif t.array.shape == shape[:-1]:
             self._check_accepts("labels")
-            if t.kind in arrays.FLOATS or t.kind == "bool":
-                raise TypeError(
-                    f"labels are integers, target has dtype {t.kind}: cast it, "
-                    f"target.astype(numpy.int64)"
-                )
+            check_labels(t)
             if shape[-1] == 0 and t.array.size:
                 raise ValueError(f"prediction has no classes: its shape is {shape}")
         else:
@@ -372,14 +354,7 @@ class Softmax(Loss):
             raise ValueError(
                 f"class_weight has {weights.size} numbers, the prediction {shape[-1]} classes"
             )
-        w = m = None
-        if sample_weight is not None:
-            w = spread(sample_weight, "sample_weight", shape[:-1], "the shape of the rows")
-        if mask is not None:
-            m = spread(mask, "mask", shape[:-1], "the shape of the rows")
-            if m.kind != "bool":
-                raise TypeError(f"mask must be an array of bool, not {m.kind}")
-        return [p, t, w, m], family
+        return [p, t, *row_weights(sample_weight, mask, shape[:-1])], family
 
     def _check_accepts(self, form: str) -> None:
         if form in self.accepts:
