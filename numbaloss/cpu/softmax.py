@@ -205,17 +205,15 @@ class _Run(NamedTuple):
 
     def launch(self, function: int, size: int, chunk: int) -> tuple[float, float]:
         """Run a function over ``size`` rows, or pieces of rows, ``chunk`` at a time."""
-        arguments = (
-            function,
-            0,
-            threads.handle(self.plan.parameters),
-            size,
-            chunk,
-            threads.handle(self.fields),
-            1.0,
-            *self.handles,
-        )
-        return threads.launch_chunks(arguments, -(-size // chunk))
+        return _over(function, self.plan, self.fields, self.handles, size, chunk)
+
+
+def _over(
+    function: int, plan: Plan, fields: np.ndarray, handles: Sequence[int], size: int, chunk: int
+) -> tuple[float, float]:
+    handle = threads.handle
+    arguments = (function, 0, handle(plan.parameters), size, chunk, handle(fields), 1.0, *handles)
+    return threads.launch_chunks(arguments, -(-size // chunk))
 
 
 def chunk_of(count: int, work: int, multiple: int = 1) -> int:
@@ -330,12 +328,13 @@ def run_direct(
     scale = (gradient_scale / total if reduction == "mean" else gradient_scale) * inverse
     reals[rows.SCALE], reals[rows.CURVATURE_SCALE] = scale, scale * inverse
     found = [np.empty_like(prediction) if out is None else out for _ in range(derivatives)]
-    pointers = [prediction, target, None, None, *found, *[None] * (2 - derivatives)]
-    run = _Run(ready.plan, fields, [0 if one is None else handle(one) for one in pointers])
+    unused = (0,) * (2 - derivatives)
+    handles = [handle(prediction), handle(target), 0, 0, *map(handle, found), *unused]
     if ready.chunk:
-        value, _ = run.launch(ready.chunk, count, chunk_of(count, classes, ready.width))
+        chunk = chunk_of(count, classes, ready.width)
+        value, _ = _over(ready.chunk, ready.plan, fields, handles, count, chunk)
     else:
-        value, _ = _launch(run, real, count, classes)
+        value, _ = _launch(_Run(ready.plan, fields, handles), real, count, classes)
     return (value / total if reduction == "mean" else value, *found)
 
 
