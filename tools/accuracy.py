@@ -36,6 +36,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from numbaloss import vmath  # noqa: E402
+from numbaloss.vmath import pow32  # noqa: E402
 from numbaloss.vmath.overloads import install  # noqa: E402
 
 UNARY = (
@@ -189,11 +190,13 @@ def pow_arguments(rng: np.random.Generator, size: int, dtype: Any) -> Iterator[t
             yield base, exponent.astype(dtype)
 
 
-def sample_pow_float32(size: int, pool: ThreadPoolExecutor) -> Result:
+def sample_pow_float32(
+    label: str, power: Callable[..., Any], size: int, pool: ThreadPoolExecutor
+) -> Result:
     """Stratified random pairs."""
-    kernel = elementwise_pair(vmath.pow)
+    kernel = elementwise_pair(power)
     kernel(*(np.ones(1, np.float32) for _ in range(3)))
-    row = Result("pow", "float32", "stratified pairs")
+    row = Result(label, "float32", "stratified pairs")
 
     def one(seed: int) -> list[Any]:
         compared = []
@@ -352,7 +355,7 @@ def processor() -> str:
         return platform.machine()
 
 
-def render(rows: list[Result], exact: dict[str, float], times: list[Any]) -> str:
+def render(rows: list[Result], gpu: Result, exact: dict[str, float], times: list[Any]) -> str:
     speed = {(name, dtype): (ours, peer) for name, dtype, ours, peer in times}
     lines = [
         "# Accuracy and speed of `numbaloss.vmath`",
@@ -382,11 +385,25 @@ def render(rows: list[Result], exact: dict[str, float], times: list[Any]) -> str
             lines.append(f"| {name} | {dtype} | {ours:.2f} | {peer:.2f} |")
     lines += [
         "",
+        "The `pow` of float32 in GPU kernels, which is another (float32 arithmetic only), compiled",
+        f"for this CPU: {gpu.samples:.3g} stratified pairs, "
+        f"max ULP {gpu.worst:.3f} at {gpu.place},",
+        f"mean ULP {gpu.total / max(gpu.finite, 1):.3f}, mismatches {gpu.mismatches}.",
+        "",
         "float64 against mpmath, on a subsample and the worst places found (max ULP):",
         "",
     ]
     lines.append(", ".join(f"{name} {error:.3f}" for name, error in exact.items()) + ".")
     return "\n".join(lines) + "\n"
+
+
+def report(row: Result, exact: float = 0.0) -> None:
+    print(
+        f"{row.function:12} {row.dtype} {row.samples:.3g} samples, max {row.worst:.4f} at "
+        f"{row.place}, mean {row.total / max(row.finite, 1):.3f}, mismatches "
+        f"{row.mismatches}, against mpmath {exact:.3f}",
+        flush=True,
+    )
 
 
 def main() -> None:
@@ -405,20 +422,18 @@ def main() -> None:
                     size, checks = (10**6, 400) if options.quick else (10**7, 4000)
                     row, exact[name] = sample_float64(name, size, checks)
                 elif name == "pow":
-                    row = sample_pow_float32(4 * 10**6 if options.quick else 4 * 10**8, pool)
+                    size = 4 * 10**6 if options.quick else 4 * 10**8
+                    row = sample_pow_float32("pow", vmath.pow, size, pool)
+                    gpu = sample_pow_float32("pow on GPUs", pow32.pow, size, pool)
+                    report(gpu)
                 else:
                     row = sweep_float32(name, 1021 if options.quick else 1, pool)
                 rows.append(row)
-                print(
-                    f"{name:12} {dtype} {row.samples:.3g} samples, max {row.worst:.4f} at "
-                    f"{row.place}, mean {row.total / max(row.finite, 1):.3f}, mismatches "
-                    f"{row.mismatches}, against mpmath {exact.get(name, 0):.3f}",
-                    flush=True,
-                )
+                report(row, exact.get(name, 0.0))
     if options.dtype or options.only:
         return
     rows.sort(key=lambda row: row.dtype)
-    text = render(rows, exact, speeds())
+    text = render(rows, gpu, exact, speeds())
     if options.quick:
         print(text)
     else:

@@ -152,9 +152,35 @@ def fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 @intrinsic
+def product(typing_context: Any, a: Any, b: Any) -> Any:
+    """``a * b`` rounded by itself: a GPU's compilers fuse every plain product into a sum."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        if "nvptx" not in builder.module.triple:
+            return builder.fmul(*arguments)
+        kind = arguments[0].type
+        name = "llvm.nvvm.mul.rn.f" if a == types.float32 else "llvm.nvvm.mul.rn.d"
+        function = builder.module.declare_intrinsic(name, (), ir.FunctionType(kind, [kind, kind]))
+        return builder.call(function, arguments)
+
+    return a(a, a), generate
+
+
+@intrinsic
 def absolute(typing_context: Any, x: Any) -> Any:
     """``x`` without its sign."""
-    return x(x), _call_intrinsic("llvm.fabs", 1)
+    of_machine = _call_intrinsic("llvm.fabs", 1)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        if "nvptx" not in builder.module.triple:
+            return of_machine(context, builder, signature, arguments)
+        # The GPU's compiler refuses a declaration of fabs; without the sign bit it is the same.
+        number = arguments[0]
+        word = context.get_value_type(_BITS_OF[x])
+        bits = builder.and_(builder.bitcast(number, word), word((1 << (x.bitwidth - 1)) - 1))
+        return builder.bitcast(bits, number.type)
+
+    return x(x), generate
 
 
 @intrinsic

@@ -9,6 +9,7 @@ Rounding trick: adding ``1.5 * 2^23`` leaves the nearest integer in the low bits
 read from the bits, because converting a float that may be NaN to an integer is poison in LLVM.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ OPTIONS: dict[str, Any] = {"forceinline": True, "error_model": "numpy", "fastmat
 body = njit(**OPTIONS)
 
 
-def _singles(values: tuple[float, ...], factor: float = 1.0) -> tuple[np.float32, ...]:
+def _singles(values: Sequence[float], factor: float = 1.0) -> tuple[np.float32, ...]:
     return tuple(np.float32(value * factor) for value in values)
 
 
@@ -209,8 +210,20 @@ def sqrt(x):
     return square_root(x)
 
 
+@body
+def power_of_any(x, y, result):
+    """x^y for any x and y, given the power of abs(x) for a finite y."""
+    whole = truncate(y) == y
+    half = y * HALF
+    odd = select(whole, truncate(half) != half, False)
+    result = select(odd, with_sign(result, x), result)
+    result = select(x < ZERO, select(whole, result, select(x == -INFINITY, result, NAN)), result)
+    return select(y == ZERO, ONE, select(x == ONE, ONE, result))
+
+
 # x^y goes through float64: log2(x) to 2^-38 and 2^t to 2^-34 leave 0.504 ULP in float32, and it is
-# cheaper than a float32 pair arithmetic (half the terms, no denormals, no error-free products).
+# cheaper than a float32 pair arithmetic (half the terms, no denormals, no error-free products),
+# except on GPUs: pow32.py.
 POW_LOG2 = coefficients.POW_LOG2_32
 POW_EXP2 = (1.0, *coefficients.POW_EXP2_32)
 POW_SHIFT = 1.5 * 2**52 + 1023
@@ -244,9 +257,4 @@ def pow(x, y):
     r = t - (shifted - POW_SHIFT)
     scale = from_bits(shift_left(to_bits(shifted), POW_WIDTH))
     result = np.float32(polynomial(r, POW_EXP2) * scale)
-    whole = truncate(y) == y
-    half = y * HALF
-    odd = select(whole, truncate(half) != half, False)
-    result = select(odd, with_sign(result, x), result)
-    result = select(x < ZERO, select(whole, result, select(x == -INFINITY, result, NAN)), result)
-    return select(y == ZERO, ONE, select(x == ONE, ONE, result))
+    return power_of_any(x, y, result)

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 from numba import types
+from numba.core.target_extension import GPU, current_target, resolve_target_str
 from numba.extending import overload
 
 import numbaloss.vmath as faces
 
-from . import float32, float64, pow64
+from . import float32, float64, pow32, pow64
 
 _lock = threading.Lock()
 _installed = False
@@ -28,11 +29,15 @@ def install() -> None:
             return
         for name in faces.__all__:
             face = getattr(faces, name)
-            double = pow64 if name == "pow" else float64
+            if name == "pow":
+                _attach(face, float32.pow, float32.OPTIONS, _singles_for_cpu)
+                _attach(face, pow32.pow, pow32.OPTIONS, _singles_for_gpu)
+                _attach(face, pow64.pow, pow64.OPTIONS, _all_are(types.float64))
+                _attach(face, _widened_pair(face), float64.OPTIONS, _none_of_ours)
+                continue
             _attach(face, getattr(float32, name), float32.OPTIONS, _all_are(types.float32))
-            _attach(face, getattr(double, name), double.OPTIONS, _all_are(types.float64))
-            widened = _widened_pair(face) if name == "pow" else _widened(face)
-            _attach(face, widened, float64.OPTIONS, _none_of_ours)
+            _attach(face, getattr(float64, name), float64.OPTIONS, _all_are(types.float64))
+            _attach(face, _widened(face), float64.OPTIONS, _none_of_ours)
         _installed = True
 
 
@@ -56,6 +61,19 @@ def _attach(
 
 def _all_are(kind: Any) -> Callable[..., bool]:
     return lambda *arguments: all(argument == kind for argument in arguments)
+
+
+def _compiling_for_gpu() -> bool:
+    """Whether the calls being typed are those of a GPU kernel; needs no import of its compiler."""
+    return resolve_target_str(current_target()).inherits_from(GPU)
+
+
+def _singles_for_cpu(*arguments: Any) -> bool:
+    return _all_are(types.float32)(*arguments) and not _compiling_for_gpu()
+
+
+def _singles_for_gpu(*arguments: Any) -> bool:
+    return _all_are(types.float32)(*arguments) and _compiling_for_gpu()
 
 
 def _none_of_ours(*arguments: Any) -> bool:
