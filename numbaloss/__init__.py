@@ -7,6 +7,7 @@ import time as _time
 _imported_at = _time.time_ns()
 
 from .check import check_gradient
+from .device_value import DeviceValue
 from .losses.binary import AsymmetricFocal, BinaryCrossEntropy, Focal
 from .losses.exponential_family import Gamma, Poisson, Tweedie
 from .losses.language import LinearCrossEntropy
@@ -49,6 +50,7 @@ __all__ = [
     "CategoricalFocal",
     "Cauchy",
     "CrossEntropy",
+    "DeviceValue",
     "Distillation",
     "Elementwise",
     "Expectile",

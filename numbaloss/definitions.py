@@ -25,6 +25,7 @@ from .structures.composition import Sum
 from .structures.elementwise import Elementwise
 from .structures.loss import Loss
 from .structures.softmax import Softmax
+from .vmath.target import compiling_for_gpu, for_gpu
 
 _records: WeakKeyDictionary[type, type] = WeakKeyDictionary()
 
@@ -144,6 +145,19 @@ class Structure(NamedTuple):
         return ("sum of " if self.weighted else "") + "+".join(names)
 
 
+def parameters_of(loss: Loss, real: type[np.floating]) -> tuple[Any, ...]:
+    """A lowered loss as kernels of the GPU take it: its named tuple, numbers in their types."""
+    records: list[Any] = []
+    values = iter(parameter_values(loss))
+    kinds = {float: real, int: np.int64, bool: np.bool_}
+    for _, part in terms(loss):
+        if isinstance(loss, Sum):
+            records.append(real(next(values)))
+        fields = [kinds[parameter.kind](next(values)) for parameter in scalars(type(part))]
+        records.append(record(type(part))(*fields))
+    return tuple(records) if isinstance(loss, Sum) else records[0]
+
+
 def parameter_values(loss: Loss) -> list[float]:
     """The numbers of a lowered loss in the order of its Numba type's leaves."""
     values: list[float] = []
@@ -226,7 +240,6 @@ def _attach(method: str) -> None:
     """Let Numba compile the generic function of that name: one body a loss class, or a sum."""
     generic = METHODS[method]
 
-    @overload(generic, jit_options=_options, strict=False)
     def choose(self, prediction, target):
         if isinstance(self, types.BaseNamedTuple):
             return _implementation(self.instance_class.loss_class, method, prediction)
@@ -251,6 +264,20 @@ def _attach(method: str) -> None:
 
         return add_terms
 
+    def choose_for_gpu(self, prediction, target):
+        return choose(self, prediction, target) if compiling_for_gpu() else None
+
+    def choose_for_cpu(self, prediction, target):
+        return None if compiling_for_gpu() else choose(self, prediction, target)
+
+    overload(generic, jit_options=_options, strict=False)(choose_for_cpu)
+    overload(generic, jit_options=for_gpu(_options), strict=False)(choose_for_gpu)
+
+
+def _compiled(function: Callable) -> Any:
+    """A function that ``point`` calls, for what is being compiled."""
+    return njit(**(for_gpu(_options) if compiling_for_gpu() else _options))(function)
+
 
 for _method in METHODS:
     _attach(_method)
@@ -269,7 +296,7 @@ def _implementation(cls: type[Loss], method: str, kind: types.Type) -> Callable:
 
         return _named_for(cls, of_point)
     if method != "point":
-        single = njit(**_options)(_positional(specialised(getattr(cls, method), kind), 2))
+        single = _compiled(_positional(specialised(getattr(cls, method), kind), 2))
 
         def of_one(self, prediction, target):
             return single(self, prediction)
@@ -278,7 +305,7 @@ def _implementation(cls: type[Loss], method: str, kind: types.Type) -> Callable:
     whole = _positional(specialised(cls.point, kind), 3)
     if not cls.sparse:
         return whole
-    inner = njit(**_options)(whole)
+    inner = _compiled(whole)
 
     def of_sparse(self, prediction, target):
         value, gradient, curvature = inner(self, prediction, target)
@@ -374,23 +401,24 @@ def specialised(function: Callable, kind: types.Type) -> Callable:
     return _rebuilt(function, code, namespace, cells)
 
 
-_helpers: WeakKeyDictionary[Callable, dict[types.Type, Any]] = WeakKeyDictionary()
+_helpers: WeakKeyDictionary[Callable, dict[tuple[types.Type, bool], Any]] = WeakKeyDictionary()
 
 
 def _compiled_helper(function: Callable, kind: types.Type) -> Any:
     """A plain function that ``point`` calls, compiled with it; others know Numba already."""
     known = _helpers.setdefault(function, {})
-    if kind not in known:
+    key = kind, compiling_for_gpu()
+    if key not in known:
         context = cpu_target.typing_context
         context.refresh()
         try:
             context.resolve_value_type(function)
         except Exception:  # Numba raises several kinds for what has no type
-            known[kind] = function  # a function that calls itself finds itself here
-            known[kind] = njit(**_options)(specialised(function, kind))
+            known[key] = function  # a function that calls itself finds itself here
+            known[key] = _compiled(specialised(function, kind))
         else:
-            known[kind] = function
-    return known[kind]
+            known[key] = function
+    return known[key]
 
 
 def _rebuilt(

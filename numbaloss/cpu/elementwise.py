@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arrays import Operand, numbers
+from ..arrays import Operand
 from ..definitions import Structure, lower, parameter_values
-from ..structures.elementwise import Elementwise
-from ..structures.intervals import Interval, interval
-from ..structures.loss import Parameter, domain
+from ..structures.elementwise import Elementwise, Inspection
+from ..structures.loss import domain
+from ..structures.offenders import raise_first_number
 from . import threads
 from .blocks import Variant, chunk, kernel
 from .compile import Code
@@ -188,7 +188,7 @@ def evaluate(
     handles = [0 if one is None else threads.handle(one.array) for one in operands]
     total, offenders = found.run(size, scale, layouts, *handles)
     if offenders:
-        raise_first_offender(loss, inputs, check)
+        raise_first_number(loss, inputs, check)
     return total
 
 
@@ -201,20 +201,6 @@ class _Weights(Elementwise):
         return prediction, 1.0, 0.0
 
 
-class _Nothing(Elementwise):
-    """No loss at all: a look at the inputs before one of them is overwritten."""
-
-    def __init__(self, of_target: Interval, of_prediction: Interval) -> None:
-        self.__dict__.update(target_domain=of_target, prediction_domain=of_prediction)
-
-    @classmethod
-    def parameters(cls) -> tuple[Parameter, ...]:
-        return ()
-
-    def point(self, prediction, target):
-        return 0.0, 0.0, 0.0
-
-
 def sum_of_weights(weight: Operand) -> float:
     """Sum of weights >= 0, however they are stored."""
     inputs = [weight, weight, None]
@@ -223,7 +209,7 @@ def sum_of_weights(weight: Operand) -> float:
     handle = threads.handle(weight.array)
     total, offenders = found.run(size, 1.0, layouts, handle, handle, 0, 0, 0, 0)
     if offenders or total != total:
-        raise_first_offender(_WEIGHTS, [None, None, weight], False)
+        raise_first_number(_WEIGHTS, [None, None, weight], False)
     return total
 
 
@@ -234,42 +220,5 @@ def check_inputs(loss: Elementwise, inputs: Operands, check: bool) -> None:
     """Raise what :func:`evaluate` would, before anything is written."""
     if inputs[2] is None and not (check and _limited(loss)):
         return
-    nothing = _Nothing(domain(loss.target_domain), domain(loss.prediction_domain))
+    nothing = Inspection(loss)
     evaluate(nothing, 0, inputs, [None, None, None], 1.0, check)
-
-
-# Elements that the search for an offender looks at in one go.
-_SEARCH = 1 << 16
-
-
-def raise_first_offender(loss: Elementwise, inputs: Operands, check: bool) -> None:
-    """Find the first input outside its domain, in C order, and raise an error that names it."""
-    prediction, target, weight = inputs
-    domains = [domain(loss.prediction_domain), domain(loss.target_domain), interval("[0, inf)")]
-    names = ["prediction", "target", "sample_weight"]
-    for operand, of, name in zip((prediction, target, weight), domains, names):
-        if operand is None or not (check or name == "sample_weight") or of.everything:
-            continue
-        # Judged in the type of the computation, as the kernel does.
-        real = np.dtype((prediction or operand).compute)
-        low, high = of.closed(real)
-        flat = operand.array.flat
-        for start in range(0, operand.array.size, _SEARCH):
-            with np.errstate(all="ignore"):  # a float64 that float32 cannot hold is infinite
-                piece = numbers(operand, flat[start : start + _SEARCH]).astype(real)
-            bad = (piece < low) | (piece > high)
-            if of.binary:
-                bad = (piece != 0) & (piece != 1) & (piece == piece)
-            if name == "sample_weight":
-                bad |= piece != piece
-            if bad.any():
-                first = int(bad.argmax())
-                index = np.unravel_index(start + first, operand.array.shape)
-                place = ", ".join(str(int(i)) for i in index[: operand.dimensions])
-                if name == "sample_weight":
-                    raise ValueError(
-                        f"sample_weight[{place}] is {piece[first]:.9g}; weights are >= 0"
-                    )
-                raise ValueError(
-                    f"{name}[{place}] is {piece[first]:.9g}; {loss!r} takes {name}s in {of}"
-                )

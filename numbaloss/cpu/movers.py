@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numba import njit, types
 
-from ..arrays import Operand
+from ..arrays import Operand, walk
 from .compile import Code, c_function
 from .intrinsics import load_integer, pointer, store_integer, swap_bytes
 
@@ -74,29 +74,7 @@ def arrange(
     present = [operand for operand in operands if operand is not None]
     if all(one.array.flags.c_contiguous and one.direct(real) for one in present):
         return np.zeros(len(operands), np.int64), present[0].array.size
-    steps = [operand.array.strides for operand in present]
-    axes = sorted(
-        (axis for axis in range(len(shape)) if shape[axis] != 1),
-        key=lambda axis: tuple(-abs(strides[axis]) for strides in steps),
-    )
-    lengths: list[int] = []
-    strides: list[list[int]] = [[] for _ in present]
-    for axis in axes:
-        joins = bool(lengths) and all(
-            own[-1] == step[axis] * shape[axis] for own, step in zip(strides, steps)
-        )
-        if joins:
-            lengths[-1] *= shape[axis]
-        else:
-            lengths.append(shape[axis])
-        for own, step in zip(strides, steps):
-            if joins:
-                own[-1] = step[axis]
-            else:
-                own.append(step[axis])
-    if not lengths:
-        lengths = [1]
-        strides = [[operand.array.itemsize] for operand in present]
+    lengths, strides = walk(shape, present)
     layouts = [0] * len(operands)
     for slot, operand in enumerate(operands):
         if operand is None:

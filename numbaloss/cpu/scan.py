@@ -10,8 +10,8 @@ from functools import cache
 
 import numpy as np
 
-from ..arrays import Operand, numbers
-from ..structures.loss import domain
+from ..arrays import Operand
+from ..structures.offenders import raise_first_row
 from ..structures.softmax import Softmax
 from . import threads
 from .compile import Code, c_function
@@ -72,7 +72,7 @@ def scan(
     handles = [0 if one is None else threads.handle(one.array) for one in (labels, weight)]
     total, bad = launch(fields, count, *handles)
     if bad:
-        raise_first(loss, prediction, labels, weight, mask)
+        raise_first_row(loss, prediction, labels, weight, mask)
     return total
 
 
@@ -172,82 +172,3 @@ def _scan_chunk() -> Callable:
         sums[0], sums[1] = total, bad
 
     return scan_rows
-
-
-# Elements that the search for an offender looks at in one go.
-_SEARCH = 1 << 16
-
-
-def raise_first(
-    loss: Softmax,
-    prediction: Operand,
-    labels: Operand | None,
-    weight: Operand | None,
-    mask: Operand | None,
-) -> None:
-    """Find the first bad label or weight, in C order, and raise an error that names it."""
-    shape = prediction.array.shape[:-1]
-    classes = prediction.array.shape[-1]
-    ignored = loss.row_options().ignore_index
-    size = int(np.prod(shape, dtype=np.int64))
-    for start in range(0, size, _SEARCH):
-        stop = start + _SEARCH
-        if labels is not None:
-            piece = labels.array.flat[start:stop]
-            bad = (piece < 0) | (piece >= classes)
-            if ignored is not None:
-                bad &= piece != ignored
-            if mask is not None:
-                bad &= mask.array.flat[start:stop]
-            if bad.any():
-                first = int(bad.argmax())
-                place = _place(start + first, shape, len(shape))
-                except_for = "" if ignored is None else f", or {ignored} to ignore a row"
-                raise ValueError(
-                    f"target[{place}] is {piece[first]}; labels of {classes} classes are "
-                    f"0 to {classes - 1}{except_for}"
-                )
-        if weight is not None:
-            piece = numbers(weight, weight.array.flat[start:stop])
-            bad = ~(piece >= 0)
-            if bad.any():
-                first = int(bad.argmax())
-                dimensions = len(shape) if weight.dimensions is None else weight.dimensions
-                place = _place(start + first, shape, dimensions)
-                raise ValueError(f"sample_weight[{place}] is {piece[first]:.9g}; weights are >= 0")
-
-
-def raise_first_target(
-    loss: Softmax,
-    prediction: Operand,
-    target: Operand,
-    weight: Operand | None,
-    mask: Operand | None,
-) -> None:
-    """Find the first dense target outside its domain, in a row that counts; raise an error."""
-    shape, dtype = target.array.shape, np.dtype(prediction.compute)
-    of_target = domain(loss.target_domain)
-    low, high = of_target.closed(dtype)
-    size, classes = target.array.size, shape[-1]
-    for start in range(0, size, _SEARCH):
-        with np.errstate(all="ignore"):  # a float64 that float32 cannot hold is infinite
-            piece = numbers(target, target.array.flat[start : start + _SEARCH]).astype(dtype)
-        bad = (piece < low) | (piece > high)
-        if bad.any():
-            rows = np.arange(start, start + len(piece)) // classes
-            first_row, last_row = int(rows[0]), int(rows[-1]) + 1
-            for operand in (weight, mask):
-                if operand is not None:
-                    used = operand.array.flat[first_row:last_row] != 0
-                    bad &= used[rows - first_row]
-        if bad.any():
-            first = int(bad.argmax())
-            raise ValueError(
-                f"target[{_place(start + first, shape, len(shape))}] is {piece[first]:.9g}; "
-                f"{loss!r} takes dense targets in {of_target}"
-            )
-
-
-def _place(position: int, shape: tuple[int, ...], dimensions: int) -> str:
-    index = np.unravel_index(position, shape) if shape else ()
-    return ", ".join(str(int(i)) for i in index[:dimensions])

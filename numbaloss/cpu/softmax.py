@@ -11,6 +11,7 @@ import numpy as np
 from ..arrays import Operand
 from ..definitions import Structure, lower, parameter_values
 from ..structures.loss import domain
+from ..structures.offenders import raise_first_target
 from ..structures.softmax import Softmax
 from . import general, long, narrow, rows, scan, threads, wide
 from .maps import loss_map
@@ -189,7 +190,7 @@ def evaluate(
     run = _Run(found, fields, handles)
     total, offenders = _launch(run, real, count, classes)
     if offenders:
-        scan.raise_first_target(loss, prediction, target, weight, mask)
+        raise_first_target(loss, prediction, target, weight, mask)
     return total
 
 

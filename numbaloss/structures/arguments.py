@@ -2,27 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import arrays
+from ..device_value import DeviceValue
 
 REDUCTIONS = ("mean", "weighted_mean", "sum", "none")
 DEVICES = (None, "cpu", "cuda")
 
 
 def check_options(reduction: str, device: str | None) -> None:
-    """Raise where an option is unknown, or asks for what this version does not have."""
+    """Raise where an option is unknown."""
     if reduction not in REDUCTIONS:
         raise ValueError(f"reduction must be one of {REDUCTIONS}, not {reduction!r}")
     if device not in DEVICES:
         raise ValueError(f"device must be one of {DEVICES}, not {device!r}")
-    if device == "cuda":
-        raise RuntimeError(
-            "device='cuda': this version of numbaloss has CPU kernels only; "
-            "leave device out, or pass device='cpu'"
+
+
+def gpu_of(
+    operands: Sequence[arrays.Operand | None], names: Sequence[str], device: str | None
+) -> int | None:
+    """The number of the GPU that all arrays of a call live on; None where that is the CPU.
+
+    Raises
+    ------
+    ValueError
+        For arrays on two devices; for arrays on a GPU where ``device`` says the CPU.
+    """
+    present = [(one, name) for one, name in zip(operands, names) if one is not None]
+    first, of_first = present[0]
+    for one, name in present[1:]:
+        if one.device != first.device:
+            raise ValueError(
+                f"{of_first} lives on {first.place} and {name} on {one.place}; "
+                f"arrays of one call must be on one device: copy one of them"
+            )
+    if device == "cpu" and first.device is not None:
+        raise ValueError(
+            f"device='cpu', but {of_first} lives on {first.place}: leave device out, or copy the "
+            f"arrays to the host"
         )
+    return first.device
 
 
 def predicted(given: Any, name: str = "prediction") -> tuple[arrays.Operand, arrays.Family]:
@@ -104,11 +127,34 @@ class Results:
 
     def deliver(self, total: float, divisor: float, reduction: str) -> tuple[Any, Any, Any]:
         """Value, gradient and hessian as the caller gets them."""
-        value: Any = total
+        if reduction not in ("sum", "none"):
+            total = total / divisor if divisor else float("nan")
+        return self._delivered(total, reduction)
+
+    def receive(
+        self, record: Any, reduction: str, wait: bool, what: str, complain: Callable[[], None]
+    ) -> tuple[Any, Any, Any]:
+        """The same from a GPU, which may still be computing; ``record`` will hold the value.
+
+        ``what`` says what could be out of range, if anything could; ``complain`` raises the error
+        that names the first number that is.
+        """
+        if self.family.waits:
+            record.wait()
+        value: Any = None
+        if wait and (what or reduction != "none"):
+            value, _, offenders = record.read()[:3]
+            if offenders:
+                complain()
+                raise ValueError(f"{int(offenders)} numbers are out of range: {what}")
+            value = float(value)
+        elif reduction != "none":
+            value = DeviceValue(record, what)
+        return self._delivered(value, reduction)
+
+    def _delivered(self, value: Any, reduction: str) -> tuple[Any, Any, Any]:
         if reduction == "none":
             value = self.family.finish(self.like, self.values)
-        elif reduction != "sum":
-            value = total / divisor if divisor else float("nan")
         given = (*self.outs, None, None)
         gradient, hessian = (
             one if one is not None or made is None else self.family.finish(self.like, made)
@@ -136,6 +182,11 @@ def check_outputs(
             )
         if output.kind != p.kind:
             raise TypeError(f"{name} must have the prediction's dtype, {p.kind}, not {output.kind}")
+        if output.device != p.device:
+            raise ValueError(
+                f"{name} lives on {output.place} and the prediction on {p.place}; "
+                f"it must be on the same device"
+            )
         if not output.array.flags.writeable:
             raise ValueError(f"{name} is read-only")
         for operand, of in zip(inputs, ("prediction", "target", "sample_weight", "mask")):

@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import arrays
-from .arguments import Results, check_options, check_outputs, model, predicted, spread
+from .arguments import Results, check_options, check_outputs, gpu_of, model, predicted, spread
 from .composition import Sum
-from .loss import Loss
+from .loss import Loss, Parameter, domain
+from .offenders import raise_first_number
 
 
 class Elementwise(Loss):
@@ -60,14 +61,16 @@ class Elementwise(Loss):
         reduction: str = "mean",
         device: str | None = None,
         check: bool = True,
+        wait: bool = True,
     ) -> Any:
         """The loss.
 
         Parameters
         ----------
         prediction : array of float16, bfloat16, float32 or float64, any shape
-            NumPy array, CPU tensor of PyTorch or JAX, or a list. Its dtype decides the
-            dtype of results; half precisions are computed in float32.
+            NumPy array, tensor of PyTorch, array of JAX, CuPy or Numba, on the CPU or on a
+            CUDA GPU, or a list. Its dtype decides the dtype of results; half precisions are
+            computed in float32.
         target : array of the same shape, any real dtype
             Converted to the type of the computation on the fly.
         sample_weight : array, optional
@@ -78,10 +81,14 @@ class Elementwise(Loss):
             ``"mean"`` divides the (weighted) sum by the number of elements,
             ``"weighted_mean"`` by the sum of the weights; ``"none"`` keeps the values
             apart.
-        device : {None, "cpu"}
-            None: where the prediction lives.
+        device : {None, "cpu", "cuda"}
+            None: where the arrays live. ``"cuda"`` computes arrays of the host on a GPU, piece
+            by piece, so that they may be larger than its memory.
         check : bool
             False skips the test of predictions and targets against their domains.
+        wait : bool
+            On a GPU: False returns the value before it is computed, as a
+            :class:`~numbaloss.DeviceValue`, and leaves the program to go on meanwhile.
 
         Returns
         -------
@@ -93,7 +100,10 @@ class Elementwise(Loss):
         TypeError
             Arrays of other dtypes; integer predictions.
         ValueError
-            Shapes that differ, numbers outside a domain, negative weights, unknown options.
+            Shapes that differ, numbers outside a domain, negative weights, unknown options,
+            arrays on two devices.
+        RuntimeError
+            Where a GPU is asked for and none can be used, with the reason.
         """
         if device is None and (reduction == "mean" or reduction == "sum"):
             kernels = _kernels()
@@ -104,7 +114,7 @@ class Elementwise(Loss):
                 if not offenders:
                     return _reduced(total, prediction.size, reduction)
         return self._evaluate(
-            0, prediction, target, sample_weight, reduction, device, check, (), 1.0
+            0, prediction, target, sample_weight, reduction, device, check, wait, (), 1.0
         )[0]
 
     def value_and_grad(
@@ -118,6 +128,7 @@ class Elementwise(Loss):
         gradient_scale: float = 1.0,
         device: str | None = None,
         check: bool = True,
+        wait: bool = True,
     ) -> tuple[Any, Any]:
         """The loss and its gradient by the prediction, in one pass.
 
@@ -154,8 +165,9 @@ class Elementwise(Loss):
                 if not offenders:
                     return _reduced(total, size, reduction), gradient
         value, gradient, _ = self._evaluate(
-            1, prediction, target, sample_weight, reduction, device, check, (out,), gradient_scale
-        )
+            1, prediction, target, sample_weight, reduction, device, check, wait, (out,),
+            gradient_scale,
+        )  # fmt: skip
         return value, gradient
 
     def value_grad_hess(
@@ -170,6 +182,7 @@ class Elementwise(Loss):
         gradient_scale: float = 1.0,
         device: str | None = None,
         check: bool = True,
+        wait: bool = True,
     ) -> tuple[Any, Any, Any]:
         """The loss, its gradient and the diagonal of its hessian, in one pass.
 
@@ -207,6 +220,7 @@ class Elementwise(Loss):
             reduction,
             device,
             check,
+            wait,
             (out, hess_out),
             gradient_scale,
         )
@@ -220,6 +234,7 @@ class Elementwise(Loss):
         reduction: str,
         device: str | None,
         check: bool,
+        wait: bool,
         outs: tuple[Any, ...],
         gradient_scale: float,
     ) -> tuple[Any, Any, Any]:
@@ -228,13 +243,26 @@ class Elementwise(Loss):
         inputs, family = _inputs(prediction, target, sample_weight)
         p, _, weight = inputs
         assert p is not None
+        gpu = gpu_of(inputs, ("prediction", "target", "sample_weight"), device)
         like = model(family, p, prediction)
         values = family.empty_like(like, p.compute) if reduction == "none" else None
         results = Results(family, like, values, outs)
         in_place = check_outputs(outs, results.views, inputs)
 
-        kernels = _kernels()
         size = p.array.size
+        if gpu is not None and size:
+            of_gpu = _gpu_kernels()
+            place = of_gpu.Place(gpu, family.stream(prediction))
+            record = of_gpu.evaluate(
+                self, derivatives, inputs, results.views, reduction, gradient_scale, check,
+                in_place, place,
+            )  # fmt: skip
+            what = self._ranges(weight is not None, check)
+            given = prediction, target, sample_weight
+            return results.receive(
+                record, reduction, wait, what, lambda: self._complain(given, check)
+            )
+        kernels = _kernels()
         divisor = 1.0
         if reduction == "mean":
             divisor = float(size)
@@ -246,9 +274,45 @@ class Elementwise(Loss):
         total = kernels.evaluate(self, derivatives, inputs, results.views, scale, check)
         return results.deliver(total, divisor, reduction)
 
+    def _ranges(self, weighted: bool, check: bool) -> str:
+        """What a call may find out of range, in words; empty where nothing can be."""
+        found = ["weights >= 0"] if weighted else []
+        for name in ("target", "prediction") if check else ():
+            interval = domain(getattr(self, f"{name}_domain"))
+            if not interval.everything:
+                found.append(f"{name}s in {interval}")
+        return ", ".join(found)
+
+    def _complain(self, given: tuple[Any, ...], check: bool) -> None:
+        """Raise the error that names the first number out of range among arrays on a GPU."""
+        inputs, _ = _inputs(*[arrays.on_host(one) for one in given])
+        raise_first_number(self, inputs, check)
+
 
 class ElementwiseSum(Sum, Elementwise):
     """A weighted sum of elementwise losses: ``nl.Huber() + 0.1 * nl.LogCosh()``."""
+
+
+class Inspection(Elementwise):
+    """No loss at all: a look at the inputs of another before one of them is overwritten."""
+
+    def __init__(self, loss: Elementwise) -> None:
+        self.__dict__["target_domain"] = domain(loss.target_domain)
+        self.__dict__["prediction_domain"] = domain(loss.prediction_domain)
+
+    @classmethod
+    def parameters(cls) -> tuple[Parameter, ...]:
+        return ()
+
+    def point(self, prediction, target):
+        return 0.0, 0.0, 0.0
+
+
+def _gpu_kernels() -> Any:
+    """The kernels for GPUs. Imported at the first call that needs them."""
+    from ..cuda import elementwise
+
+    return elementwise
 
 
 def _kernels() -> Any:

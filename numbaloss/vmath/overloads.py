@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 from numba import types
-from numba.core.target_extension import GPU, current_target, resolve_target_str
 from numba.extending import overload
 
 import numbaloss.vmath as faces
 
 from . import float32, float64, pow32, pow64
+from .target import compiling_for_gpu, for_gpu
 
 _lock = threading.Lock()
 _installed = False
@@ -51,29 +51,30 @@ def _attach(
     implementation = getattr(body, "py_func", body)
     signature = inspect.signature(implementation)
 
-    def choose(*arguments: Any, **named: Any) -> Any:
-        return implementation if accepts(*signature.bind(*arguments, **named).args) else None
+    def attach_for(gpu: bool, flags: Any) -> None:
+        def choose(*arguments: Any, **named: Any) -> Any:
+            if compiling_for_gpu() is not gpu:
+                return None
+            return implementation if accepts(*signature.bind(*arguments, **named).args) else None
 
-    # Numba compares the names of the arguments of face, chooser and body.
-    choose.__signature__ = signature  # type: ignore[attr-defined]
-    overload(face, jit_options=options)(choose)
+        # Numba compares the names of the arguments of face, chooser and body.
+        choose.__signature__ = signature  # type: ignore[attr-defined]
+        overload(face, jit_options=flags)(choose)
+
+    attach_for(False, options)
+    attach_for(True, for_gpu(options))
 
 
 def _all_are(kind: Any) -> Callable[..., bool]:
     return lambda *arguments: all(argument == kind for argument in arguments)
 
 
-def _compiling_for_gpu() -> bool:
-    """Whether the calls being typed are those of a GPU kernel; needs no import of its compiler."""
-    return resolve_target_str(current_target()).inherits_from(GPU)
-
-
 def _singles_for_cpu(*arguments: Any) -> bool:
-    return _all_are(types.float32)(*arguments) and not _compiling_for_gpu()
+    return _all_are(types.float32)(*arguments) and not compiling_for_gpu()
 
 
 def _singles_for_gpu(*arguments: Any) -> bool:
-    return _all_are(types.float32)(*arguments) and _compiling_for_gpu()
+    return _all_are(types.float32)(*arguments) and compiling_for_gpu()
 
 
 def _none_of_ours(*arguments: Any) -> bool:

@@ -1,0 +1,317 @@
+"""The only door to Numba's CUDA target: compiling, launching, streams, memory.
+
+All else in this folder says what a kernel does; how it gets onto a GPU is said here, so that a
+successor of numba-cuda needs one new file.
+
+With ``NUMBA_ENABLE_CUDASIM=1`` the kernels run as plain Python on simulated threads, and addresses
+are those of host memory.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
+
+import numba
+import numpy as np
+
+from . import availability
+
+
+def _import_cuda() -> Any:
+    # Names that NumPy 2.5 dropped, and that numba-cuda up to 0.30 still looks up.
+    for name, successor in (("row_stack", "vstack"), ("in1d", "isin"), ("trapz", "trapezoid")):
+        if not hasattr(np, name):
+            setattr(np, name, getattr(np, successor))
+    from numba import cuda
+
+    return cuda
+
+
+if find_spec("numba_cuda") is None:
+    raise RuntimeError(availability.NO_PACKAGE)
+cuda = _import_cuda()
+
+SIMULATED = bool(numba.config.ENABLE_CUDASIM)  # type: ignore[attr-defined]
+# Threads of a block. The simulator starts a Python thread for each.
+THREADS = 32 if SIMULATED else 256
+
+
+@cache
+def require() -> None:
+    """Raise where no GPU can be used; see :mod:`.availability`."""
+    if not SIMULATED:
+        problem = availability.problem()
+        if problem is not None:
+            raise RuntimeError(problem)
+
+
+def device_function(function: Callable) -> Any:
+    """A function that kernels call: compiled into them."""
+    if SIMULATED:
+        return cuda.jit(device=True)(function)
+    return cuda.jit(device=True, forceinline=True)(function)
+
+
+class Kernel:
+    """A function for the GPU, compiled for one list of argument types at its first launch."""
+
+    def __init__(self, function: Callable, arguments: tuple[Any, ...]) -> None:
+        self.function, self.arguments = function, arguments
+        self._compiled: dict[tuple[int, int], Any] = {}
+        self._ready: OrderedDict[Any, Any] = OrderedDict()
+
+    def ptx(self, capability: tuple[int, int]) -> str:
+        """The kernel in PTX, for a compute capability; needs no GPU."""
+        text, _ = cuda.compile_ptx(self.function, self.arguments, cc=capability)
+        return text
+
+    def launch(
+        self, place: Place, blocks: int, arguments: tuple[Any, ...], shared: int = 0
+    ) -> None:
+        """Run so many blocks on a stream, with so many bytes of shared memory each."""
+        if SIMULATED:
+            cuda.jit(self.function)[blocks, THREADS, 0, shared](*arguments)
+            return
+        key = place.device, place.stream, blocks, shared
+        ready = self._ready.get(key)
+        if ready is None:
+            ready = self._configure(place, blocks, shared)
+            self._ready[key] = ready
+            while len(self._ready) > 256:
+                self._ready.popitem(last=False)
+        ready(*arguments)
+
+    def _configure(self, place: Place, blocks: int, shared: int) -> Any:
+        capability = tuple(cuda.get_current_device().compute_capability)
+        compiled = self._compiled.get(capability)
+        if compiled is None:
+            compiled = cuda.jit(numba.types.void(*self.arguments))(self.function)
+            self._compiled[capability] = compiled
+        with warnings.catch_warnings():
+            # Small arrays make small grids: nothing to warn of.
+            warnings.simplefilter("ignore")
+            return compiled[blocks, THREADS, stream_of(place), shared]
+
+
+class Place:
+    """Where a call runs: a device and one of its streams."""
+
+    __slots__ = ("device", "stream")
+
+    def __init__(self, device: int, stream: int = 0) -> None:
+        self.device, self.stream = device, stream
+
+
+_streams: dict[tuple[int, int], Any] = {}
+
+
+def stream_of(place: Place) -> Any:
+    """Numba's object for a stream; 0 is the default one."""
+    if SIMULATED or place.stream == 0:
+        return 0
+    key = place.device, place.stream
+    if key not in _streams:
+        _streams[key] = cuda.external_stream(place.stream)
+    return _streams[key]
+
+
+def on_device(device: int) -> Any:
+    """A context in which allocations and launches go to a device."""
+    require()
+    return nullcontext() if SIMULATED or _is_current(device) else cuda.gpus[device]
+
+
+def _is_current(device: int) -> bool:
+    return device_count() == 1 and device == 0
+
+
+@cache
+def device_count() -> int:
+    """GPUs that this process sees."""
+    return 1 if SIMULATED else len(cuda.gpus)
+
+
+@cache
+def processors(device: int) -> int:
+    """Multiprocessors of a device; grids are multiples of it."""
+    if SIMULATED:
+        return 1
+    with on_device(device):
+        return int(cuda.get_current_device().MULTIPROCESSOR_COUNT)
+
+
+def free_memory(device: int) -> int:
+    """Bytes that are left on a device."""
+    if SIMULATED:
+        return 1 << 30
+    with on_device(device):
+        return int(cuda.current_context().get_memory_info()[0])
+
+
+def synchronize(place: Place) -> None:
+    """Wait for all that was asked of a stream."""
+    if SIMULATED:
+        return
+    with on_device(place.device):
+        stream = stream_of(place)
+        (stream or cuda.default_stream()).synchronize()
+
+
+@contextmanager
+def new_stream(device: int) -> Iterator[Place]:
+    """A stream of one's own, for as long as the context lasts."""
+    if SIMULATED:
+        yield Place(device)
+        return
+    with on_device(device):
+        own = cuda.stream()
+        handle = int(getattr(own.handle, "value", own.handle))
+        _streams[device, handle] = own
+        try:
+            yield Place(device, handle)
+            own.synchronize()
+        finally:
+            _streams.pop((device, handle), None)
+
+
+class SimulatedArray:
+    """What the simulator has in the place of an array on a GPU."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array, self.dtype, self.nbytes = array, array.dtype, array.nbytes
+
+    def __getitem__(self, where: Any) -> SimulatedArray:
+        return SimulatedArray(self.array[where])
+
+    def copy_to_host(self, target: np.ndarray | None = None, stream: Any = 0) -> np.ndarray:
+        """A copy in NumPy."""
+        if target is None:
+            return self.array.copy()
+        target[...] = self.array
+        return target
+
+    def copy_to_device(self, source: np.ndarray, stream: Any = 0) -> None:
+        """Fill the array."""
+        self.array[...] = source
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        described = dict(self.array.__array_interface__)
+        return {**described, "strides": self.array.strides, "version": 3, "stream": None}
+
+
+def empty(shape: tuple[int, ...], dtype: Any) -> Any:
+    """An uninitialised array of Numba's own kind, on the current device."""
+    if SIMULATED:
+        return SimulatedArray(np.empty(shape, dtype))
+    return cuda.device_array(shape, dtype)
+
+
+def upload(array: np.ndarray) -> Any:
+    """A copy of a host array on the current device, which is there when this returns."""
+    return SimulatedArray(array.copy()) if SIMULATED else cuda.to_device(array)
+
+
+def download(array: Any, place: Place) -> np.ndarray:
+    """A copy of a device array of Numba's on the host; waits for the stream."""
+    stream = stream_of(place)
+    found = array.copy_to_host(stream=stream)
+    if stream:
+        stream.synchronize()
+    return found
+
+
+def pinned(size: int, dtype: Any) -> np.ndarray:
+    """A host array that copies to and from the GPU do not wait for."""
+    return np.empty(size, dtype) if SIMULATED else cuda.pinned_array(size, dtype)
+
+
+def copy_in(host: np.ndarray, device_array: Any, place: Place) -> None:
+    """Ask for a copy of a contiguous host array to the beginning of a device array."""
+    device_array[: host.size].copy_to_device(host, stream=stream_of(place))
+
+
+def copy_out(device_array: Any, host: np.ndarray, place: Place) -> None:
+    """Ask for a copy of the beginning of a device array to a contiguous host array."""
+    device_array[: host.size].copy_to_host(host, stream=stream_of(place))
+
+
+def address(array: Any) -> int:
+    """Address of the first element of an array of Numba's own."""
+    return int(array.__cuda_array_interface__["data"][0])
+
+
+def device_of(address: int) -> int:
+    """The number of the GPU that an address belongs to."""
+    if SIMULATED or device_count() == 1:
+        return 0
+    from cuda.bindings import driver
+
+    attribute = driver.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
+    status, found = driver.cuPointerGetAttribute(attribute, address)
+    return int(found) if int(status) == 0 else 0
+
+
+def exchanged(given: Any) -> Any:
+    """View of an array on a GPU by DLPack: address, shape, strides in elements, dtype."""
+    from cuda.core.utils import StridedMemoryView
+
+    # Its owner's work so far comes before ours on the default stream, 1 in this protocol.
+    return StridedMemoryView.from_dlpack(given, stream_ptr=1)
+
+
+def host_copy(given: Any) -> np.ndarray:
+    """A copy on the host of any array that shows ``__cuda_array_interface__``."""
+    if SIMULATED:
+        return np.array(_Described(given.__cuda_array_interface__))
+    return cuda.as_cuda_array(given).copy_to_host()
+
+
+class _Described:
+    def __init__(self, interface: dict[str, Any]) -> None:
+        self.__array_interface__ = interface
+
+
+# Simulated memory: what kernels may touch, so that an access out of bounds is an error.
+
+_allowed: list[tuple[int, int]] = []
+
+
+@contextmanager
+def accessible(*extents: tuple[int, int]) -> Iterator[None]:
+    """Let simulated kernels touch these stretches of memory, from address to address."""
+    _allowed.extend(extents)
+    try:
+        yield
+    finally:
+        del _allowed[len(_allowed) - len(extents) :]
+
+
+_CTYPES: dict[np.dtype, Any] = {
+    np.dtype(name): getattr(ctypes, f"c_{short}")
+    for name, short in (
+        *(
+            (f"{sign}int{bits}", f"{sign}int{bits}")
+            for sign in ("", "u")
+            for bits in (8, 16, 32, 64)
+        ),
+        ("float32", "float"),
+        ("float64", "double"),
+    )
+}
+
+
+def simulated_cell(where: int, dtype: Any) -> Any:
+    """The number at an address of simulated memory."""
+    dtype = np.dtype(dtype)
+    end = where + dtype.itemsize
+    if not any(low <= where and end <= high for low, high in _allowed):
+        raise IndexError(f"a kernel reaches out of bounds: {dtype} at {where:#x}")
+    return _CTYPES[dtype].from_address(where)

@@ -1,0 +1,408 @@
+"""Reads and writes of a kernel: by address, for every dtype, up to 16 bytes at a time.
+
+Kernels get addresses as integers: an array would cost a launch five numbers and more each, and
+its dtype and strides a compilation. Reads go to the global address space straight away, and the
+two halves of a half precision, or the 16 bytes of a vector, are one instruction.
+
+Each function here has two faces. On a GPU it is an intrinsic; in the simulator plain Python, which
+checks that the address belongs to an array of the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic as _intrinsic
+
+from . import backend
+from .backend import device_function
+
+intrinsic: Any = _intrinsic
+
+VECTOR_BYTES = 16
+GLOBAL = 1  # address space
+
+# Codes of dtypes that are known only when a kernel runs.
+CODES = {
+    name: code
+    for code, name in enumerate(
+        ("float32", "float64", "float16", "bfloat16", "bool", "int64", "int32", "uint8",
+         "int8", "int16", "uint16", "uint32", "uint64")
+    )
+}  # fmt: skip
+_SIZES = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2, "bool": 1} | {
+    f"{sign}int{bits}": bits // 8 for sign in ("", "u") for bits in (8, 16, 32, 64)
+}
+
+
+def itemsize(kind: str) -> int:
+    """Bytes of an element."""
+    return _SIZES[kind]
+
+
+def compute_type(kind: str) -> type[np.floating]:
+    """The NumPy type that numbers of a dtype are computed in."""
+    return np.float64 if kind == "float64" else np.float32
+
+
+_WORDS = {
+    "float16": ir.IntType(16),
+    "bfloat16": ir.IntType(16),
+    "float32": ir.FloatType(),
+    "float64": ir.DoubleType(),
+    "bool": ir.IntType(8),
+} | {f"{sign}int{bits}": ir.IntType(bits) for sign in ("", "u") for bits in (8, 16, 32, 64)}
+
+
+def _pointer(builder: Any, kind: str, address: Any, index: Any, target: Any = None) -> Any:
+    size = ir.Constant(ir.IntType(64), itemsize(kind))
+    place = builder.add(address, builder.mul(index, size))
+    return builder.inttoptr(place, ir.PointerType(target or _WORDS[kind], GLOBAL))
+
+
+def _vector_pointer(builder: Any, kind: str, address: Any, index: Any) -> Any:
+    # Of 32-bit words where elements are smaller: a vector of 16-bit words becomes two accesses.
+    word = _WORDS[kind] if itemsize(kind) >= 4 else ir.IntType(32)
+    count = VECTOR_BYTES // max(itemsize(kind), 4)
+    return _pointer(builder, kind, address, index, ir.VectorType(word, count))
+
+
+def _widen(builder: Any, word: Any, kind: str) -> Any:
+    """A stored float in the type of the computation."""
+    if kind == "float16":
+        return builder.fpext(builder.bitcast(word, ir.HalfType()), ir.FloatType())
+    if kind == "bfloat16":
+        bits = builder.zext(word, ir.IntType(32))
+        bits = builder.shl(bits, ir.Constant(ir.IntType(32), 16))
+        return builder.bitcast(bits, ir.FloatType())
+    return word
+
+
+def _narrow(builder: Any, number: Any, kind: str) -> Any:
+    """A computed float as it is stored, rounded to the nearest, ties to even."""
+    if kind == "float16":
+        return builder.bitcast(builder.fptrunc(number, ir.HalfType()), ir.IntType(16))
+    if kind == "bfloat16":
+        # In integers, as GPUs before the A100 have no instruction for it.
+        word = ir.IntType(32)
+        bits = builder.bitcast(number, word)
+        odd = builder.and_(builder.lshr(bits, word(16)), word(1))
+        rounded = builder.lshr(builder.add(bits, builder.add(odd, word(0x7FFF))), word(16))
+        is_nan = builder.fcmp_unordered("uno", number, number)
+        return builder.trunc(builder.select(is_nan, word(0x7FC0), rounded), ir.IntType(16))
+    return number
+
+
+@cache
+def reader(kind: str) -> Callable:
+    """``read(address, index)``: an element in the type of the computation."""
+    real = compute_type(kind)
+    if backend.SIMULATED:
+        return lambda address, index: _simulated_read(address, index, kind, real)
+    result = types.float64 if kind == "float64" else types.float32
+
+    @intrinsic
+    def read(typing_context: Any, address: Any, index: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            place = _pointer(builder, kind, *arguments)
+            return _widen(builder, builder.load(place), kind)
+
+        return result(types.int64, types.int64), generate
+
+    return read
+
+
+@cache
+def writer(kind: str) -> Callable:
+    """``write(address, index, number)``: an element, rounded to its dtype."""
+    if backend.SIMULATED:
+        return lambda address, index, number: _simulated_write(address, index, number, kind)
+
+    @intrinsic
+    def write(typing_context: Any, address: Any, index: Any, number: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            place = _pointer(builder, kind, *arguments[:2])
+            builder.store(_narrow(builder, arguments[2], kind), place)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64, _of_compute(kind)), generate
+
+    return write
+
+
+def _of_compute(kind: str) -> Any:
+    return types.float64 if kind == "float64" else types.float32
+
+
+def lanes(kind: str) -> int:
+    """Elements of a vector."""
+    return VECTOR_BYTES // itemsize(kind)
+
+
+@cache
+def vector_reader(kind: str) -> Callable:
+    """``read(address, index)``: a tuple of the :func:`lanes` elements from ``index`` on."""
+    count, real = lanes(kind), compute_type(kind)
+    if backend.SIMULATED:
+        return lambda address, index: tuple(
+            _simulated_read(address, index + i, kind, real) for i in range(count)
+        )
+    result = types.UniTuple(_of_compute(kind), count)
+
+    @intrinsic
+    def read(typing_context: Any, address: Any, index: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            vector = builder.load(_vector_pointer(builder, kind, *arguments), align=VECTOR_BYTES)
+            vector = builder.bitcast(vector, ir.VectorType(_WORDS[kind], count))
+            words = [builder.extract_element(vector, ir.IntType(32)(i)) for i in range(count)]
+            numbers = [_widen(builder, word, kind) for word in words]
+            return context.make_tuple(builder, result, numbers)
+
+        return result(types.int64, types.int64), generate
+
+    return read
+
+
+@cache
+def vector_writer(kind: str) -> Callable:
+    """``write(address, index, numbers)``: what :func:`vector_reader` reads."""
+    count = lanes(kind)
+    if backend.SIMULATED:
+
+        def write_each(address: int, index: int, numbers: Any) -> None:
+            for i in range(count):
+                _simulated_write(address, index + i, numbers[i], kind)
+
+        return write_each
+    given = types.UniTuple(_of_compute(kind), count)
+
+    @intrinsic
+    def write(typing_context: Any, address: Any, index: Any, numbers: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            place = _vector_pointer(builder, kind, *arguments[:2])
+            vector = ir.Constant(ir.VectorType(_WORDS[kind], count), ir.Undefined)
+            for i in range(count):
+                number = builder.extract_value(arguments[2], i)
+                word = _narrow(builder, number, kind)
+                vector = builder.insert_element(vector, word, ir.IntType(32)(i))
+            builder.store(builder.bitcast(vector, place.type.pointee), place, align=VECTOR_BYTES)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64, given), generate
+
+    return write
+
+
+@cache
+def any_reader(real: str) -> Callable:
+    """``read(address, code, index)``: an element of whatever dtype the code says."""
+    cast = np.dtype(real).type
+    read = {kind: raw_reader(kind) for kind in CODES}
+    f32, f64, f16, bf16 = (read[k] for k in ("float32", "float64", "float16", "bfloat16"))
+    b1, i64, i32, u8 = (read[k] for k in ("bool", "int64", "int32", "uint8"))
+    i8, i16, u16, u32, u64 = (read[k] for k in ("int8", "int16", "uint16", "uint32", "uint64"))
+
+    @device_function
+    def read_any(address, code, index):
+        if code == 0:
+            return cast(f32(address, index))
+        if code == 1:
+            return cast(f64(address, index))
+        if code == 2:
+            return cast(f16(address, index))
+        if code == 3:
+            return cast(bf16(address, index))
+        if code == 4:
+            return cast(b1(address, index))
+        if code == 5:
+            return cast(i64(address, index))
+        if code == 6:
+            return cast(i32(address, index))
+        if code == 7:
+            return cast(u8(address, index))
+        if code == 8:
+            return cast(i8(address, index))
+        if code == 9:
+            return cast(i16(address, index))
+        if code == 10:
+            return cast(u16(address, index))
+        if code == 11:
+            return cast(u32(address, index))
+        return cast(u64(address, index))
+
+    return read_any
+
+
+@cache
+def label_reader() -> Callable:
+    """``read(address, code, index)``: an integer of whatever dtype the code says."""
+    read = {kind: raw_reader(kind) for kind in CODES}
+    i64, i32, u8 = (read[k] for k in ("int64", "int32", "uint8"))
+    i8, i16, u16, u32, u64 = (read[k] for k in ("int8", "int16", "uint16", "uint32", "uint64"))
+
+    @device_function
+    def read_label(address, code, index):
+        if code == 5:
+            return i64(address, index)
+        if code == 6:
+            return np.int64(i32(address, index))
+        if code == 7:
+            return np.int64(u8(address, index))
+        if code == 8:
+            return np.int64(i8(address, index))
+        if code == 9:
+            return np.int64(i16(address, index))
+        if code == 10:
+            return np.int64(u16(address, index))
+        if code == 11:
+            return np.int64(u32(address, index))
+        # Beyond 2^63 a negative number, and so no label: as it should be.
+        return np.int64(u64(address, index))
+
+    return read_label
+
+
+@cache
+def raw_reader(kind: str) -> Callable:
+    """``read(address, index)``: a float in the compute type, or an integer as it is stored."""
+    if kind in ("float16", "bfloat16", "float32", "float64"):
+        return reader(kind)
+    stored = "uint8" if kind == "bool" else kind
+    if backend.SIMULATED:
+        return lambda address, index: _simulated_read(address, index, stored, np.dtype(stored).type)
+    result = getattr(types, stored)
+
+    @intrinsic
+    def read(typing_context: Any, address: Any, index: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.load(_pointer(builder, stored, *arguments))
+
+        return result(types.int64, types.int64), generate
+
+    return read
+
+
+@cache
+def integer_writer() -> Callable:
+    """``write(address, index, number)`` of int64."""
+    if backend.SIMULATED:
+        return lambda address, index, number: _simulated_write(address, index, number, "int64")
+
+    @intrinsic
+    def write(typing_context: Any, address: Any, index: Any, number: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            builder.store(arguments[2], _pointer(builder, "int64", *arguments[:2]))
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64, types.int64), generate
+
+    return write
+
+
+@cache
+def ticket() -> Callable:
+    """``take(address, limit)``: numbers from 0 to limit, and round again; one a caller."""
+    if backend.SIMULATED:
+
+        def take_simulated(address: int, limit: int) -> int:
+            cell = backend.simulated_cell(address, np.uint32)
+            found = cell.value  # blocks of the simulator follow one another
+            cell.value = 0 if found >= limit else found + 1
+            return found
+
+        return take_simulated
+
+    @intrinsic
+    def take(typing_context: Any, address: Any, limit: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            word = ir.IntType(32)
+            # atom.inc counts to its limit and then starts again: nothing has to be reset.
+            assembly = ir.InlineAsm(
+                ir.FunctionType(word, [ir.IntType(64), word]),
+                "atom.global.inc.u32 $0, [$1], $2;",
+                "=r,l,r",
+                side_effect=True,
+            )
+            old = builder.call(assembly, [arguments[0], builder.trunc(arguments[1], word)])
+            return builder.zext(old, ir.IntType(64))
+
+        return types.int64(types.int64, types.int64), generate
+
+    return take
+
+
+@cache
+def fresh_reader() -> Callable:
+    """``read(address, index)`` of float64 that another block may have written meanwhile."""
+    if backend.SIMULATED:
+        return lambda address, index: _simulated_read(address, index, "float64", np.float64)
+
+    @intrinsic
+    def read(typing_context: Any, address: Any, index: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            long, double = ir.IntType(64), ir.DoubleType()
+            place = builder.add(arguments[0], builder.mul(arguments[1], long(8)))
+            assembly = ir.InlineAsm(
+                ir.FunctionType(double, [long]),
+                "ld.volatile.global.f64 $0, [$1];",
+                "=d,l",
+                side_effect=True,
+            )
+            return builder.call(assembly, [place])
+
+        return types.float64(types.int64, types.int64), generate
+
+    return read
+
+
+def _simulated_read(address: int, index: int, kind: str, result: Any) -> Any:
+    if kind in ("float16", "bfloat16"):
+        bits = backend.simulated_cell(int(address) + int(index) * 2, np.uint16).value
+        if kind == "float16":
+            return np.float32(np.uint16(bits).view(np.float16))
+        return np.uint32(bits << 16).view(np.float32)
+    size = itemsize(kind)
+    return result(backend.simulated_cell(int(address) + int(index) * size, kind).value)
+
+
+def _simulated_write(address: int, index: int, number: Any, kind: str) -> None:
+    where = int(address) + int(index) * itemsize(kind)
+    if kind == "float16":
+        with np.errstate(over="ignore"):
+            bits = np.float16(number).view(np.uint16)
+        backend.simulated_cell(where, np.uint16).value = int(bits)
+    elif kind == "bfloat16":
+        backend.simulated_cell(where, np.uint16).value = _bfloat16_bits(number)
+    else:
+        cell = backend.simulated_cell(where, kind)
+        cell.value = int(number) if kind == "int64" else float(number)
+
+
+def _bfloat16_bits(number: Any) -> int:
+    bits = int(np.float32(number).view(np.uint32))
+    if number != number:
+        return 0x7FC0
+    return (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
+
+
+__all__ = [
+    "CODES",
+    "any_reader",
+    "compute_type",
+    "fresh_reader",
+    "integer_writer",
+    "itemsize",
+    "label_reader",
+    "lanes",
+    "raw_reader",
+    "reader",
+    "ticket",
+    "vector_reader",
+    "vector_writer",
+    "writer",
+]

@@ -1,0 +1,166 @@
+"""Sums over the threads of a group, of a block and of the grid, always in one order.
+
+Within a warp numbers travel by shuffles, between warps through shared memory, between blocks
+through the GPU's memory: the block that finishes last adds what all have left, in the order of
+the blocks, in float64. No atomic addition is involved, so a sum is the same in every run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba import types
+
+from . import backend
+from .backend import cuda, device_function
+from .memory import fresh_reader, ticket, writer
+
+WARP = 32
+ALL_LANES = 0xFFFFFFFF
+
+# What a kernel hands on to `finish`, and the addresses of records of earlier launches: the one
+# that says how much to scale by, and the one that says whether to write at all.
+TAIL = (
+    types.float64,  # divisor; 0: the total at `earlier`
+    types.int64,  # earlier
+    types.int64,  # guard
+    types.float64,  # numerator
+    types.int64,  # partials
+    types.int64,  # counter
+    types.int64,  # result
+)
+
+# Positions of float64 numbers in the record that a launch leaves.
+VALUE, TOTAL, OFFENDERS, SCALE = range(4)
+RECORD = 4
+
+
+def _groups(combine: Callable[[Any, Any], Any]) -> Callable:
+    """``reduce(number, width, thread, scratch)`` over groups of ``width`` threads of a warp.
+
+    The width is a power of two. Every thread of the block must call it; each gets the result of
+    its group. ``scratch`` has room for a number a thread; GPUs do not touch it.
+    """
+    if backend.SIMULATED:  # which has no shuffles
+
+        @device_function
+        def by_memory(number, width, thread, scratch):
+            scratch[thread] = number
+            cuda.syncthreads()
+            first = thread // width * width
+            found = scratch[first]
+            for i in range(1, width):
+                found = combine(found, scratch[first + i])
+            cuda.syncthreads()
+            return found
+
+        return by_memory
+
+    combined = device_function(combine)
+
+    @device_function
+    def by_shuffles(number, width, thread, scratch):
+        offset = width >> 1
+        while offset > 0:
+            number = combined(number, cuda.shfl_xor_sync(ALL_LANES, number, offset))
+            offset >>= 1
+        return number
+
+    return by_shuffles
+
+
+def _add(a: Any, b: Any) -> Any:
+    return a + b
+
+
+def _larger(a: Any, b: Any) -> Any:
+    return a if a > b else b
+
+
+group_sum = _groups(_add)
+group_max = _groups(_larger)
+
+
+def _blocks(group: Callable, combine: Callable[[Any, Any], Any]) -> Callable:
+    """``reduce(number, thread, scratch)`` over all threads of a block."""
+    combined = combine if backend.SIMULATED else device_function(combine)
+
+    @device_function
+    def over_block(number, thread, scratch):
+        number = group(number, WARP, thread, scratch)
+        if thread % WARP == 0:
+            scratch[thread // WARP] = number
+        cuda.syncthreads()
+        found = scratch[0]
+        for i in range(1, cuda.blockDim.x // WARP):
+            found = combined(found, scratch[i])
+        cuda.syncthreads()
+        return found
+
+    return over_block
+
+
+block_sum = _blocks(group_sum, _add)
+block_max = _blocks(group_max, _larger)
+
+
+@cache
+def finish() -> Callable:
+    """``finish(total, offenders, thread, doubles, flag, *tail)``, the tail as in ``TAIL``.
+
+    To be called once by every thread of a kernel, with the sums of its block: the last block
+    fills the record at ``result``. ``doubles`` is shared memory for a float64 number a thread,
+    ``flag`` for one integer. The value is the total over ``divisor``, or over the total of the
+    record at ``earlier`` where there is one; NaN where something was out of place, here or in the
+    record at ``earlier``. ``SCALE`` is ``numerator`` over the total, for kernels that follow.
+    """
+    write, read, take = writer("float64"), fresh_reader(), ticket()
+    nan = np.nan
+
+    @device_function
+    def finish_(
+        total,
+        offenders,
+        thread,
+        doubles,
+        flag,
+        divisor,
+        earlier,
+        guard,
+        numerator,
+        partials,
+        counter,
+        result,
+    ):
+        blocks = cuda.gridDim.x
+        if thread == 0:
+            write(partials, 2 * cuda.blockIdx.x, np.float64(total))
+            write(partials, 2 * cuda.blockIdx.x + 1, np.float64(offenders))
+            cuda.threadfence()
+            flag[0] = take(counter, blocks - 1) == blocks - 1
+        cuda.syncthreads()
+        if flag[0] == 0:
+            return
+        cuda.threadfence()
+        whole, wrong = 0.0, 0.0
+        for i in range(thread, blocks, cuda.blockDim.x):
+            whole += read(partials, 2 * i)
+            wrong += read(partials, 2 * i + 1)
+        whole = block_sum(whole, thread, doubles)
+        wrong = block_sum(wrong, thread, doubles)
+        if thread == 0:
+            if earlier != 0:
+                divisor = read(earlier, TOTAL) if divisor == 0.0 else divisor
+                wrong += read(earlier, OFFENDERS)
+            if guard != 0:
+                wrong += read(guard, OFFENDERS)
+            bad = (wrong > 0.0) | (divisor == 0.0)
+            write(result, VALUE, nan if bad else whole / divisor)
+            write(result, TOTAL, whole)
+            write(result, OFFENDERS, wrong)
+            write(result, SCALE, 0.0 if whole == 0.0 else numerator / whole)
+
+    return finish_

@@ -1,0 +1,93 @@
+"""What launches leave behind: the records with their sums, and values that are still on the way.
+
+A stream runs its launches one after another, so all calls on a stream share one workspace for the
+sums of blocks. Records outlive their call, since a value may be read much later; a record whose
+value nobody holds any more is used again, on the same stream.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+
+from . import backend
+from .backend import Place
+from .reduce import RECORD
+
+# Blocks of a launch, at most.
+MOST_BLOCKS = 1 << 14
+_SLAB = 256
+
+
+class Workspace:
+    """Memory of one stream: partial sums, the counter of finished blocks, records."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self._lock = threading.Lock()
+        with backend.on_device(place.device):
+            self._partials = backend.empty((2 * MOST_BLOCKS,), np.float64)
+            self._counter = backend.upload(np.zeros(2, np.uint32))
+        self.partials = backend.address(self._partials)
+        self.counter = backend.address(self._counter)
+        self._slabs: list[Any] = []
+        self._free: list[tuple[Any, int]] = []
+
+    def record(self) -> Record:
+        """A record for one launch."""
+        with self._lock:
+            if not self._free:
+                with backend.on_device(self.place.device):
+                    slab = backend.empty((_SLAB, RECORD), np.float64)
+                self._slabs.append(slab)
+                self._free = [(slab, row) for row in range(_SLAB)]
+            return Record(self, *self._free.pop())
+
+    def release(self, slab: Any, row: int) -> None:
+        """Take a record back."""
+        self._free.append((slab, row))  # atomic: called by the garbage collector too
+
+    def extents(self) -> list[tuple[int, int]]:
+        """Stretches of memory that simulated kernels may touch."""
+        arrays = [self._partials, self._counter, *self._slabs]
+        return [(backend.address(array), backend.address(array) + array.nbytes) for array in arrays]
+
+
+class Record:
+    """Float64 numbers on the GPU that a launch fills: see :mod:`.reduce` for what they are."""
+
+    def __init__(self, workspace: Workspace, slab: Any, row: int) -> None:
+        self.workspace, self._slab, self._row = workspace, slab, row
+        self.address = backend.address(slab) + 8 * RECORD * row
+
+    def read(self) -> np.ndarray:
+        """The numbers, once the GPU has computed them."""
+        place = self.workspace.place
+        with backend.on_device(place.device):
+            return backend.download(self._slab[self._row], place)
+
+    def wait(self) -> None:
+        """Wait until the GPU is done."""
+        backend.synchronize(self.workspace.place)
+
+    def __del__(self) -> None:
+        self.workspace.release(self._slab, self._row)
+
+
+_workspaces: dict[tuple[int, int], Workspace] = {}
+_making = threading.Lock()
+_KEPT = 64
+
+
+def workspace(place: Place) -> Workspace:
+    """The workspace of a stream."""
+    key = place.device, place.stream
+    found = _workspaces.get(key)
+    if found is None:
+        with _making:
+            if len(_workspaces) >= _KEPT:  # streams come and go
+                _workspaces.pop(next(iter(_workspaces)))
+            found = _workspaces.setdefault(key, Workspace(place))
+    return found
