@@ -221,7 +221,7 @@ class _Interface:
         self.__array_interface__ = description
 
 
-def _gpu_view(
+def gpu_view(
     address: int,
     shape: tuple[int, ...],
     strides: tuple[int, ...] | None,
@@ -230,6 +230,7 @@ def _gpu_view(
     device: int,
     name: str,
 ) -> Operand:
+    """View of memory of a GPU as an array, C contiguous where there are no strides."""
     if kind not in NUMBERS:
         raise TypeError(f"{name} has dtype {kind}; expected real numbers up to float64")
     dtype = np.dtype(np.uint16 if kind == "bfloat16" else kind)
@@ -251,7 +252,7 @@ def _torch_gpu_operand(tensor: Any, name: str) -> tuple[Operand, Family]:
     if tensor.is_neg():
         tensor = tensor.resolve_neg()
     size, device = tensor.element_size(), tensor.device.index
-    view = _gpu_view(
+    view = gpu_view(
         tensor.data_ptr(),
         tuple(tensor.shape),
         tuple(size * step for step in tensor.stride()),
@@ -309,7 +310,7 @@ def _described_operand(given: Any, name: str) -> tuple[Operand, Family]:
         family = _numba_gpu(device)
     strides = described.get("strides")
     shape = tuple(described["shape"])
-    return _gpu_view(address, shape, strides, kind, read_only, device, name), family
+    return gpu_view(address, shape, strides, kind, read_only, device, name), family
 
 
 @lru_cache
@@ -357,7 +358,7 @@ def _numba_gpu(device: int) -> Family:
 def _jax_gpu_operand(given: Any, name: str, device: int) -> tuple[Operand, Family]:
     given.block_until_ready()  # JAX's streams are its own
     address = given.unsafe_buffer_pointer()
-    view = _gpu_view(address, tuple(given.shape), None, str(given.dtype), False, device, name)
+    view = gpu_view(address, tuple(given.shape), None, str(given.dtype), False, device, name)
     return view, JAX_GPU
 
 
@@ -377,7 +378,7 @@ def _exchanged_operand(given: Any, name: str, device: int) -> tuple[Operand, Fam
     item = view.dtype.itemsize
     strides = None if view.strides is None else tuple(item * step for step in view.strides)
     kind = str(view.dtype)
-    operand_ = _gpu_view(view.ptr, tuple(view.shape), strides, kind, view.readonly, device, name)
+    operand_ = gpu_view(view.ptr, tuple(view.shape), strides, kind, view.readonly, device, name)
     if not hasattr(given, "__array_namespace__"):
         return operand_, _numba_gpu(device)
     namespace = given.__array_namespace__()

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import os
+import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 INSTALL = 'python -m pip install "numbaloss[{}]"'
-NO_PACKAGE = (
-    "the package numba-cuda is missing: install it with "
-    f"{INSTALL.format('cuda13')} (driver 580 or newer) or {INSTALL.format('cuda12')}"
+EITHER = f"{INSTALL.format('cuda13')} (driver 580 or newer) or {INSTALL.format('cuda12')}"
+NO_PACKAGE = f"the package numba-cuda is missing: install it with {EITHER}"
+NO_DRIVER = (
+    "the NVIDIA driver is missing (its library libcuda was not found): install the driver of your "
+    "system, for example: sudo apt install nvidia-driver-580; in a container, start it with "
+    "--gpus all"
 )
+NO_MAC = "CUDA does not exist on macOS"
+NO_COMPILER = (
+    "the compiler is missing (its libraries libnvvm and libnvrtc come with numba-cuda's own "
+    f"extras): install it with {EITHER}"
+)
+DISABLED = "NUMBA_DISABLE_CUDA is set: unset NUMBA_DISABLE_CUDA"
 
 
 class Gpu(NamedTuple):
@@ -31,14 +41,26 @@ def problem() -> str | None:
     return None if found is None else f"no GPU can be used: {found}"
 
 
+def require() -> None:
+    """Raise a RuntimeError that says so where no GPU can be used."""
+    found = problem()
+    if found is not None:
+        raise RuntimeError(found)
+
+
 @cache
 def _problem() -> str | None:
     if find_spec("numba_cuda") is None:
         return NO_PACKAGE
-    from .backend import SIMULATED, cuda
+    from . import backend
 
-    if SIMULATED:
+    if backend.SIMULATED:
         return None
+    return diagnose(backend.cuda)
+
+
+def diagnose(cuda: Any) -> str | None:
+    """What keeps Numba's CUDA target from running kernels, by what it says of itself."""
     error = cuda.cuda_error()
     try:
         count = 0 if error else len(cuda.gpus)
@@ -47,40 +69,90 @@ def _problem() -> str | None:
     if error:
         return _of_driver(" ".join(str(error).split()))
     if count == 0:
-        hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
-        if hidden is not None:
-            return (
-                f"the driver shows no GPU, and CUDA_VISIBLE_DEVICES is {hidden!r}: "
-                f"unset it, or name a GPU that nvidia-smi lists"
-            )
-        return "the driver works, but shows no GPU: see what nvidia-smi lists"
-    if not _compiler_found():
-        return (
-            "the compiler libnvvm, which comes with numba-cuda's own extras, is missing: install "
-            f"it with {INSTALL.format('cuda13')} or {INSTALL.format('cuda12')}"
-        )
-    return None
-
-
-def _compiler_found() -> bool:
-    from .backend import cuda
-
-    return bool(cuda.is_available())
+        return _no_gpu()
+    if not cuda.is_available():
+        return NO_COMPILER
+    try:
+        toolkit = int(cuda.runtime.get_version()[0])
+    except AttributeError:  # not of this version of numba-cuda: kernels will tell
+        return None
+    except Exception:  # of the loader of libraries
+        return NO_COMPILER
+    return _of_versions(toolkit, driver_number())
 
 
 def _of_driver(error: str) -> str:
+    if "NUMBA_DISABLE_CUDA" in error:
+        return DISABLED
     if "cannot be found" in error or "not found" in error.lower():
-        return (
-            "the NVIDIA driver is missing (its library libcuda was not found): install the driver "
-            "of your system, for example: sudo apt install nvidia-driver-580; in a container, "
-            "start it with --gpus all"
-        )
+        return NO_MAC if sys.platform == "darwin" else NO_DRIVER
     if "NO_DEVICE" in error:
-        return "the driver works, but shows no GPU: see what nvidia-smi lists"
+        return _no_gpu()
+    if "STUB_LIBRARY" in error:
+        return (
+            "the library libcuda that is found is the stub that comes with compilers: take its "
+            "folder out of LD_LIBRARY_PATH, or install the driver of your system"
+        )
+    if "MISMATCH" in error:
+        return (
+            "the NVIDIA driver was updated, and the old one is still loaded: restart the machine "
+            f"with sudo reboot ({error})"
+        )
     return (
         f"the NVIDIA driver does not start ({error}): see whether nvidia-smi works; a driver that "
-        f"was just updated needs a restart"
+        f"was just updated needs a restart, sudo reboot"
     )
+
+
+def _no_gpu() -> str:
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if hidden is not None:
+        return (
+            f"the driver shows no GPU, and CUDA_VISIBLE_DEVICES is {hidden!r}: unset "
+            f"CUDA_VISIBLE_DEVICES, or set it to the number of a GPU that nvidia-smi lists"
+        )
+    return "the driver works, but shows no GPU: see what nvidia-smi lists"
+
+
+def _of_versions(toolkit: int, driver: int | None) -> str | None:
+    """Drivers run what compilers of their own major version or an older one make."""
+    if driver is None or toolkit <= driver // 1000:
+        return None
+    packages = f"cuda{driver // 1000}"
+    return (
+        f"the compiler is of CUDA {toolkit}, and the driver supports no more than CUDA "
+        f"{_readable(driver)}: update the driver, or install {INSTALL.format(packages)} in an "
+        f"environment of its own"
+    )
+
+
+def driver_number() -> int | None:
+    """The CUDA version that the driver supports, as 13020 for 13.2; None where there is none."""
+    from cuda.bindings import driver
+
+    status, number = driver.cuDriverGetVersion()
+    return int(number) if int(status) == 0 and number else None
+
+
+def _readable(number: int) -> str:
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def driver_version() -> str | None:
+    """The CUDA version that the driver supports, as ``"13.0"``; None where there is no driver."""
+    if find_spec("numba_cuda") is None or _simulated():
+        return None
+    try:
+        number = driver_number()
+    except Exception:  # without the library of a driver this raises, by version one or another
+        return None
+    return None if number is None else _readable(number)
+
+
+def _simulated() -> bool:
+    from .backend import SIMULATED
+
+    return SIMULATED
 
 
 def packages() -> dict[str, str | None]:
@@ -101,28 +173,14 @@ def _version(name: str) -> str | None:
     return None
 
 
-def driver_version() -> str | None:
-    """The CUDA version that the driver supports, as ``"13.0"``."""
-    if find_spec("numba_cuda") is None or _problem() is not None:
-        return None
-    from .backend import SIMULATED
-
-    if SIMULATED:
-        return None
-    from cuda.bindings import driver
-
-    status, number = driver.cuDriverGetVersion()
-    return f"{number // 1000}.{number % 1000 // 10}" if int(status) == 0 else None
-
-
 def gpus() -> list[Gpu]:
     """The GPUs that can be used."""
     if problem() is not None:
         return []
-    from .backend import SIMULATED, cuda
-
-    if SIMULATED:
+    if _simulated():
         return [Gpu(0, "simulator", (0, 0), 1, 0)]
+    from .backend import cuda
+
     found = []
     for index, gpu in enumerate(cuda.gpus):
         with gpu:

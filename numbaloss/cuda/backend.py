@@ -35,7 +35,7 @@ def _import_cuda() -> Any:
 
 
 if find_spec("numba_cuda") is None:
-    raise RuntimeError(availability.NO_PACKAGE)
+    raise RuntimeError(availability.problem())
 cuda = _import_cuda()
 
 SIMULATED = bool(numba.config.ENABLE_CUDASIM)  # type: ignore[attr-defined]
@@ -47,9 +47,7 @@ THREADS = 32 if SIMULATED else 256
 def require() -> None:
     """Raise where no GPU can be used; see :mod:`.availability`."""
     if not SIMULATED:
-        problem = availability.problem()
-        if problem is not None:
-            raise RuntimeError(problem)
+        availability.require()
 
 
 def device_function(function: Callable) -> Any:
@@ -147,6 +145,11 @@ def processors(device: int) -> int:
         return int(cuda.get_current_device().MULTIPROCESSOR_COUNT)
 
 
+def current_device() -> int:
+    """The GPU that this thread works on: the first, unless Numba was told of another."""
+    return 0 if device_count() == 1 else int(cuda.get_current_device().id)
+
+
 def free_memory(device: int) -> int:
     """Bytes that are left on a device."""
     if SIMULATED:
@@ -164,21 +167,19 @@ def synchronize(place: Place) -> None:
         (stream or cuda.default_stream()).synchronize()
 
 
-@contextmanager
-def new_stream(device: int) -> Iterator[Place]:
-    """A stream of one's own, for as long as the context lasts."""
-    if SIMULATED:
-        yield Place(device)
-        return
-    with on_device(device):
-        own = cuda.stream()
-        handle = int(getattr(own.handle, "value", own.handle))
-        _streams[device, handle] = own
-        try:
-            yield Place(device, handle)
-            own.synchronize()
-        finally:
-            _streams.pop((device, handle), None)
+class OwnStream(Place):
+    """A stream of one's own, which ends with this object."""
+
+    __slots__ = ("_own",)
+
+    def __init__(self, device: int) -> None:
+        if SIMULATED:
+            super().__init__(device)
+            return
+        with on_device(device):
+            self._own = cuda.stream()
+        handle = self._own.handle
+        super().__init__(device, int(getattr(handle, "value", handle)))
 
 
 class SimulatedArray:

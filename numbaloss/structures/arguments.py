@@ -48,6 +48,29 @@ def gpu_of(
     return first.device
 
 
+def streaming(gpu: int | None, device: str | None) -> Callable[..., tuple[float, int]] | None:
+    """What runs kernels for GPUs over arrays of the host; None where it is not asked for.
+
+    Raises
+    ------
+    RuntimeError
+        Where it is asked for and no GPU can be used, with the reason.
+    """
+    if device != "cuda" or gpu is not None:
+        return None
+    from ..cuda import availability
+
+    availability.require()
+    from ..cuda import host
+
+    return host.evaluate
+
+
+def out_of_range(offenders: float, what: str) -> ValueError:
+    """The error that tells how many numbers are out of range, and what they should be."""
+    return ValueError(f"{int(offenders)} numbers are out of range: {what}")
+
+
 def predicted(given: Any, name: str = "prediction") -> tuple[arrays.Operand, arrays.Family]:
     """View of an array that has a gradient."""
     operand, family = arrays.operand(given, name)
@@ -146,7 +169,7 @@ class Results:
             value, _, offenders = record.read()[:3]
             if offenders:
                 complain()
-                raise ValueError(f"{int(offenders)} numbers are out of range: {what}")
+                raise out_of_range(offenders, what)
             value = float(value)
         elif reduction != "none":
             value = DeviceValue(record, what)

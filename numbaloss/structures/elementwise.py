@@ -7,7 +7,17 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import arrays
-from .arguments import Results, check_options, check_outputs, gpu_of, model, predicted, spread
+from .arguments import (
+    Results,
+    check_options,
+    check_outputs,
+    gpu_of,
+    model,
+    out_of_range,
+    predicted,
+    spread,
+    streaming,
+)
 from .composition import Sum
 from .loss import Loss, Parameter, domain
 from .offenders import raise_first_number
@@ -262,6 +272,7 @@ class Elementwise(Loss):
             return results.receive(
                 record, reduction, wait, what, lambda: self._complain(given, check)
             )
+        streamed = streaming(gpu, device)
         kernels = _kernels()
         divisor = 1.0
         if reduction == "mean":
@@ -271,7 +282,15 @@ class Elementwise(Loss):
         scale = gradient_scale / divisor if divisor else 0.0
         if in_place:
             kernels.check_inputs(self, inputs, check)
-        total = kernels.evaluate(self, derivatives, inputs, results.views, scale, check)
+        if streamed is None or not size:
+            total = kernels.evaluate(self, derivatives, inputs, results.views, scale, check)
+            return results.deliver(total, divisor, reduction)
+        total, offenders = streamed(
+            _gpu_kernels(), self, derivatives, inputs, results.views, scale, check
+        )
+        if offenders:
+            raise_first_number(self, inputs, check)
+            raise out_of_range(offenders, self._ranges(weight is not None, check))
         return results.deliver(total, divisor, reduction)
 
     def _ranges(self, weighted: bool, check: bool) -> str:
