@@ -1,4 +1,4 @@
-"""The command line: ``numbaloss list``, ``numbaloss score``, ``numbaloss warmup``."""
+"""The command line: ``numbaloss`` with ``list``, ``score``, ``devices`` and ``warmup``."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from .failures import Failure, UsageFailure
-from .help import MAIN_HELP, SCORE_HELP, WARMUP_HELP
+from .help import DEVICES_HELP, MAIN_HELP, SCORE_HELP, WARMUP_HELP
 
 app = typer.Typer(
     help=MAIN_HELP,
@@ -28,6 +28,11 @@ class Reduction(StrEnum):
     mean = "mean"
     weighted_mean = "weighted_mean"
     sum = "sum"
+
+
+class Device(StrEnum):
+    cpu = "cpu"
+    cuda = "cuda"
 
 
 class Precision(StrEnum):
@@ -64,6 +69,19 @@ def list_losses(
         report.print_json(losses)
     else:
         listing.print_losses(losses)
+
+
+@app.command(help=DEVICES_HELP, short_help="What losses can be computed on.")
+def devices(
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    from . import devices, report
+
+    found = devices.described()
+    if as_json:
+        report.print_json(found)
+    else:
+        devices.print_devices(found)
 
 
 @app.command(help=SCORE_HELP, short_help="Losses of a file of predictions.")
@@ -134,6 +152,10 @@ def score(
         int | None,
         typer.Option(min=1, metavar="N", help="Threads; default: the processors, up to 8."),
     ] = None,
+    device: Annotated[
+        Device,
+        typer.Option(metavar="NAME", help="Where to compute: cpu, or cuda, a GPU."),
+    ] = Device.cpu,
     delimiter: Annotated[
         str | None,
         typer.Option(metavar="CHARACTER", help="Between the fields of a text file."),
@@ -145,6 +167,8 @@ def score(
         raise UsageFailure("--per-sample, --gradient and --hessian need an --output")
     if delimiter is not None and len(delimiter) != 1:
         raise UsageFailure(f"--delimiter must be one character, not {delimiter!r}")
+    if device is Device.cuda:
+        _require_gpu()
     chosen = specification.choose(loss)
     table = tables.open_table(file, delimiter)
     arranged = layout.arrange(
@@ -160,7 +184,9 @@ def score(
     if output is not None:
         results.check_output(output, file)
         kinds = tuple(kind for kind, on in wanted.items() if on) or ("value",)
-    options = scoring.Options(reduction.value, not no_check, skip_nan, kinds, _use_threads(threads))
+    options = scoring.Options(
+        reduction.value, not no_check, skip_nan, kinds, _use_threads(threads), device.value
+    )
     fields = [
         results.Field(f"{one.name}_{kind}", arranged.classes or None if kind != "value" else None)
         for one in chosen
@@ -211,6 +237,15 @@ def warmup(
     with _progress("Compiling") as progress:
         warmed = warming.warm(loss or [], reals, classes or [], progress)
     warming.print_warmed(warmed)
+
+
+def _require_gpu() -> None:
+    """Raise where no GPU can be used: before anything is read."""
+    from ..cuda import availability
+
+    problem = availability.problem()
+    if problem is not None:
+        raise UsageFailure(f"--device cuda: {problem}; see `numbaloss devices`")
 
 
 def _use_threads(count: int | None) -> int:

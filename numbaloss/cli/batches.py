@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -43,6 +43,7 @@ def evaluate(
     check: bool,
     skip_nan: bool,
     kinds: tuple[str, ...],
+    device: str = "cpu",
 ) -> BatchSums:
     """Evaluate all losses on a batch; ``kinds`` are the columns that each of them keeps."""
     size = len(batch.arrays[0])
@@ -53,13 +54,13 @@ def evaluate(
     columns: list[np.ndarray] = []
     for loss in losses:
         try:
-            values, gradient, hessian, total = _call(loss, arrays, check, kinds)
+            values, gradient, hessian, total = _call(loss, arrays, check, kinds, device)
         except ValueError as error:
             raise _located(error, batch, kept) from None
         not_finite, first = 0, None
         if not math.isfinite(total):
             # A value that is not finite makes the sum so: only then are they looked through.
-            not_finite, first = _not_finite(loss, arrays, values, check)
+            not_finite, first = _not_finite(loss, arrays, values, check, device)
             first = first if first is None or kept is None else int(kept[first])
         rows, weights = counted(loss, arrays)
         squares = sum_of_squares(gradient.reshape(-1))
@@ -107,24 +108,31 @@ def _sum(weight: np.ndarray) -> float:
 
 
 def _call(
-    loss: Scorable, arrays: tuple[np.ndarray, ...], check: bool, kinds: tuple[str, ...]
+    loss: Scorable,
+    arrays: tuple[np.ndarray, ...],
+    check: bool,
+    kinds: tuple[str, ...],
+    device: str,
 ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None, float]:
     """Values, gradient, hessian, sum of the values; without what nobody wants."""
     prediction, target, *rest = arrays
     weight = rest[0] if rest else None
     reduction = "none" if "value" in kinds else "sum"
+    options: dict[str, Any] = {"sample_weight": weight, "reduction": reduction, "check": check}
+    options |= _on(device)
     hessian = None
     if "hessian" in kinds:
-        value, gradient, hessian = loss.value_grad_hess(
-            prediction, target, sample_weight=weight, reduction=reduction, check=check
-        )
+        value, gradient, hessian = loss.value_grad_hess(prediction, target, **options)
     else:
-        value, gradient = loss.value_and_grad(
-            prediction, target, sample_weight=weight, reduction=reduction, check=check
-        )
+        value, gradient = loss.value_and_grad(prediction, target, **options)
     if reduction == "none":
         return value, gradient, hessian, float(value.sum(dtype=np.float64))
     return None, gradient, hessian, value
+
+
+def _on(device: str) -> dict[str, Any]:
+    """The option that names a device; none for the CPU, whose short road is for calls without."""
+    return {} if device == "cpu" else {"device": device}
 
 
 def sum_of_squares(values: np.ndarray) -> float:
@@ -144,6 +152,7 @@ def _not_finite(
     arrays: tuple[np.ndarray, ...],
     values: np.ndarray | None,
     check: bool,
+    device: str,
 ) -> tuple[int, int | None]:
     """How many values are not finite, and where the first of them is."""
     if values is None:
@@ -154,6 +163,7 @@ def _not_finite(
             sample_weight=weight[0] if weight else None,
             reduction="none",
             check=check,
+            **_on(device),
         )
     odd = ~np.isfinite(values)
     return int(odd.sum()), int(odd.argmax()) if odd.any() else None

@@ -6,6 +6,7 @@ Losses of machine learning, with their gradients, over files of any size.
 \b
 numbaloss list                         what losses there are
 numbaloss score FILE --loss huber      the loss of a file of predictions
+numbaloss devices                      processors and GPUs to compute on
 numbaloss warmup                       compile everything beforehand
 
 \b
@@ -73,6 +74,11 @@ plain array, with several it has named fields. Derivatives by many classes get
 a column a class, brier_gradient_cat or brier_gradient_0; in .npy a dimension.
 The file appears when it is complete.
 
+With --device cuda the losses are computed on a GPU: the next batch of rows is
+read and decoded meanwhile. Only a few batches are ever in memory. Numbers are
+those of the CPU to rounding. It pays for losses that are costly, for rows of
+many classes for one; reading the file often takes longer than either.
+
 In JSON, NaN and infinities are the strings "nan", "inf" and "-inf".
 
 \b
@@ -83,6 +89,12 @@ Examples:
       --prediction logit --loss binary_cross_entropy --json
   numbaloss score examples/data/digits_predictions.parquet \\
       --prediction 'logit_*' --loss cross_entropy --loss brier
+"""
+
+DEVICES_HELP = """\
+What losses can be computed on here: the processor, and CUDA GPUs.
+
+Where no GPU can be used it says why, and the command that mends it.
 """
 
 WARMUP_HELP = """\

@@ -42,11 +42,11 @@ class Layout(NamedTuple):
         found = labels(target[0], self, batch) if self.labelled else side_by_side(target)
         return batch._replace(arrays=(side_by_side(prediction), found, *weight))
 
-    def example(self) -> Batch:
-        """A batch to compile with."""
+    def example(self, rows: int = 0) -> Batch:
+        """A batch to compile with; of ``rows`` rows where losses take a number a row."""
         if not self.classes:
-            empty = np.empty(0, self.real)
-            return Batch(0, (empty,) * (3 if self.weighted else 2), 1.0)
+            column = np.full(rows, 0.5, self.real)  # most domains have it
+            return Batch(0, (column,) * (3 if self.weighted else 2), 1.0)
         shape = EXAMPLE_ROWS, len(self.classes)
         target = np.zeros(shape[0], np.int64) if self.labelled else np.zeros(shape, self.real)
         weight = (np.ones(shape[0], self.real),) if self.weighted else ()

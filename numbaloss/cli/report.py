@@ -74,10 +74,11 @@ def _remarks(path: Path, scores: Scores, options: Options, output: Path | None) 
     if scores.skipped:
         yield f"{counted(scores.skipped, 'row')} with a NaN skipped"
     yield from _ignored(scores)
+    on = " on a GPU" if options.device == "cuda" else ""
     classes = f", {counted(scores.classes, 'class', 'es')}," if scores.classes else ""
     yield (
         f"{counted(scores.rows, 'row')}{classes} of {path} in {duration(scores.seconds)} "
-        f"({speed(scores)}), computed in {scores.real}"
+        f"({speed(scores)}), computed in {scores.real}{on}"
     )
     if scores.compile_seconds > 1:
         before = duration(scores.compile_seconds)
@@ -113,6 +114,7 @@ def scores_as_json(
         "file": str(path),
         "reduction": options.reduction,
         "dtype": scores.real,
+        "device": options.device,
         "rows": scores.rows,
         "rows_skipped": scores.skipped,
         "classes": scores.classes,

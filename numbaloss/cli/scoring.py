@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from .batches import BatchSums, Sums, evaluate
 from .failures import Failure, first_line
-from .layout import Layout
+from .layout import EXAMPLE_ROWS, Layout
 from .results import Results
 from .specification import Chosen
 from .tables import Batch, Table
@@ -27,6 +27,7 @@ class Options(NamedTuple):
     # The columns of results that every loss gets, of "value", "gradient", "hessian".
     kinds: tuple[str, ...] = ()
     threads: int = 1
+    device: str = "cpu"
 
 
 class Score(NamedTuple):
@@ -99,16 +100,21 @@ def score(
 
     def work(batch: Batch) -> tuple[Batch, BatchSums]:
         arranged = layout.arrange(batch)
-        return batch, evaluate(arranged, losses, options.check, options.skip_nan, options.kinds)
+        with gpu_failures():
+            return batch, evaluate(
+                arranged, losses, options.check, options.skip_nan, options.kinds, options.device
+            )
 
     started = time.perf_counter()
     compile_kernels(chosen, options, layout)
     compiled = time.perf_counter()
     tallies = [Tally(one) for one in chosen]
     rows = skipped = 0
+    # A GPU computes one batch at a time; the next ones are read and decoded meanwhile.
+    workers = options.threads if options.device == "cpu" else 1
     with (
         closing(ahead(table.batches(layout.forms))) as batches,
-        closing(in_order(work, batches, options.threads)) as done,
+        closing(in_order(work, batches, workers)) as done,
     ):
         for batch, sums in done:
             for tally, part in zip(tallies, sums.losses, strict=True):
@@ -126,15 +132,32 @@ def score(
 
 def compile_kernels(chosen: list[Chosen], options: Options, layout: Layout) -> None:
     """Compile, or load from disk, what the pass needs, so that its time is that of the work."""
-    example = layout.example()
+    on_gpu = options.device != "cpu"
+    example = layout.example(EXAMPLE_ROWS if on_gpu else 0)
+    # Code for GPUs tests domains or not as it runs, and this is no data to be tested.
+    check = options.check and not on_gpu
     for one in chosen:
         try:
-            evaluate(example, [one.loss], options.check, options.skip_nan, options.kinds)
+            with gpu_failures():
+                evaluate(
+                    example, [one.loss], check, options.skip_nan, options.kinds, options.device
+                )
         except TypeError as error:
             raise Failure(_told(error)) from error
 
 
-def _told(error: TypeError) -> str:
+@contextmanager
+def gpu_failures() -> Iterator[None]:
+    """Turn what the driver of a GPU, or the compiler for it, raises into a failure."""
+    try:
+        yield
+    except Exception as error:
+        if not type(error).__module__.startswith(("numba.cuda", "numba.core.errors", "cuda.")):
+            raise
+        raise Failure(f"the GPU cannot compute it: {_told(error)}") from error
+
+
+def _told(error: Exception) -> str:
     """What the compiler objects to in a user's loss, and the line of the user's file."""
     place = re.search(r'File "(.*)", line (\d+)', str(error))
     name = f" ({Path(place[1]).name}, line {place[2]})" if place else ""

@@ -9,20 +9,17 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
-INSTALL = 'python -m pip install "numbaloss[{}]"'
-EITHER = f"{INSTALL.format('cuda13')} (driver 580 or newer) or {INSTALL.format('cuda12')}"
-NO_PACKAGE = f"the package numba-cuda is missing: install it with {EITHER}"
-NO_DRIVER = (
-    "the NVIDIA driver is missing (its library libcuda was not found): install the driver of your "
-    "system, for example: sudo apt install nvidia-driver-580; in a container, start it with "
-    "--gpus all"
-)
-NO_MAC = "CUDA does not exist on macOS"
-NO_COMPILER = (
-    "the compiler is missing (its libraries libnvvm and libnvrtc come with numba-cuda's own "
-    f"extras): install it with {EITHER}"
-)
-DISABLED = "NUMBA_DISABLE_CUDA is set: unset NUMBA_DISABLE_CUDA"
+
+class Problem(NamedTuple):
+    """Why no GPU can be used, and commands that mend it, each with a word on when or what for."""
+
+    reason: str
+    remedies: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        commands = [f"{command} ({remark})" for command, remark in self.remedies]
+        mended = f"; mend it with: {', or '.join(commands)}" if commands else ""
+        return f"no GPU can be used: {self.reason}{mended}"
 
 
 class Gpu(NamedTuple):
@@ -35,10 +32,37 @@ class Gpu(NamedTuple):
     memory: int  # bytes
 
 
+def _install(extra: str) -> str:
+    return f'python -m pip install "numbaloss[{extra}]"'
+
+
+_EITHER = ((_install("cuda13"), "driver 580 or newer"), (_install("cuda12"), "older drivers"))
+_LOOK = ("nvidia-smi", "says what the driver finds")
+_RESTART = ("sudo reboot", "a driver that was just updated needs it")
+
+NO_PACKAGE = Problem("the package numba-cuda is missing", _EITHER)
+NO_COMPILER = Problem("the compiler is missing (libnvvm, libnvrtc)", _EITHER)
+NO_DRIVER = Problem(
+    "the NVIDIA driver is missing (its library libcuda was not found)",
+    (
+        ("sudo apt install nvidia-driver-580", "on Debian and Ubuntu; elsewhere see nvidia.com"),
+        ("docker run --gpus all", "in a container"),
+    ),
+)
+NO_MAC = Problem("CUDA does not exist on macOS")
+DISABLED = Problem(
+    "NUMBA_DISABLE_CUDA is set", (("unset NUMBA_DISABLE_CUDA", "before Python starts"),)
+)
+STUB = Problem(
+    "the library libcuda that is found is the stub that comes with compilers",
+    (("unset LD_LIBRARY_PATH", "or take the folder of the stub out of it"),),
+)
+
+
 def problem() -> str | None:
     """Why no GPU can be used, with what mends it; None where one can."""
-    found = _problem()
-    return None if found is None else f"no GPU can be used: {found}"
+    found = diagnosis()
+    return None if found is None else str(found)
 
 
 def require() -> None:
@@ -49,17 +73,16 @@ def require() -> None:
 
 
 @cache
-def _problem() -> str | None:
+def diagnosis() -> Problem | None:
+    """What keeps this process from using GPUs, if anything does."""
     if find_spec("numba_cuda") is None:
         return NO_PACKAGE
     from . import backend
 
-    if backend.SIMULATED:
-        return None
-    return diagnose(backend.cuda)
+    return None if backend.SIMULATED else diagnose(backend.cuda)
 
 
-def diagnose(cuda: Any) -> str | None:
+def diagnose(cuda: Any) -> Problem | None:
     """What keeps Numba's CUDA target from running kernels, by what it says of itself."""
     error = cuda.cuda_error()
     try:
@@ -78,10 +101,10 @@ def diagnose(cuda: Any) -> str | None:
         return None
     except Exception:  # of the loader of libraries
         return NO_COMPILER
-    return _of_versions(toolkit, driver_number())
+    return _of_versions(toolkit, _driver_number())
 
 
-def _of_driver(error: str) -> str:
+def _of_driver(error: str) -> Problem:
     if "NUMBA_DISABLE_CUDA" in error:
         return DISABLED
     if "cannot be found" in error or "not found" in error.lower():
@@ -89,48 +112,40 @@ def _of_driver(error: str) -> str:
     if "NO_DEVICE" in error:
         return _no_gpu()
     if "STUB_LIBRARY" in error:
-        return (
-            "the library libcuda that is found is the stub that comes with compilers: take its "
-            "folder out of LD_LIBRARY_PATH, or install the driver of your system"
-        )
-    if "MISMATCH" in error:
-        return (
-            "the NVIDIA driver was updated, and the old one is still loaded: restart the machine "
-            f"with sudo reboot ({error})"
-        )
-    return (
-        f"the NVIDIA driver does not start ({error}): see whether nvidia-smi works; a driver that "
-        f"was just updated needs a restart, sudo reboot"
+        return STUB
+    remedies = (_RESTART,) if "MISMATCH" in error else (_LOOK, _RESTART)
+    return Problem(f"the NVIDIA driver does not start ({error})", remedies)
+
+
+def _no_gpu() -> Problem:
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if hidden is None:
+        return Problem("the driver works, but shows no GPU", (_LOOK,))
+    return Problem(
+        f"the driver shows no GPU, and CUDA_VISIBLE_DEVICES is {hidden!r}",
+        (("unset CUDA_VISIBLE_DEVICES", "or set it to a number that nvidia-smi lists"),),
     )
 
 
-def _no_gpu() -> str:
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if hidden is not None:
-        return (
-            f"the driver shows no GPU, and CUDA_VISIBLE_DEVICES is {hidden!r}: unset "
-            f"CUDA_VISIBLE_DEVICES, or set it to the number of a GPU that nvidia-smi lists"
-        )
-    return "the driver works, but shows no GPU: see what nvidia-smi lists"
-
-
-def _of_versions(toolkit: int, driver: int | None) -> str | None:
+def _of_versions(toolkit: int, driver: int | None) -> Problem | None:
     """Drivers run what compilers of their own major version or an older one make."""
     if driver is None or toolkit <= driver // 1000:
         return None
-    packages = f"cuda{driver // 1000}"
-    return (
+    return Problem(
         f"the compiler is of CUDA {toolkit}, and the driver supports no more than CUDA "
-        f"{_readable(driver)}: update the driver, or install {INSTALL.format(packages)} in an "
-        f"environment of its own"
+        f"{_readable(driver)}: update the driver, or install an older compiler",
+        ((_install(f"cuda{driver // 1000}"), "in a new environment"),),
     )
 
 
-def driver_number() -> int | None:
+def _driver_number() -> int | None:
     """The CUDA version that the driver supports, as 13020 for 13.2; None where there is none."""
-    from cuda.bindings import driver
+    try:
+        from cuda.bindings import driver
 
-    status, number = driver.cuDriverGetVersion()
+        status, number = driver.cuDriverGetVersion()
+    except Exception:  # without the library of a driver this raises, by version one or another
+        return None
     return int(number) if int(status) == 0 and number else None
 
 
@@ -140,19 +155,8 @@ def _readable(number: int) -> str:
 
 def driver_version() -> str | None:
     """The CUDA version that the driver supports, as ``"13.0"``; None where there is no driver."""
-    if find_spec("numba_cuda") is None or _simulated():
-        return None
-    try:
-        number = driver_number()
-    except Exception:  # without the library of a driver this raises, by version one or another
-        return None
+    number = _driver_number()
     return None if number is None else _readable(number)
-
-
-def _simulated() -> bool:
-    from .backend import SIMULATED
-
-    return SIMULATED
 
 
 def packages() -> dict[str, str | None]:
@@ -174,20 +178,26 @@ def _version(name: str) -> str | None:
 
 
 def gpus() -> list[Gpu]:
-    """The GPUs that can be used."""
+    """The GPUs that can be used. None of them is touched: that takes memory on each."""
     if problem() is not None:
         return []
-    if _simulated():
-        return [Gpu(0, "simulator", (0, 0), 1, 0)]
-    from .backend import cuda
+    from .backend import SIMULATED, cuda
 
+    if SIMULATED:
+        return [Gpu(0, "simulator", (0, 0), 1, 0)]
     found = []
-    for index, gpu in enumerate(cuda.gpus):
-        with gpu:
-            device: Any = cuda.get_current_device()
-            name = device.name.decode() if isinstance(device.name, bytes) else str(device.name)
-            memory = cuda.current_context().get_memory_info()
-            capability = tuple(device.compute_capability)
-            processors = int(device.MULTIPROCESSOR_COUNT)
-            found.append(Gpu(index, name, capability, processors, int(memory[1])))
+    for number, gpu in enumerate(cuda.gpus):
+        name = gpu.name.decode() if isinstance(gpu.name, bytes) else str(gpu.name)
+        processors = int(gpu.MULTIPROCESSOR_COUNT)
+        capability = tuple(gpu.compute_capability)
+        found.append(Gpu(number, name, capability, processors, _memory(number)))
     return found
+
+
+def _memory(number: int) -> int:
+    from cuda.bindings import driver
+
+    status, device = driver.cuDeviceGet(number)
+    if int(status) == 0:
+        status, size = driver.cuDeviceTotalMem(device)
+    return int(size) if int(status) == 0 else 0
