@@ -51,7 +51,7 @@ def _plan(loss: Softmax, real: str, derivatives: int, labelled: bool, classes: i
     structure = Structure.of(lowered)
     smooth, dtype = options.label_smoothing > 0.0, np.dtype(real)
     weights = options.class_weight
-    fast = labelled and not loss.relative_to_label and _by_label_alone(loss, structure, options)
+    fast = labelled and loss.by_label_alone(structure.classes)
     fields = np.zeros(rows.FIELDS, np.int64)
     reals = fields.view(np.float64)
     keep: list[Any] = []
@@ -85,19 +85,6 @@ def _plan(loss: Softmax, real: str, derivatives: int, labelled: bool, classes: i
     reals[rows.SHARE] = 1.0 / classes if loss.mean_over_classes and classes else 1.0
     parameters = np.array([0.0] * 4 + parameter_values(lowered))
     return Plan(fields, parameters, tuple(keep), fast)
-
-
-def _by_label_alone(loss: Softmax, structure: Structure, options: Any) -> bool:
-    """Whether a row with a label is a function of that label's log-probability."""
-    if options.label_smoothing > 0.0:
-        return loss.sparse and loss.linear
-    if loss.sparse:
-        return True
-    # A sum over classes with weights of their own is not what label_point returns.
-    return options.class_weight is None and all(
-        cls.sparse or cls.label_point is not Softmax.label_point  # type: ignore[attr-defined]
-        for cls in structure.classes
-    )
 
 
 def divisor(loss: Softmax, inputs: Operands, reduction: str) -> float:

@@ -66,10 +66,36 @@ def _pointer(builder: Any, kind: str, address: Any, index: Any, target: Any = No
 
 
 def _vector_pointer(builder: Any, kind: str, address: Any, index: Any) -> Any:
-    # Of 32-bit words where elements are smaller: a vector of 16-bit words becomes two accesses.
     word = _WORDS[kind] if itemsize(kind) >= 4 else ir.IntType(32)
     count = VECTOR_BYTES // max(itemsize(kind), 4)
     return _pointer(builder, kind, address, index, ir.VectorType(word, count))
+
+
+# Halves come and go two in a word of 32 bits, by shifts: of a vector of 16-bit words the GPU's
+# compiler makes two accesses.
+
+
+def _unpacked(builder: Any, vector: Any, kind: str) -> list[Any]:
+    word, short = ir.IntType(32), ir.IntType(16)
+    found = [builder.extract_element(vector, word(i)) for i in range(vector.type.count)]
+    if itemsize(kind) >= 4:
+        return found
+    pairs = [(one, builder.lshr(one, word(16))) for one in found]
+    return [builder.trunc(one, short) for pair in pairs for one in pair]
+
+
+def _packed(builder: Any, words: list[Any], kind: str) -> Any:
+    word = ir.IntType(32)
+    if itemsize(kind) < 4:
+        wide = [builder.zext(one, word) for one in words]
+        words = [
+            builder.or_(low, builder.shl(high, word(16)))
+            for low, high in zip(wide[::2], wide[1::2])
+        ]
+    vector = ir.Constant(ir.VectorType(words[0].type, len(words)), ir.Undefined)
+    for i, one in enumerate(words):
+        vector = builder.insert_element(vector, one, word(i))
+    return vector
 
 
 def _widen(builder: Any, word: Any, kind: str) -> Any:
@@ -158,8 +184,7 @@ def vector_reader(kind: str) -> Callable:
     def read(typing_context: Any, address: Any, index: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             vector = builder.load(_vector_pointer(builder, kind, *arguments), align=VECTOR_BYTES)
-            vector = builder.bitcast(vector, ir.VectorType(_WORDS[kind], count))
-            words = [builder.extract_element(vector, ir.IntType(32)(i)) for i in range(count)]
+            words = _unpacked(builder, vector, kind)
             numbers = [_widen(builder, word, kind) for word in words]
             return context.make_tuple(builder, result, numbers)
 
@@ -185,12 +210,9 @@ def vector_writer(kind: str) -> Callable:
     def write(typing_context: Any, address: Any, index: Any, numbers: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             place = _vector_pointer(builder, kind, *arguments[:2])
-            vector = ir.Constant(ir.VectorType(_WORDS[kind], count), ir.Undefined)
-            for i in range(count):
-                number = builder.extract_value(arguments[2], i)
-                word = _narrow(builder, number, kind)
-                vector = builder.insert_element(vector, word, ir.IntType(32)(i))
-            builder.store(builder.bitcast(vector, place.type.pointee), place, align=VECTOR_BYTES)
+            numbers = [builder.extract_value(arguments[2], i) for i in range(count)]
+            words = [_narrow(builder, number, kind) for number in numbers]
+            builder.store(_packed(builder, words, kind), place, align=VECTOR_BYTES)
             return context.get_dummy_value()
 
         return types.void(types.int64, types.int64, given), generate
@@ -337,6 +359,28 @@ def ticket() -> Callable:
 
 
 @cache
+def fast_decay() -> Callable:
+    """``decay(x)``: e to the power of x <= 0 by the GPU's own exponential, in float32.
+
+    Its relative error is 2^-22, and 2^-24 |x| from rounding the argument.
+    """
+
+    @intrinsic
+    def decay(typing_context: Any, x: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            real = ir.FloatType()
+            scaled = builder.fmul(arguments[0], real(1.4426950408889634))
+            assembly = ir.InlineAsm(
+                ir.FunctionType(real, [real]), "ex2.approx.f32 $0, $1;", "=f,f", side_effect=False
+            )
+            return builder.call(assembly, [scaled])
+
+        return types.float32(types.float32), generate
+
+    return decay
+
+
+@cache
 def fresh_reader() -> Callable:
     """``read(address, index)`` of float64 that another block may have written meanwhile."""
     if backend.SIMULATED:
@@ -394,6 +438,7 @@ __all__ = [
     "CODES",
     "any_reader",
     "compute_type",
+    "fast_decay",
     "fresh_reader",
     "integer_writer",
     "itemsize",

@@ -155,7 +155,7 @@ def finish() -> Callable:
             if earlier != 0:
                 divisor = read(earlier, TOTAL) if divisor == 0.0 else divisor
                 wrong += read(earlier, OFFENDERS)
-            if guard != 0:
+            if guard != 0 and guard != earlier:
                 wrong += read(guard, OFFENDERS)
             bad = (wrong > 0.0) | (divisor == 0.0)
             write(result, VALUE, nan if bad else whole / divisor)

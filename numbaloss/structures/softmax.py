@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -12,13 +13,15 @@ from .arguments import (
     check_labels,
     check_options,
     check_outputs,
+    gpu_of,
     model,
     predicted,
     row_targets,
     row_weights,
 )
 from .composition import Sum
-from .loss import Loss
+from .loss import Loss, domain
+from .offenders import raise_first_row, raise_first_target
 
 
 class RowOptions(NamedTuple):
@@ -132,6 +135,24 @@ class Softmax(Loss):
             own.get("temperature", 1.0),
         )
 
+    def by_label_alone(self, classes: tuple[type[Loss], ...]) -> bool:
+        """Whether a row with a label is a function of that label's log-probability.
+
+        ``classes`` are those of the loss as kernels see it.
+        """
+        if self.relative_to_label:
+            return False
+        options = self.row_options()
+        if options.label_smoothing > 0.0:
+            return self.sparse and self.linear
+        if self.sparse:
+            return True
+        # A sum over classes with weights of their own is not what label_point returns.
+        return options.class_weight is None and all(
+            cls.sparse or cls.label_point is not Softmax.label_point  # type: ignore[attr-defined]
+            for cls in classes
+        )
+
     def __call__(
         self,
         prediction: Any,
@@ -142,6 +163,7 @@ class Softmax(Loss):
         reduction: str = "mean",
         device: str | None = None,
         check: bool = True,
+        wait: bool = True,
     ) -> Any:
         """The loss.
 
@@ -165,11 +187,16 @@ class Softmax(Loss):
             weight of the label (of dense targets: :math:`\\sum_j w_j t_j`), which is what
             PyTorch calls mean where there are class weights; ``"none"`` keeps the values of
             the rows apart.
-        device : {None, "cpu"}
-            None: where the prediction lives.
+        device : {None, "cpu", "cuda"}
+            None: where the arrays live. ``"cuda"`` computes arrays of the host on a GPU, piece
+            by piece, so that they may be larger than its memory.
         check : bool
             False skips the test of dense targets against their domain. Labels are always
             tested.
+        wait : bool
+            On a GPU: False returns the value before it is computed, as a
+            :class:`~numbaloss.DeviceValue`, and leaves the program to go on meanwhile. A label
+            out of range then makes its row NaN.
 
         Returns
         -------
@@ -183,7 +210,9 @@ class Softmax(Loss):
             Arrays of other dtypes; labels that are no integers.
         ValueError
             Shapes that do not fit, labels out of range, targets outside the domain, negative
-            weights, unknown options.
+            weights, unknown options, arrays on two devices.
+        RuntimeError
+            Where a GPU is asked for and none can be used, with the reason.
         """
         plain = sample_weight is None and mask is None and device is None
         if plain and (reduction == "mean" or reduction == "sum"):
@@ -191,7 +220,7 @@ class Softmax(Loss):
             if found is not None:
                 return found[0]
         return self._evaluate(
-            0, prediction, target, sample_weight, mask, reduction, device, check, (), 1.0
+            0, prediction, target, sample_weight, mask, reduction, device, check, wait, (), 1.0
         )[0]
 
     def value_and_grad(
@@ -206,6 +235,7 @@ class Softmax(Loss):
         gradient_scale: float = 1.0,
         device: str | None = None,
         check: bool = True,
+        wait: bool = True,
     ) -> tuple[Any, Any]:
         """The loss and its gradient by the logits.
 
@@ -242,6 +272,7 @@ class Softmax(Loss):
             reduction,
             device,
             check,
+            wait,
             (out,),
             gradient_scale,
         )
@@ -260,6 +291,7 @@ class Softmax(Loss):
         gradient_scale: float = 1.0,
         device: str | None = None,
         check: bool = True,
+        wait: bool = True,
     ) -> tuple[Any, Any, Any]:
         """The loss, its gradient and the diagonal of its hessian.
 
@@ -292,6 +324,7 @@ class Softmax(Loss):
             reduction,
             device,
             check,
+            wait,
             (out, hess_out),
             gradient_scale,
         )
@@ -306,6 +339,7 @@ class Softmax(Loss):
         reduction: str,
         device: str | None,
         check: bool,
+        wait: bool,
         outs: tuple[Any, ...],
         gradient_scale: float,
     ) -> tuple[Any, Any, Any]:
@@ -313,11 +347,25 @@ class Softmax(Loss):
         inputs, family = self._inputs(prediction, target, sample_weight, mask)
         p = inputs[0]
         assert p is not None
+        names = "prediction", "target", "sample_weight", "mask"
+        gpu = gpu_of(inputs, names, device)
         like = model(family, p, prediction)
         values = family.empty(p.array.shape[:-1], p.compute) if reduction == "none" else None
         results = Results(family, like, values, outs)
         in_place = check_outputs(outs, results.views, inputs)
 
+        if gpu is not None and p.array.size:
+            of_gpu = _gpu_kernels()
+            place = of_gpu.Place(gpu, family.stream(prediction))
+            record = of_gpu.evaluate(
+                self, derivatives, inputs, results.views, reduction, gradient_scale, check,
+                in_place, place,
+            )  # fmt: skip
+            given = prediction, target, sample_weight, mask
+            what = self._ranges(inputs, check)
+            return results.receive(
+                record, reduction, wait, what, lambda: self._complain(given, check)
+            )
         kernels = _kernels()
         # Labels and weights are looked through before anything is written: the divisor scales
         # the gradient, and depends on how many rows count.
@@ -327,6 +375,29 @@ class Softmax(Loss):
         scale = gradient_scale / divisor if divisor else 0.0
         total = kernels.evaluate(self, derivatives, inputs, results.views, scale, check)
         return results.deliver(total, divisor, reduction)
+
+    def _ranges(self, inputs: Sequence[arrays.Operand | None], check: bool) -> str:
+        """What a call may find out of range, in words; empty where nothing can be."""
+        p, t, weight, _ = inputs
+        assert p is not None
+        assert t is not None
+        found = ["weights >= 0"] if weight is not None else []
+        if t.array.ndim < p.array.ndim:
+            found.append(f"labels from 0 to {p.array.shape[-1] - 1}")
+        elif check and not domain(self.target_domain).everything:
+            found.append(f"dense targets in {domain(self.target_domain)}")
+        return ", ".join(found)
+
+    def _complain(self, given: tuple[Any, ...], check: bool) -> None:
+        """Raise the error that names the first number out of range among arrays on a GPU."""
+        inputs, _ = self._inputs(*[arrays.on_host(one) for one in given])
+        p, t, weight, mask = inputs
+        assert p is not None
+        assert t is not None
+        labelled = t.array.ndim < p.array.ndim
+        raise_first_row(self, p, t if labelled else None, weight, mask)
+        if check and not labelled:
+            raise_first_target(self, p, t, weight, mask)
 
     def _inputs(
         self, prediction: Any, target: Any, sample_weight: Any, mask: Any
@@ -429,6 +500,13 @@ class SoftmaxSum(Sum, Softmax):
                 )
         indices = [one.ignore_index for one in found if one.ignore_index is not None]
         return found[0]._replace(ignore_index=indices[0] if indices else None)
+
+
+def _gpu_kernels() -> Any:
+    """The kernels for GPUs. Imported at the first call that needs them."""
+    from ..cuda import softmax
+
+    return softmax
 
 
 def _kernels() -> Any:

@@ -1,0 +1,300 @@
+"""Losses of rows of logits on a GPU: from arrays to launches and back."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..arrays import Operand
+from ..definitions import Structure, lower, parameters_of
+from ..structures.loss import domain
+from ..structures.softmax import Softmax
+from . import backend, general, long, reduce, rows, scan, staged
+from .backend import Place
+from .calls import Call, Operands, address, blocks_for, code, layout
+from .memory import VECTOR_BYTES, itemsize
+from .results import Record
+
+__all__ = ["Place", "evaluate", "is_checked"]
+
+# Blocks of a launch for each multiprocessor.
+BLOCKS_EACH = 16
+# A warp takes a row of up to so many classes, if there are rows enough; then the block takes one.
+WARP_CLASSES = 1024
+# Threads take so many classes each, where a row needs less than a warp of them.
+CLASSES_EACH = 4
+# Pieces of rows that blocks share hold so many classes, at least.
+LEAST_PIECE = 4096
+
+
+class Plan(NamedTuple):
+    """What a loss brings to the kernels of one dtype and one kind of targets."""
+
+    structure: Structure
+    parameters: Any
+    class_weight: np.ndarray | None
+    by_label: bool  # whether the log-probability of the label is all that counts
+    flags: int
+    reals: tuple[Any, ...]  # those of `rows`, but for the scale
+
+
+def plan(loss: Softmax, real: str, labelled: bool, classes: int) -> Plan:
+    """The plan of a loss; kept with the loss."""
+    plans = loss.__dict__.setdefault("_gpu_plans", {})
+    key = real, labelled, classes
+    if key not in plans:
+        if len(plans) > 64:
+            plans.clear()
+        plans[key] = _plan(loss, np.dtype(real), labelled, classes)
+    return plans[key]
+
+
+def _plan(loss: Softmax, dtype: np.dtype, labelled: bool, classes: int) -> Plan:
+    options, lowered = loss.row_options(), lower(loss)
+    structure = Structure.of(lowered)
+    smooth, weights = options.label_smoothing > 0.0, options.class_weight
+    by_label = labelled and loss.by_label_alone(structure.classes)
+    if weights is None and by_label and smooth:
+        weights = np.ones(classes)
+    if weights is not None:
+        weights = weights.astype(dtype)
+    of_target = domain(loss.target_domain)
+    flags = (
+        (rows.SMOOTH if smooth else 0)
+        | (rows.LABELLED if labelled else 0)
+        | (rows.MARGIN if loss.relative_to_label else 0)
+        | (rows.DENSE_LOGITS if loss.dense_logits else 0)
+        | (0 if labelled or of_target.everything else rows.CHECKED)
+    )
+    numbers = [0.0] * rows.REALS
+    numbers[rows.INVERSE] = 1.0 / options.temperature
+    numbers[rows.ON] = 1.0 - options.label_smoothing
+    numbers[rows.OFF] = options.label_smoothing / classes
+    numbers[rows.WHOLE] = 0.0 if weights is None else float(weights.sum(dtype=np.float64))
+    numbers[rows.LOW], numbers[rows.HIGH] = of_target.closed(dtype)
+    numbers[rows.SHARE] = 1.0 / classes if loss.mean_over_classes else 1.0
+    return Plan(
+        structure,
+        parameters_of(lowered, dtype.type),
+        weights,
+        by_label,
+        flags,
+        tuple(dtype.type(number) for number in numbers),
+    )
+
+
+def is_checked(loss: Softmax, inputs: Operands, check: bool) -> bool:
+    """Whether a call may find labels, weights or targets out of range."""
+    prediction, target, weight, _ = inputs
+    assert prediction is not None
+    assert target is not None
+    labelled = target.array.ndim < prediction.array.ndim
+    return labelled or weight is not None or (check and not domain(loss.target_domain).everything)
+
+
+def evaluate(
+    loss: Softmax,
+    derivatives: int,
+    inputs: Operands,
+    outputs: Operands,
+    reduction: str,
+    gradient_scale: float,
+    check: bool,
+    in_place: bool,
+    place: Place,
+) -> Record:
+    """Ask the GPU for the value; the outputs will receive what they are for.
+
+    Nothing waits for the GPU. The record tells how many numbers were out of range.
+    """
+    prediction, target, weight, mask = inputs
+    assert prediction is not None
+    assert target is not None
+    call = Call(place, [*inputs, *outputs])
+    shape = prediction.array.shape
+    count = math.prod(shape[:-1])
+    labelled = target.array.ndim < len(shape)
+    run = _Run(call, loss, inputs, labelled, check)
+    divisor, scale = 1.0, gradient_scale
+    earlier = guard = None
+    weights = weight is not None or loss.row_options().class_weight is not None
+    weighted = reduction == "weighted_mean" and weights
+    if reduction in ("mean", "weighted_mean"):
+        if labelled or mask is not None or weighted:
+            earlier, divisor = run.scan(weighted, gradient_scale), 0.0
+        else:
+            divisor, scale = float(count), gradient_scale / count
+    if in_place and is_checked(loss, inputs, check):
+        if labelled or not check:
+            guard = earlier or run.scan(False, 1.0)
+        else:
+            guard = run.launch(0, [None, None, None], 1.0, judged=True)
+    return run.launch(
+        derivatives, outputs, scale, judged=earlier is None and guard is None,
+        divisor=divisor, earlier=earlier, guard=guard,
+    )  # fmt: skip
+
+
+class _Run:
+    """Launches over the same rows."""
+
+    def __init__(
+        self, call: Call, loss: Softmax, inputs: Operands, labelled: bool, check: bool
+    ) -> None:
+        self.call, self.loss, self.inputs = call, loss, inputs
+        self.labelled, self.check = labelled, check
+        self.prediction, self.target = inputs[0], inputs[1]
+        assert self.prediction is not None
+        shape = self.prediction.array.shape
+        self.classes, self.count = shape[-1], math.prod(shape[:-1])
+
+    def _job(self, outputs: Operands, flags: int) -> tuple[list[int], bool]:
+        """The integers that describe a launch, and whether rows lie along several axes."""
+        prediction, target, weight, mask = self.inputs
+        value, gradient, hessian = outputs
+        by_row = [prediction, target, weight, mask, value, gradient, hessian]
+        by_class = [prediction, None if self.labelled else target, gradient, hessian]
+        ignored = self.loss.row_options().ignore_index
+        job = [0] * rows.INTEGERS
+        job[rows.ROWS], job[rows.CLASSES] = self.count, self.classes
+        job[rows.PREDICTION : rows.HESSIAN + 1] = map(address, by_row)
+        job[rows.TARGET_CODE], job[rows.WEIGHT_CODE] = code(target), code(weight)
+        job[rows.IGNORED] = -(2**63) if ignored is None else ignored
+        job[rows.FLAGS], job[rows.PIECES] = flags, 1
+        wide = True, not self.labelled, False, False, False, True, True
+        of_rows = [_rows_of(one, has_classes) for one, has_classes in zip(by_row, wide)]
+        walk = layout(_shape(prediction)[:-1], of_rows)
+        walked = int(walk[0]) > 1
+        if walked:
+            job[rows.LAYOUT] = self.call.upload(walk)
+        job[rows.ROW_PREDICTION : rows.ROW_HESSIAN + 1] = walk[2:9].tolist()
+        job[rows.CLASS_PREDICTION : rows.CLASS_HESSIAN + 1] = map(_class_stride, by_class)
+        return job, walked
+
+    def scan(self, weighted: bool, numerator: float) -> Record:
+        """Count the rows, or sum their weights."""
+        flags = (rows.LABELLED if self.labelled else 0) | (rows.WEIGHTED if weighted else 0)
+        job, walked = self._job([None, None, None], flags)
+        weights = self.loss.row_options().class_weight
+        if weighted and weights is not None:
+            job[rows.CLASS_WEIGHT] = self.call.resident(weights)
+        blocks = blocks_for(-(-self.count // backend.THREADS), self.call.place.device, BLOCKS_EACH)
+        return self.call.launch(scan.kernel(walked), blocks, (tuple(job),), numerator=numerator)
+
+    def launch(
+        self, derivatives: int, outputs: Operands, scale: float, judged: bool, **options: Any
+    ) -> Record:
+        """Run the kernels that rows of this kind and width need."""
+        prediction = self.prediction
+        assert prediction is not None
+        kind, real = prediction.kind, prediction.compute
+        found = plan(self.loss, real, self.labelled, self.classes)
+        flags = found.flags if self.check else found.flags & ~rows.CHECKED
+        job, walked = self._job(outputs, flags | (rows.JUDGED if judged else 0))
+        if found.class_weight is not None:
+            job[rows.CLASS_WEIGHT] = self.call.resident(found.class_weight)
+        reals = list(found.reals)
+        reals[rows.SCALE] = np.dtype(real).type(scale)
+        head = found.parameters, tuple(reals)
+        make = found.structure, kind, derivatives, walked
+        if not found.by_label:
+            _share_rows(job, self.count, self.classes, 0, self.call.place.device)
+            blocks = self._blocks(job)
+            return self._go(general.kernel(*make), job, head, blocks, **options)
+        direct = self._direct(job, outputs, walked)
+        if self.classes <= staged.most_classes(real):
+            job[rows.FLAGS] |= direct[0]
+            row_bytes = self.classes * np.dtype(real).itemsize
+            _share_rows(job, self.count, self.classes, row_bytes, self.call.place.device)
+            shared = (backend.THREADS >> job[rows.SHIFT]) * row_bytes
+            kernel = staged.kernel(*make)
+            return self._go(kernel, job, head, self._blocks(job), shared, **options)
+        job[rows.FLAGS] |= direct[1]
+        return self._long(long.kernel(*make), job, head, real, **options)
+
+    def _blocks(self, job: list[int]) -> int:
+        per_block = backend.THREADS >> job[rows.SHIFT]
+        return blocks_for(-(-self.count // per_block), self.call.place.device, BLOCKS_EACH)
+
+    def _go(
+        self, kernel: Any, job: list[int], head: Any, blocks: int, shared: int = 0, **options: Any
+    ) -> Record:
+        parameters, reals = head
+        arguments = parameters, tuple(job), reals
+        return self.call.launch(kernel, blocks, arguments, shared=shared, **options)
+
+    def _long(self, kernel: Any, job: list[int], head: Any, real: str, **options: Any) -> Record:
+        """Rows too long for shared memory: a block each, or shared where there are few."""
+        device = self.call.place.device
+        wanted = 4 * backend.processors(device)
+        pieces = min(-(-wanted // self.count), -(-self.classes // LEAST_PIECE))
+        if pieces < 2:
+            job[rows.PIECE], job[rows.STEP] = self.classes, long.WHOLE_ROWS
+            blocks = blocks_for(self.count, device, BLOCKS_EACH)
+            return self._go(kernel, job, head, blocks, **options)
+        multiple = VECTOR_BYTES
+        piece = -(-(-(-self.classes // pieces)) // multiple) * multiple
+        pieces = -(-self.classes // piece)
+        with backend.on_device(device):
+            left = backend.empty((self.count * pieces * long.NUMBERS,), np.dtype(real))
+        job[rows.LEFT] = self.call.keep(left)
+        job[rows.PIECE], job[rows.PIECES] = piece, pieces
+        blocks = blocks_for(self.count * pieces, device, BLOCKS_EACH)
+        job[rows.STEP] = long.MEASURE
+        self._go(kernel, job, head, blocks, **(options | {"divisor": 1.0}))
+        job[rows.STEP] = long.EMIT
+        return self._go(kernel, job, head, blocks, **options)
+
+    def _direct(self, job: list[int], outputs: Operands, walked: bool) -> tuple[int, int]:
+        """Flags for arrays that can be moved in vectors: of staged rows, and of long ones."""
+        prediction, gradient = self.prediction, outputs[1]
+        assert prediction is not None
+        size = itemsize(prediction.kind)
+        near = job[rows.CLASS_PREDICTION] == 1
+        block = near and not walked and job[rows.ROW_PREDICTION] == self.classes
+        staged_, long_ = rows.DIRECT_IN if block else 0, rows.DIRECT_IN if near else 0
+        if gradient is not None:
+            near = near and job[rows.CLASS_GRADIENT] == 1
+            block = not walked and job[rows.ROW_GRADIENT] == self.classes
+            if block and job[rows.CLASS_GRADIENT] == 1:
+                staged_ |= rows.DIRECT_OUT
+            # One cut into vectors for both arrays.
+            apart = (address(prediction) - address(gradient)) % VECTOR_BYTES
+            steps = (job[rows.ROW_PREDICTION] - job[rows.ROW_GRADIENT]) * size % VECTOR_BYTES
+            if near and not walked and apart == 0 and steps == 0:
+                long_ |= rows.DIRECT_OUT
+        return staged_, long_
+
+
+def _share_rows(job: list[int], count: int, classes: int, row_bytes: int, device: int) -> None:
+    """How many threads take a row: as many as have something to do, in powers of two.
+
+    ``row_bytes`` is what a row takes of shared memory.
+    """
+    threads = backend.THREADS
+    width = 1
+    while width < min(threads, reduce.WARP) and width * CLASSES_EACH < classes:
+        width *= 2
+    few = count * width < threads * backend.processors(device)
+    too_much = threads // width * row_bytes > staged.SHARED_BYTES
+    if classes > WARP_CLASSES or too_much or (few and classes >= 8 * reduce.WARP):
+        width = threads
+    job[rows.WIDTH], job[rows.SHIFT] = width, width.bit_length() - 1
+
+
+def _shape(operand: Operand | None) -> tuple[int, ...]:
+    assert operand is not None
+    return operand.array.shape
+
+
+def _rows_of(operand: Operand | None, with_classes: bool) -> Operand | None:
+    """An array without its axis of classes."""
+    if operand is None or not with_classes:
+        return operand
+    return operand._replace(array=operand.array[..., 0])
+
+
+def _class_stride(operand: Operand | None) -> int:
+    return 0 if operand is None else operand.array.strides[-1] // operand.array.itemsize

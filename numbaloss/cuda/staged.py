@@ -1,0 +1,304 @@
+"""Rows that fit into shared memory, of losses that look at the label's log-probability alone.
+
+A block takes as many rows as its threads can share out: a thread a row where rows are short, a
+warp, or the whole block for one long row. Their logits come from memory once, in one stretch and
+16 bytes a thread, and wait in shared memory as numbers of the compute type; exponentials and
+gradient take their place there, and the gradient leaves in one stretch again. How many threads
+share a row is no part of the code, so that one compilation does for rows of every width.
+
+Loops are written with `while`: a range with a step costs a division of 64 bits, and registers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+
+from ..definitions import Structure
+from . import backend, reduce
+from .backend import Kernel, cuda, device_function
+from .memory import (
+    VECTOR_BYTES,
+    compute_type,
+    fresh_reader,
+    itemsize,
+    lanes,
+    reader,
+    vector_reader,
+    vector_writer,
+    writer,
+)
+from .reduce import OFFENDERS, WARP
+from .rows import (
+    CLASS_GRADIENT,
+    CLASS_HESSIAN,
+    CLASS_PREDICTION,
+    CLASS_WEIGHT,
+    CLASSES,
+    DIRECT_IN,
+    DIRECT_OUT,
+    FLAGS,
+    GRADIENT,
+    HESSIAN,
+    INVERSE,
+    JUDGED,
+    OF_GRADIENT,
+    OF_HESSIAN,
+    OF_PREDICTION,
+    OF_VALUES,
+    PREDICTION,
+    ROW_GRADIENT,
+    ROW_HESSIAN,
+    ROW_PREDICTION,
+    ROW_VALUES,
+    ROWS,
+    SCALE,
+    SHIFT,
+    SMOOTH,
+    VALUES,
+    WIDTH,
+    beginnings,
+    decay,
+    describer,
+    group,
+    judge,
+    signature,
+)
+
+# Shared memory that a kernel may have without asking, less what reductions take.
+SHARED_BYTES = 48 * 1024 - 1024
+
+
+def most_classes(real: str) -> int:
+    """Classes of a row that fits."""
+    return SHARED_BYTES // np.dtype(real).itemsize
+
+
+@cache
+def _put(count: int) -> Callable:
+    """``put(shared, i, numbers)``: a tuple of numbers from place i on."""
+    if count == 1:
+
+        @device_function
+        def put_one(shared, i, numbers):
+            shared[i] = numbers[0]
+
+        return put_one
+    half = count // 2
+    part = _put(half)
+
+    @device_function
+    def put(shared, i, numbers):
+        part(shared, i, numbers[:half])
+        part(shared, i + half, numbers[half:])
+
+    return put
+
+
+@cache
+def _take(count: int) -> Callable:
+    """``take(shared, i)``: a tuple of numbers from place i on."""
+    if count == 1:
+
+        @device_function
+        def take_one(shared, i):
+            return (shared[i],)
+
+        return take_one
+    half = count // 2
+    part = _take(half)
+
+    @device_function
+    def take(shared, i):
+        return part(shared, i) + part(shared, i + half)
+
+    return take
+
+
+@cache
+def head_of(kind: str) -> Callable:
+    """``head(address, start, count)``: elements before the first whole vector of a stretch."""
+    size, count_ = itemsize(kind), lanes(kind)
+
+    @device_function
+    def head(address, start, count):
+        past = ((address + start * size) & (VECTOR_BYTES - 1)) // size
+        return min(count, (count_ - past) & (count_ - 1))
+
+    return head
+
+
+@cache
+def movers(kind: str) -> tuple[Callable, Callable]:
+    """Copies of a stretch of elements into shared memory, and out of it, by all threads of a block.
+
+    ``copy(address, start, count, shared, thread)``; what lies before the first whole vector, and
+    after the last, goes element by element.
+    """
+    count_ = lanes(kind)
+    load, loads, store, stores = (
+        reader(kind), vector_reader(kind), writer(kind), vector_writer(kind),
+    )  # fmt: skip
+    put, take, head_ = _put(count_), _take(count_), head_of(kind)
+
+    @device_function
+    def copy_in(address, start, count, shared, thread):
+        head, step = head_(address, start, count), cuda.blockDim.x * count_
+        if thread < head:
+            shared[thread] = load(address, start + thread)
+        i = head + thread * count_
+        while i + count_ <= count:
+            put(shared, i, loads(address, start + i))
+            i += step
+        i = head + ((count - head) & -count_) + thread
+        if i < count:
+            shared[i] = load(address, start + i)
+
+    @device_function
+    def copy_out(address, start, count, shared, thread):
+        head, step = head_(address, start, count), cuda.blockDim.x * count_
+        if thread < head:
+            store(address, start + thread, shared[thread])
+        i = head + thread * count_
+        while i + count_ <= count:
+            stores(address, start + i, take(shared, i))
+            i += step
+        i = head + ((count - head) & -count_) + thread
+        if i < count:
+            store(address, start + i, shared[i])
+
+    return copy_in, copy_out
+
+
+@cache
+def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = False) -> Kernel:
+    """The kernel of a loss for one dtype, and for rows along one axis or ``walked`` ones."""
+    real = compute_type(kind)
+    computed = np.dtype(real).name
+    zero, lowest = real(0), real(-np.inf)
+    of_logits = np.dtype(real) if backend.SIMULATED else real  # which takes no classes
+    load, store, store_value, load_real = (
+        reader(kind), writer(kind), writer(computed), reader(computed),
+    )  # fmt: skip
+    copy_in, copy_out = movers(kind)
+    falling, find, describe = decay(kind), beginnings(walked), describer(kind, walked)
+    total_of, maximum_of = group()
+    judge_row = judge(structure, kind, derivatives)
+    with_gradient, with_hessian = derivatives > 0, derivatives > 1
+    finish, read = reduce.finish(), fresh_reader()
+
+    def softmax_staged(
+        loss, job, reals, divisor, earlier, guard, numerator, partials, counter, result
+    ):
+        logits = cuda.shared.array(0, of_logits)
+        scratch = cuda.shared.array(WARP, real)
+        doubles = cuda.shared.array(WARP, np.float64)
+        flag = cuda.shared.array(1, np.int32)
+        thread = cuda.threadIdx.x
+        classes, width, flags, rows = job[CLASSES], job[WIDTH], job[FLAGS], job[ROWS]
+        inverse, scale = reals[INVERSE], reals[SCALE]
+        if earlier != 0:
+            scale = real(read(earlier, reduce.SCALE))
+        if guard != 0 and read(guard, OFFENDERS) > 0.0:
+            rows = 0  # an error leaves everything as it was
+        at_once = cuda.blockDim.x >> job[SHIFT]
+        mine, lane = thread >> job[SHIFT], thread & (width - 1)
+        here = mine * classes
+        total, bad = zero, zero
+        first = cuda.blockIdx.x * at_once
+        while first < rows:
+            row = first + mine
+            present = row < rows
+            weight, label, own_weight, wrong = zero, 0, zero, zero
+            if present:
+                weight, label, own_weight, wrong, _ = describe(job, row)
+            count = min(at_once, rows - first) * classes
+            if flags & DIRECT_IN:
+                copy_in(job[PREDICTION], first * classes, count, logits, thread)
+            elif present:
+                at = find(job, row, job[ROW_PREDICTION], OF_PREDICTION)
+                j = lane
+                while j < classes:
+                    logits[here + j] = load(job[PREDICTION], at + j * job[CLASS_PREDICTION])
+                    j += width
+            cuda.syncthreads()
+            # Rows that do not count have no classes: whatever they hold, it is not looked at.
+            size = classes if weight != zero else 0
+            top = lowest
+            j = lane
+            while j < size:
+                x = logits[here + j]
+                top = x if x > top else top
+                j += width
+            chosen = logits[here + label] if size > 0 else zero
+            top = maximum_of(top, width, thread, scratch)
+            base = zero if top == lowest else top
+            cuda.syncthreads()
+            others, spread = zero, zero
+            j = lane
+            while j < size:
+                distance = (logits[here + j] - base) * inverse
+                e = falling(distance)
+                logits[here + j] = e
+                others += zero if j == label else e
+                if flags & SMOOTH:
+                    w = load_real(job[CLASS_WEIGHT], j)
+                    spread += zero if w == zero else w * distance
+                j += width
+            others = total_of(others, width, thread, scratch)
+            if flags & SMOOTH:
+                spread = total_of(spread, width, thread, scratch)
+            distance = (chosen - base) * inverse
+            own = falling(distance)
+            value = factor = shift = at_label = r = square = linear = bent = zero
+            if size > 0:
+                value, factor, shift, at_label, r, square, linear, bent = judge_row(
+                    loss, reals, flags, scale,
+                    (base, others, distance, own, spread, weight, own_weight),
+                )  # fmt: skip
+            if lane == 0 and present:
+                total += value
+                if flags & JUDGED:
+                    bad += wrong
+                if job[VALUES] != 0:
+                    store_value(job[VALUES], find(job, row, job[ROW_VALUES], OF_VALUES), value)
+            if with_hessian and present:
+                at = find(job, row, job[ROW_HESSIAN], OF_HESSIAN)
+                j = lane
+                while j < classes:
+                    h = zero
+                    if size > 0:
+                        p = logits[here + j] * r
+                        h = bent if j == label else p * (p * square + linear)
+                    store(job[HESSIAN], at + j * job[CLASS_HESSIAN], h)
+                    j += width
+            if with_gradient and present:
+                at = find(job, row, job[ROW_GRADIENT], OF_GRADIENT)
+                j = lane
+                while j < classes:
+                    g = zero
+                    if size > 0:
+                        g = logits[here + j] * factor
+                        if flags & SMOOTH:
+                            g += shift * load_real(job[CLASS_WEIGHT], j)
+                        g = at_label if j == label else g
+                    if flags & DIRECT_OUT:
+                        logits[here + j] = g
+                    else:
+                        store(job[GRADIENT], at + j * job[CLASS_GRADIENT], g)
+                    j += width
+            cuda.syncthreads()
+            if with_gradient and flags & DIRECT_OUT:
+                copy_out(job[GRADIENT], first * classes, count, logits, thread)
+                cuda.syncthreads()
+            first += at_once * cuda.gridDim.x
+        total = reduce.block_sum(total, thread, scratch)
+        bad = reduce.block_sum(bad, thread, scratch)
+        finish(
+            total, bad, thread, doubles, flag,
+            divisor, earlier, guard, numerator, partials, counter, result,
+        )  # fmt: skip
+
+    return Kernel(softmax_staged, signature(structure, computed))
