@@ -318,6 +318,10 @@ class Inspection(Elementwise):
     def __init__(self, loss: Elementwise) -> None:
         self.__dict__["target_domain"] = domain(loss.target_domain)
         self.__dict__["prediction_domain"] = domain(loss.prediction_domain)
+        self.__dict__["inspected"] = loss
+
+    def __repr__(self) -> str:
+        return repr(self.__dict__["inspected"])  # what errors name
 
     @classmethod
     def parameters(cls) -> tuple[Parameter, ...]:

@@ -223,7 +223,6 @@ def test_overlapping_outputs_are_refused():
         ((np.ma.ones(3), np.ones(3)), {}, TypeError, "prediction is a masked array"),
         ((np.ones(3), np.ones(3)), {"reduction": "avg"}, ValueError, "reduction must be one of"),
         ((np.ones(3), np.ones(3)), {"device": "tpu"}, ValueError, "device must be one of"),
-        ((np.ones(3), np.ones(3)), {"device": "cuda"}, RuntimeError, "CPU kernels only"),
         ((np.ones(3), np.ones(3)), {"sample_weight": [1, -1, 1]}, ValueError, r"weight\[1\] is -1"),
         ((np.ones(3), np.ones(3)), {"sample_weight": [1, 1, np.nan]}, ValueError, r"\[2\] is nan"),
         ((np.ones(3), np.ones(3)), {"out": np.ones(4)}, ValueError, "shape of the prediction"),

@@ -287,7 +287,6 @@ def test_square_weights_need_to_be_told_apart():
         ({"sample_weight": np.ones(4)}, ValueError, "sample_weight must have the shape"),
         ({"mask": np.ones(5)}, TypeError, "mask must be an array of bool"),
         ({"reduction": "median"}, ValueError, "reduction"),
-        ({"device": "cuda"}, RuntimeError, "CPU"),
         ({"workspace": 0}, ValueError, "workspace"),
         ({"out": np.ones((5, 4))}, TypeError, "tuple of arrays"),
         ({"out": (None, np.ones((6, 4)))}, ValueError, r"out\[1\] must have the shape"),

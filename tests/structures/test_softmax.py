@@ -612,12 +612,6 @@ def test_gradient_scale_multiplies_gradient_and_hessian_alone(reduction, form):
         ),
         (
             (np.ones((3, 2)), np.zeros(3, int)),
-            {"device": "cuda"},
-            RuntimeError,
-            "CPU kernels only",
-        ),
-        (
-            (np.ones((3, 2)), np.zeros(3, int)),
             {"sample_weight": [1, -1, 1]},
             ValueError,
             r"sample_weight\[1\] is -1",
