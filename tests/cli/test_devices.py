@@ -76,8 +76,9 @@ sys.setswitchinterval(2e-5)
 from numbaloss.cli import main, tables
 tables.BATCH_ROWS = 96
 for arguments in json.load(sys.stdin):
-    print(main(arguments), flush=True)
+    print(main(arguments), end="\\n---\\n", flush=True)
 """
+END = "\n---\n"
 
 
 @needs_simulator
@@ -89,11 +90,14 @@ def test_score_on_a_gpu_is_that_of_the_cpu(command, tmp_path):
     np.savez(tmp_path / "x.npz", prediction=prediction, target=target, weight=weight)
     bad = np.where(np.arange(250) == 201, 2.0, target > 0)
     np.savez(tmp_path / "bad.npz", prediction=prediction, target=bad)
+    logits = random.normal(size=(130, 3)).astype("f4")
+    np.savez(tmp_path / "rows.npz", logits=logits, label=random.integers(0, 3, 130))
     plain = ["score", str(tmp_path / "x.npz"), "-l", "huber", "-l", "mse", "-w", "weight"]
     calls = [
         [*plain, "--reduction", "weighted_mean", "--skip-nan", "--json"],
         [*plain, "--gradient", "--hessian", "--per-sample", "-o", str(tmp_path / "o.npy")],
         ["score", str(tmp_path / "bad.npz"), "-l", "bce"],
+        ["score", str(tmp_path / "rows.npz"), "-l", "ce", "-p", "logits", "-t", "label", "--json"],
     ]
     done = subprocess.run(
         [sys.executable, "-c", BATCHES],
@@ -103,17 +107,19 @@ def test_score_on_a_gpu_is_that_of_the_cpu(command, tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    found, end = json.JSONDecoder().raw_decode(done.stdout)
-    assert done.stdout[end:].split("\n")[1] == "0"
-    assert done.stdout.rstrip().endswith("\n1")
+    outputs = done.stdout.split(END)
+    assert [output.split("\n")[-1] for output in outputs[:-1]] == ["0", "0", "1", "0"]
+    found, by_rows = (json.loads(outputs[place].rpartition("\n")[0]) for place in (0, 3))
     assert found["device"] == "cuda"
     expected = command(*calls[0]).json
     assert (found["rows"], found["rows_skipped"]) == (249, 1)
     for one, other in zip(found["losses"], expected["losses"], strict=True):
         assert one["value"] == pytest.approx(other["value"], rel=1e-12)
         assert one["gradient_norm"] == pytest.approx(other["gradient_norm"], rel=1e-12)
+    [one], [other] = by_rows["losses"], command(*calls[3]).json["losses"]
+    assert one["value"] == pytest.approx(other["value"], rel=1e-6)
     on_gpu = np.load(tmp_path / "o.npy")
-    assert "1 value is not finite, in row 7" in done.stdout
+    assert "1 value is not finite, in row 7" in outputs[1]
     assert command(*calls[1]).code == 0
     on_cpu = np.load(tmp_path / "o.npy")
     assert on_gpu.dtype == on_cpu.dtype

@@ -76,17 +76,23 @@ class LazyStreams:
             self.waiting[place].popleft()()
 
 
+def small_pieces(size=256):
+    from numbaloss.cuda import host
+
+    return mock.patch.multiple(host, PIECE=size, LEAST=size // 4, SHARE=256)
+
+
 @contextmanager
 def pieces(structure="elementwise", size=2048):
     """Small pieces, and lazy streams."""
     from numbaloss import structures
     from numbaloss.cpu import elementwise, softmax
-    from numbaloss.cuda import backend, host, transfer
+    from numbaloss.cuda import backend, transfer
 
     cpu = {"elementwise": elementwise, "softmax": softmax}[structure]
     streams = LazyStreams(backend, cpu)
     with (
-        mock.patch.multiple(host, PIECE=size, LEAST=size // 4, SHARE=256),
+        small_pieces(size),
         mock.patch.multiple(
             backend,
             copy_in=streams.copy_in,
@@ -202,12 +208,24 @@ def check_an_error_changes_no_input_and_names_the_first():
 
 @check
 def check_rows():
+    check_softmax(((9,), (500, 5), (3, 40, 7), (2, 1000), (64, 1)))
+
+
+@check
+def check_the_gpus_own_kernels_for_rows():
+    from numbaloss.cuda import softmax
+
+    check_softmax(((3,), (19, 4), (4, 1, 40)), softmax)
+
+
+def check_softmax(shapes, kernels=None):
+    """Rows by pieces, by the kernels of the processor or by others, against all at once."""
     from numbaloss.cpu import softmax
     from numbaloss.cuda import host
 
     random = np.random.default_rng(1)
     loss = nl.CrossEntropy(ignore_index=2)
-    for shape in ((9,), (500, 5), (3, 40, 7), (2, 1000), (64, 1)):
+    for shape in shapes:
         p = random.normal(size=shape).astype("f4")
         dense = random.dirichlet(np.ones(shape[-1]), shape[:-1])
         weight, mask = (
@@ -221,12 +239,13 @@ def check_rows():
                 expected = [np.empty_like(one) for one in made]
                 views = [nl.arrays.operand(one, "out")[0] for one in (*made, *expected)]
                 total = softmax.evaluate(loss, 2, operands, views[3:], 0.5, True)
-                with pieces("softmax") as streams:
+                with pieces("softmax") if kernels is None else small_pieces() as streams:
                     found, wrong = host.evaluate(
-                        streams, loss, 2, operands, views[:3], 0.5, True, rows=True
+                        kernels or streams, loss, 2, operands, views[:3], 0.5, True, rows=True
                     )
                 assert wrong == 0
-                assert streams.pieces >= min(p.nbytes // 2048, math.prod(shape[:-1]))
+                if kernels is None:
+                    assert streams.pieces >= min(p.nbytes // 2048, math.prod(shape[:-1]))
                 assert_same([found, *made], [total, *expected], 1e-6)
 
 
@@ -279,10 +298,8 @@ def check_lanes_are_kept_and_never_shared():
 
 @check
 def check_the_gpus_own_kernels():
-    from numbaloss.cuda import host
-
     loss = nl.BinaryCrossEntropy()
-    with mock.patch.multiple(host, PIECE=512, LEAST=128):
+    with small_pieces(512):
         for dtype, tolerance in (("f4", 1e-6), ("f2", 2e-3), (">f8", 1e-12)):
             p, t = inputs((31, 7), dtype)
             weight = np.linspace(0, 2, 31)
