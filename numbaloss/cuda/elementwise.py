@@ -35,7 +35,7 @@ from .memory import (
     vector_writer,
     writer,
 )
-from .reduce import OFFENDERS, SCALE, WARP
+from .reduce import OFFENDERS, SCALE, SCRATCH
 from .results import Record
 
 # Blocks for each multiprocessor: two rounds of full occupancy (1.25 to 1.5 % better than one).
@@ -135,8 +135,8 @@ def vectors(structure: Structure, kind: str, derivatives: int) -> Kernel:
         scale, low, high, lowest, highest,
         divisor, earlier, guard, numerator, partials, counter, result,
     ):  # fmt: skip
-        scratch = cuda.shared.array(WARP, real)
-        doubles = cuda.shared.array(WARP, np.float64)
+        scratch = cuda.shared.array(SCRATCH, real)
+        doubles = cuda.shared.array(SCRATCH, np.float64)
         flag = cuda.shared.array(1, np.int32)
         thread = cuda.threadIdx.x
         first = cuda.blockIdx.x * cuda.blockDim.x + thread
@@ -207,8 +207,8 @@ def strided(structure: Structure, kind: str, derivatives: int) -> Kernel:
         scale, low, high, lowest, highest,
         divisor, earlier, guard, numerator, partials, counter, result,
     ):  # fmt: skip
-        scratch = cuda.shared.array(WARP, real)
-        doubles = cuda.shared.array(WARP, np.float64)
+        scratch = cuda.shared.array(SCRATCH, real)
+        doubles = cuda.shared.array(SCRATCH, np.float64)
         flag = cuda.shared.array(1, np.int32)
         thread = cuda.threadIdx.x
         first = cuda.blockIdx.x * cuda.blockDim.x + thread
@@ -271,7 +271,7 @@ def _sum_kernel() -> Kernel:
         size, array, code, layout,
         divisor, earlier, guard, numerator, partials, counter, result,
     ):  # fmt: skip
-        doubles = cuda.shared.array(WARP, np.float64)
+        doubles = cuda.shared.array(SCRATCH, np.float64)
         flag = cuda.shared.array(1, np.int32)
         thread = cuda.threadIdx.x
         first = cuda.blockIdx.x * cuda.blockDim.x + thread

@@ -25,7 +25,7 @@ from ..vmath.overloads import install as install_vmath
 from . import reduce
 from .backend import Kernel, cuda, device_function
 from .memory import any_reader, compute_type, fresh_reader, reader, writer
-from .reduce import OFFENDERS, WARP
+from .reduce import OFFENDERS, SCRATCH
 from .rows import (
     CHECKED,
     CLASS_GRADIENT,
@@ -122,8 +122,8 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
     def softmax_general(
         loss, job, reals, divisor, earlier, guard, numerator, partials, counter, result
     ):
-        scratch = cuda.shared.array(WARP, real)
-        doubles = cuda.shared.array(WARP, np.float64)
+        scratch = cuda.shared.array(SCRATCH, real)
+        doubles = cuda.shared.array(SCRATCH, np.float64)
         flag = cuda.shared.array(1, np.int32)
         thread = cuda.threadIdx.x
         classes, width, flags, rows = job[CLASSES], job[WIDTH], job[FLAGS], job[ROWS]
@@ -143,7 +143,7 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
             weight, label, own_weight, wrong = zero, 0, zero, zero
             at = of_targets = 0
             if present:
-                weight, label, own_weight, wrong, _ = describe(job, row)
+                weight, label, _, wrong, _ = describe(job, row)
                 at = find(job, row, job[ROW_PREDICTION], OF_PREDICTION)
                 of_targets = find(job, row, job[ROW_TARGET], OF_TARGET)
             # Rows that do not count have no classes: whatever they hold, it is not looked at.

@@ -25,7 +25,7 @@ from .memory import (
     vector_writer,
     writer,
 )
-from .reduce import OFFENDERS, WARP
+from .reduce import OFFENDERS, SCRATCH
 from .rows import (
     CLASS_GRADIENT,
     CLASS_HESSIAN,
@@ -316,8 +316,8 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
     def softmax_long(
         loss, job, reals, divisor, earlier, guard, numerator, partials, counter, result
     ):
-        scratch = cuda.shared.array(WARP, real)
-        doubles = cuda.shared.array(WARP, np.float64)
+        scratch = cuda.shared.array(SCRATCH, real)
+        doubles = cuda.shared.array(SCRATCH, np.float64)
         flag = cuda.shared.array(1, np.int32)
         thread = cuda.threadIdx.x
         rows, pieces, step, flags = job[ROWS], job[PIECES], job[STEP], job[FLAGS]

@@ -20,6 +20,8 @@ from .memory import fresh_reader, ticket, writer
 
 WARP = 32
 ALL_LANES = 0xFFFFFFFF
+# Numbers of shared memory that a reduction takes: one a warp; one a thread without shuffles.
+SCRATCH = 256 if backend.SIMULATED else 32
 
 # What a kernel hands on to `finish`, and the addresses of records of earlier launches: the one
 # that says how much to scale by, and the one that says whether to write at all.

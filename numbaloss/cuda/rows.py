@@ -1,9 +1,9 @@
 """What the kernels for rows of logits share: the description of a call, and what is done to a row.
 
-The formulas are those of the CPU's: with integer labels and most losses a row is a function of one
-number, the log-probability l of its label; write g(l) for it, w for the label's class weight, p for
-the softmax, q for 1 - p at the label, R for the term in the log of the sum, and o = ε/C g' for label
-smoothing. Then
+The formulas are those of the CPU's: with integer labels and most losses a row is a function of
+one number, the log-probability l of its label; write g(l) for it, w for the label's class weight,
+p for the softmax, q for 1 - p at the label, R for the term in the log of the sum, and o = ε/C g'
+for label smoothing. Then
 
     gradient at k       p_k (R' - S) + o w_k,    S = w (1 - ε) g' + o Σ w
     gradient at label   w (1 - ε) g' q + p (R' - o Σ w) + o w
@@ -191,8 +191,8 @@ def describer(kind: str, walked: bool) -> Callable:
 def judge(structure: Structure, kind: str, derivatives: int) -> Callable:
     """From the sums over a row to its value, and what its derivatives are made of.
 
-    ``judge(loss, reals, flags, scale, numbers)`` with the numbers maximum, sum of the other classes'
-    exponentials, scaled distance of the label's logit from the maximum, its exponential, the
+    ``judge(loss, reals, flags, scale, numbers)`` with the numbers maximum, sum of the other
+    classes' exponentials, scaled distance of the label's logit from the maximum, its exponential, the
     weighted sum of the distances of all, weight of the row and class weight of the label.
     """
     install_vmath()

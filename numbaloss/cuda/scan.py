@@ -14,7 +14,7 @@ from numba import types
 from . import reduce
 from .backend import Kernel, cuda
 from .memory import any_reader
-from .reduce import WARP
+from .reduce import SCRATCH
 from .rows import (
     CLASS_TARGET,
     CLASS_WEIGHT,
@@ -45,14 +45,14 @@ def kernel(walked: bool) -> Kernel:
     finish = reduce.finish()
 
     def softmax_scan(job, divisor, earlier, guard, numerator, partials, counter, result):
-        doubles = cuda.shared.array(WARP, np.float64)
+        doubles = cuda.shared.array(SCRATCH, np.float64)
         flag = cuda.shared.array(1, np.int32)
         thread = cuda.threadIdx.x
         total, bad = 0.0, 0.0
         flags = job[FLAGS]
         row = cuda.blockIdx.x * cuda.blockDim.x + thread
         while row < job[ROWS]:
-            weight, label, own, wrong, counts = describe(job, row)
+            weight, _, own, wrong, counts = describe(job, row)
             bad += wrong
             share = 1.0 if counts else 0.0
             if flags & WEIGHTED and counts:

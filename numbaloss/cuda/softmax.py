@@ -234,8 +234,8 @@ class _Run:
             job[rows.PIECE], job[rows.STEP] = self.classes, long.WHOLE_ROWS
             blocks = blocks_for(self.count, device, BLOCKS_EACH)
             return self._go(kernel, job, head, blocks, **options)
-        multiple = VECTOR_BYTES
-        piece = -(-(-(-self.classes // pieces)) // multiple) * multiple
+        # Whole vectors of every dtype.
+        piece = math.ceil(self.classes / pieces / VECTOR_BYTES) * VECTOR_BYTES
         pieces = -(-self.classes // piece)
         with backend.on_device(device):
             left = backend.empty((self.count * pieces * long.NUMBERS,), np.dtype(real))
