@@ -39,6 +39,11 @@ if find_spec("numba_cuda") is None:
 cuda = _import_cuda()
 
 SIMULATED = bool(numba.config.ENABLE_CUDASIM)  # type: ignore[attr-defined]
+if SIMULATED:
+    from .simulator import share_safely, wait_at_barriers
+
+    share_safely()
+    wait_at_barriers()
 # Threads of a block. The simulator starts a Python thread for each.
 THREADS = 32 if SIMULATED else 256
 

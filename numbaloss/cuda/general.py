@@ -140,7 +140,7 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
         while first < rows:
             row = first + mine
             present = row < rows
-            weight, label, own_weight, wrong = zero, 0, zero, zero
+            weight, label, wrong = zero, 0, zero
             at = of_targets = 0
             if present:
                 weight, label, _, wrong, _ = describe(job, row)

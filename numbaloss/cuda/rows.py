@@ -192,8 +192,8 @@ def judge(structure: Structure, kind: str, derivatives: int) -> Callable:
     """From the sums over a row to its value, and what its derivatives are made of.
 
     ``judge(loss, reals, flags, scale, numbers)`` with the numbers maximum, sum of the other
-    classes' exponentials, scaled distance of the label's logit from the maximum, its exponential, the
-    weighted sum of the distances of all, weight of the row and class weight of the label.
+    classes' exponentials, scaled distance of the label's logit from the maximum, its exponential,
+    the weighted sum of the distances of all, weight of the row and class weight of the label.
     """
     install_vmath()
     real = compute_type(kind)

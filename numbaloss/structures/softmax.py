@@ -15,9 +15,11 @@ from .arguments import (
     check_outputs,
     gpu_of,
     model,
+    out_of_range,
     predicted,
     row_targets,
     row_weights,
+    streaming,
 )
 from .composition import Sum
 from .loss import Loss, domain
@@ -366,6 +368,7 @@ class Softmax(Loss):
             return results.receive(
                 record, reduction, wait, what, lambda: self._complain(given, check)
             )
+        streamed = streaming(gpu, device)
         kernels = _kernels()
         # Labels and weights are looked through before anything is written: the divisor scales
         # the gradient, and depends on how many rows count.
@@ -373,7 +376,15 @@ class Softmax(Loss):
         if in_place:
             kernels.check_targets(self, inputs, check)
         scale = gradient_scale / divisor if divisor else 0.0
-        total = kernels.evaluate(self, derivatives, inputs, results.views, scale, check)
+        if streamed is None or not p.array.size:
+            total = kernels.evaluate(self, derivatives, inputs, results.views, scale, check)
+            return results.deliver(total, divisor, reduction)
+        total, offenders = streamed(
+            _gpu_kernels(), self, derivatives, inputs, results.views, scale, check, rows=True
+        )
+        if offenders:
+            self._name_first(inputs, check)
+            raise out_of_range(offenders, self._ranges(inputs, check))
         return results.deliver(total, divisor, reduction)
 
     def _ranges(self, inputs: Sequence[arrays.Operand | None], check: bool) -> str:
@@ -391,6 +402,10 @@ class Softmax(Loss):
     def _complain(self, given: tuple[Any, ...], check: bool) -> None:
         """Raise the error that names the first number out of range among arrays on a GPU."""
         inputs, _ = self._inputs(*[arrays.on_host(one) for one in given])
+        self._name_first(inputs, check)
+
+    def _name_first(self, inputs: Sequence[arrays.Operand | None], check: bool) -> None:
+        """Raise the error that names the first number out of range."""
         p, t, weight, mask = inputs
         assert p is not None
         assert t is not None
