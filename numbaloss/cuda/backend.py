@@ -273,6 +273,11 @@ def exchanged(given: Any) -> Any:
     return StridedMemoryView.from_dlpack(given, stream_ptr=1)
 
 
+def simulated_view(given: Any) -> np.ndarray:
+    """What the simulator's arrays are made of."""
+    return np.asarray(_Described(given.__cuda_array_interface__))
+
+
 def host_copy(given: Any) -> np.ndarray:
     """A copy on the host of any array that shows ``__cuda_array_interface__``."""
     if SIMULATED:

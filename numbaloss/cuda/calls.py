@@ -33,6 +33,10 @@ class Call:
         self._kept.append(array)
         return backend.address(array)
 
+    def scratch(self, size: int) -> int:
+        """Address of so many bytes for one launch to leave and the next to read."""
+        return self.keep(self.workspace.scratch(size))
+
     def launch(
         self,
         kernel: Kernel,
@@ -42,6 +46,7 @@ class Call:
         divisor: float = 1.0,
         earlier: Record | None = None,
         guard: Record | None = None,
+        before: Record | None = None,
         numerator: float = 1.0,
         shared: int = 0,
     ) -> Record:
@@ -51,6 +56,7 @@ class Call:
             divisor,
             earlier.address if earlier else 0,
             guard.address if guard else 0,
+            before.address if before else 0,
             numerator,
             self.workspace.partials,
             self.workspace.counter,

@@ -133,7 +133,7 @@ def vectors(structure: Structure, kind: str, derivatives: int) -> Kernel:
     def elementwise_vectors(
         loss, size, p, t, w, v, g, h, flags, code_t, code_w, layout,
         scale, low, high, lowest, highest,
-        divisor, earlier, guard, numerator, partials, counter, result,
+        divisor, earlier, guard, before, numerator, partials, counter, result,
     ):  # fmt: skip
         scratch = cuda.shared.array(SCRATCH, real)
         doubles = cuda.shared.array(SCRATCH, np.float64)
@@ -183,7 +183,7 @@ def vectors(structure: Structure, kind: str, derivatives: int) -> Kernel:
         bad = reduce.block_sum(bad, thread, scratch)
         finish(
             total, bad, thread, doubles, flag,
-            divisor, earlier, guard, numerator, partials, counter, result,
+            divisor, earlier, guard, before, numerator, partials, counter, result,
         )  # fmt: skip
 
     return Kernel(elementwise_vectors, _signature(structure, computed))
@@ -205,7 +205,7 @@ def strided(structure: Structure, kind: str, derivatives: int) -> Kernel:
     def elementwise_strided(
         loss, size, p, t, w, v, g, h, flags, code_t, code_w, layout,
         scale, low, high, lowest, highest,
-        divisor, earlier, guard, numerator, partials, counter, result,
+        divisor, earlier, guard, before, numerator, partials, counter, result,
     ):  # fmt: skip
         scratch = cuda.shared.array(SCRATCH, real)
         doubles = cuda.shared.array(SCRATCH, np.float64)
@@ -255,7 +255,7 @@ def strided(structure: Structure, kind: str, derivatives: int) -> Kernel:
         bad = reduce.block_sum(bad, thread, scratch)
         finish(
             total, bad, thread, doubles, flag,
-            divisor, earlier, guard, numerator, partials, counter, result,
+            divisor, earlier, guard, before, numerator, partials, counter, result,
         )  # fmt: skip
 
     return Kernel(elementwise_strided, _signature(structure, computed))
@@ -269,7 +269,7 @@ def _sum_kernel() -> Kernel:
 
     def sum_numbers(
         size, array, code, layout,
-        divisor, earlier, guard, numerator, partials, counter, result,
+        divisor, earlier, guard, before, numerator, partials, counter, result,
     ):  # fmt: skip
         doubles = cuda.shared.array(SCRATCH, np.float64)
         flag = cuda.shared.array(1, np.int32)
@@ -291,7 +291,7 @@ def _sum_kernel() -> Kernel:
         total = reduce.block_sum(total, thread, doubles)
         finish(
             total, 0.0, thread, doubles, flag,
-            divisor, earlier, guard, numerator, partials, counter, result,
+            divisor, earlier, guard, before, numerator, partials, counter, result,
         )  # fmt: skip
 
     return Kernel(sum_numbers, (types.int64,) * 4 + reduce.TAIL)

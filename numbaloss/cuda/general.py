@@ -120,7 +120,7 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
         return value, slope, curve
 
     def softmax_general(
-        loss, job, reals, divisor, earlier, guard, numerator, partials, counter, result
+        loss, job, reals, divisor, earlier, guard, before, numerator, partials, counter, result
     ):
         scratch = cuda.shared.array(SCRATCH, real)
         doubles = cuda.shared.array(SCRATCH, np.float64)
@@ -249,7 +249,7 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
         bad = reduce.block_sum(bad, thread, scratch)
         finish(
             total, bad, thread, doubles, flag,
-            divisor, earlier, guard, numerator, partials, counter, result,
+            divisor, earlier, guard, before, numerator, partials, counter, result,
         )  # fmt: skip
 
     return Kernel(softmax_general, signature(structure, computed))

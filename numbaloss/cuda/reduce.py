@@ -29,6 +29,7 @@ TAIL = (
     types.float64,  # divisor; 0: the total at `earlier`
     types.int64,  # earlier
     types.int64,  # guard
+    types.int64,  # before: the record of a part of the same sum, to go on from
     types.float64,  # numerator
     types.int64,  # partials
     types.int64,  # counter
@@ -132,6 +133,7 @@ def finish() -> Callable:
         divisor,
         earlier,
         guard,
+        before,
         numerator,
         partials,
         counter,
@@ -154,8 +156,12 @@ def finish() -> Callable:
         whole = block_sum(whole, thread, doubles)
         wrong = block_sum(wrong, thread, doubles)
         if thread == 0:
-            if earlier != 0:
-                divisor = read(earlier, TOTAL) if divisor == 0.0 else divisor
+            if earlier != 0 and divisor == 0.0:
+                divisor = read(earlier, TOTAL)
+            if before != 0:
+                whole += read(before, TOTAL)
+                wrong += read(before, OFFENDERS)
+            elif earlier != 0:
                 wrong += read(earlier, OFFENDERS)
             if guard != 0 and guard != earlier:
                 wrong += read(guard, OFFENDERS)

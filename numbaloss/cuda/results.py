@@ -33,7 +33,16 @@ class Workspace:
         self.partials = backend.address(self._partials)
         self.counter = backend.address(self._counter)
         self._slabs: list[Any] = []
+        self._scratch: Any = None
         self._free: list[tuple[Any, int]] = []
+
+    def scratch(self, size: int) -> Any:
+        """An array of that many bytes at least, which all calls on the stream share."""
+        with self._lock:
+            if self._scratch is None or self._scratch.nbytes < size:
+                with backend.on_device(self.place.device):
+                    self._scratch = backend.empty((max(size, 1 << 16),), np.uint8)
+            return self._scratch
 
     def record(self) -> Record:
         """A record for one launch."""

@@ -44,7 +44,7 @@ def kernel(walked: bool) -> Kernel:
     load_any = any_reader("float64")
     finish = reduce.finish()
 
-    def softmax_scan(job, divisor, earlier, guard, numerator, partials, counter, result):
+    def softmax_scan(job, divisor, earlier, guard, before, numerator, partials, counter, result):
         doubles = cuda.shared.array(SCRATCH, np.float64)
         flag = cuda.shared.array(1, np.int32)
         thread = cuda.threadIdx.x
@@ -72,7 +72,7 @@ def kernel(walked: bool) -> Kernel:
         bad = reduce.block_sum(bad, thread, doubles)
         finish(
             total, bad, thread, doubles, flag,
-            divisor, earlier, guard, numerator, partials, counter, result,
+            divisor, earlier, guard, before, numerator, partials, counter, result,
         )  # fmt: skip
 
     return Kernel(softmax_scan, (types.UniTuple(types.int64, INTEGERS), *reduce.TAIL))

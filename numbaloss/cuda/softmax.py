@@ -109,46 +109,79 @@ def evaluate(
 
     Nothing waits for the GPU. The record tells how many numbers were out of range.
     """
-    prediction, target, weight, mask = inputs
-    assert prediction is not None
-    assert target is not None
-    call = Call(place, [*inputs, *outputs])
-    shape = prediction.array.shape
-    count = math.prod(shape[:-1])
-    labelled = target.array.ndim < len(shape)
-    run = _Run(call, loss, inputs, labelled, check)
-    divisor, scale = 1.0, gradient_scale
-    earlier = guard = None
-    weights = weight is not None or loss.row_options().class_weight is not None
-    weighted = reduction == "weighted_mean" and weights
-    if reduction in ("mean", "weighted_mean"):
-        if labelled or mask is not None or weighted:
-            earlier, divisor = run.scan(weighted, gradient_scale), 0.0
-        else:
-            divisor, scale = float(count), gradient_scale / count
+    run = _Run(loss, inputs, outputs, check, place)
+    start = run.begin(reduction, gradient_scale)
+    guard = None
     if in_place and is_checked(loss, inputs, check):
-        if labelled or not check:
-            guard = earlier or run.scan(False, 1.0)
+        if run.labelled or not check:
+            guard = start.earlier or run.scan(False, 1.0)
         else:
             guard = run.launch(0, [None, None, None], 1.0, judged=True)
-    return run.launch(
-        derivatives, outputs, scale, judged=earlier is None and guard is None,
-        divisor=divisor, earlier=earlier, guard=guard,
-    )  # fmt: skip
+    judged = start.earlier is None and guard is None
+    return run.launch(derivatives, outputs, start.scale, judged, guard=guard, **start.options)
+
+
+class Start(NamedTuple):
+    """What is known of a set of rows before its first part is computed."""
+
+    scale: float  # of the gradient, where the host knows it
+    divisor: float  # of the value; 0: the total of the record
+    earlier: Record | None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """As launches take it."""
+        return {"divisor": self.divisor, "earlier": self.earlier}
+
+
+def begin(
+    loss: Softmax, inputs: Operands, reduction: str, gradient_scale: float, place: Place
+) -> Start:
+    """Count the rows of a set that is then computed part by part; their logits are not read."""
+    return _Run(loss, inputs, [None] * 3, False, place).begin(reduction, gradient_scale)
+
+
+def go_on(
+    loss: Softmax,
+    derivatives: int,
+    inputs: Operands,
+    outputs: Operands,
+    start: Start,
+    before: Record | None,
+    check: bool,
+    place: Place,
+) -> Record:
+    """Compute one part of such a set; its record holds the sums of all parts so far."""
+    run = _Run(loss, inputs, outputs, check, place)
+    judged = start.earlier is None
+    return run.launch(derivatives, outputs, start.scale, judged, before=before, **start.options)
 
 
 class _Run:
     """Launches over the same rows."""
 
     def __init__(
-        self, call: Call, loss: Softmax, inputs: Operands, labelled: bool, check: bool
+        self, loss: Softmax, inputs: Operands, outputs: Operands, check: bool, place: Place
     ) -> None:
-        self.call, self.loss, self.inputs = call, loss, inputs
-        self.labelled, self.check = labelled, check
+        self.call, self.loss, self.inputs = Call(place, [*inputs, *outputs]), loss, inputs
+        self.check = check
         self.prediction, self.target = inputs[0], inputs[1]
         assert self.prediction is not None
+        assert self.target is not None
         shape = self.prediction.array.shape
+        self.labelled = self.target.array.ndim < len(shape)
         self.classes, self.count = shape[-1], math.prod(shape[:-1])
+
+    def begin(self, reduction: str, gradient_scale: float) -> Start:
+        """What the value is divided by, and the gradient scaled."""
+        if reduction not in ("mean", "weighted_mean"):
+            return Start(gradient_scale, 1.0, None)
+        _, _, weight, mask = self.inputs
+        weights = weight is not None or self.loss.row_options().class_weight is not None
+        weighted = reduction == "weighted_mean" and weights
+        if self.labelled or mask is not None or weighted:
+            return Start(gradient_scale, 0.0, self.scan(weighted, gradient_scale))
+        return Start(gradient_scale / self.count, float(self.count), None)
 
     def _job(self, outputs: Operands, flags: int) -> tuple[list[int], bool]:
         """The integers that describe a launch, and whether rows lie along several axes."""
@@ -237,13 +270,12 @@ class _Run:
         # Whole vectors of every dtype.
         piece = math.ceil(self.classes / pieces / VECTOR_BYTES) * VECTOR_BYTES
         pieces = -(-self.classes // piece)
-        with backend.on_device(device):
-            left = backend.empty((self.count * pieces * long.NUMBERS,), np.dtype(real))
-        job[rows.LEFT] = self.call.keep(left)
+        left = self.count * pieces * long.NUMBERS * np.dtype(real).itemsize
+        job[rows.LEFT] = self.call.scratch(left)
         job[rows.PIECE], job[rows.PIECES] = piece, pieces
         blocks = blocks_for(self.count * pieces, device, BLOCKS_EACH)
         job[rows.STEP] = long.MEASURE
-        self._go(kernel, job, head, blocks, **(options | {"divisor": 1.0}))
+        self._go(kernel, job, head, blocks, **(options | {"divisor": 1.0, "before": None}))
         job[rows.STEP] = long.EMIT
         return self._go(kernel, job, head, blocks, **options)
 

@@ -190,7 +190,7 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
     finish, read = reduce.finish(), fresh_reader()
 
     def softmax_staged(
-        loss, job, reals, divisor, earlier, guard, numerator, partials, counter, result
+        loss, job, reals, divisor, earlier, guard, before, numerator, partials, counter, result
     ):
         logits = cuda.shared.array(0, of_logits)
         scratch = cuda.shared.array(SCRATCH, real)
@@ -298,7 +298,7 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
         bad = reduce.block_sum(bad, thread, scratch)
         finish(
             total, bad, thread, doubles, flag,
-            divisor, earlier, guard, numerator, partials, counter, result,
+            divisor, earlier, guard, before, numerator, partials, counter, result,
         )  # fmt: skip
 
     return Kernel(softmax_staged, signature(structure, computed))

@@ -8,8 +8,10 @@ import numpy as np
 
 from .. import arrays
 from .arguments import (
+    Results,
     check_labels,
     check_options,
+    gpu_of,
     model,
     predicted,
     row_targets,
@@ -58,6 +60,7 @@ class Linear(Loss):
         device: str | None = None,
         check: bool = True,
         workspace: int | None = None,
+        wait: bool = True,
     ) -> Any:
         """The loss.
 
@@ -86,15 +89,22 @@ class Linear(Loss):
             that do not, and those with the label to ignore, cost no products.
         reduction : {"mean", "weighted_mean", "sum", "none"}
             As for the loss of the logits.
-        device : {None, "cpu"}
-            None: where the hidden vectors live.
+        device : {None, "cpu", "cuda"}
+            None: where the arrays live. On a GPU, matrices are multiplied by CuPy or PyTorch,
+            whichever the arrays come from, and in half precision logits are rounded to it.
+            ``"cuda"`` is for arrays on a GPU: those of the host are refused.
         check : bool
             False skips the test of dense targets against their domain. Labels are always
             tested.
         workspace : int, optional
             Bytes that a block of rows may take beside the results; a block has one row at
             least. Larger ones are faster, up to some 1000 rows. The default is a quarter of
-            what the weight takes in the compute type, and 54 MB at least.
+            what the weight takes in the compute type, and 54 MB at least; on a GPU 1 GiB, or a
+            quarter of what is free. In half precision each block on a GPU rounds the weight's
+            gradient once.
+        wait : bool
+            On a GPU: False returns the value before it is computed, as a
+            :class:`~numbaloss.DeviceValue`, and leaves the program to go on meanwhile.
 
         Returns
         -------
@@ -111,7 +121,7 @@ class Linear(Loss):
         """
         return self._evaluate(
             hidden, weight, target, bias, transposed, sample_weight, mask, reduction, device,
-            check, workspace, None, 1.0,
+            check, workspace, wait, None, 1.0,
         )[0]  # fmt: skip
 
     def value_and_grad(
@@ -130,6 +140,7 @@ class Linear(Loss):
         device: str | None = None,
         check: bool = True,
         workspace: int | None = None,
+        wait: bool = True,
     ) -> tuple[Any, tuple[Any, ...]]:
         """The loss and its gradients by the hidden vectors, the weight and the bias.
 
@@ -155,7 +166,7 @@ class Linear(Loss):
         """
         return self._evaluate(
             hidden, weight, target, bias, transposed, sample_weight, mask, reduction, device,
-            check, workspace, (out,), gradient_scale,
+            check, workspace, wait, (out,), gradient_scale,
         )  # fmt: skip
 
     def _evaluate(
@@ -171,6 +182,7 @@ class Linear(Loss):
         device: str | None,
         check: bool,
         workspace: int | None,
+        wait: bool,
         outs: tuple[Any] | None,
         gradient_scale: float,
     ) -> tuple[Any, tuple[Any, ...]]:
@@ -184,13 +196,19 @@ class Linear(Loss):
         turned = _turned(layer, transposed)
         loss = self.of_logits()
         rows = _rows(loss, layer, turned, target, sample_weight, mask)
+        operands = [*layer, *rows]
+        parts = [*names, "target", "sample_weight", "mask"]
+        gpu = gpu_of(operands, parts, device)
+        if device == "cuda" and gpu is None:
+            _refuse_host()
         family, like = families[0], model(families[0], layer[0], hidden)
         shape = layer[0].array.shape[:-1]
         values: Any = None
         view: Any = None
         if reduction == "none":
             values = family.empty(shape, layer[0].compute)
-            view = arrays.output(values, "values").array.reshape(shape or 1)
+            whole = arrays.output(values, "values")
+            view = whole if gpu is not None else whole.array.reshape(shape or 1)
 
         results: list[Any] = []
         wanted: tuple[Any, ...] = ()
@@ -204,6 +222,29 @@ class Linear(Loss):
             gradients = [arrays.output(one, f"out[{i}]") for i, one in enumerate(results)]
             _check_outputs(gradients, wanted, names, layer, rows)
             gradients = _oriented(gradients, turned)
+        if gpu is not None and layer[0].array.size and layer[1].array.size:
+            of_gpu = _gpu_kernels()
+            place = of_gpu.Place(gpu, family.stream(hidden))
+            call = of_gpu.Inputs(
+                family.name, hidden, weight, bias, turned, _with_rows(layer[0], shape),
+                layer[1].array.shape[0 if turned else 1],
+                [_with_rows(one, shape) for one in rows],
+            )  # fmt: skip
+            record = of_gpu.evaluate(
+                loss, call, _with_rows(view, shape), tuple(results) if outs is not None else None,
+                reduction, gradient_scale, check, budget, place,
+            )  # fmt: skip
+            received = Results(family, like, values, ())
+            given_rows = target, sample_weight, mask
+            what = loss.ranges([layer[0]._replace(array=_logits(layer, turned)), *rows], check)
+            value, _, _ = received.receive(
+                record, reduction, wait, what,
+                lambda: _complain(loss, layer, turned, given_rows, check),
+            )  # fmt: skip
+            return value, tuple(
+                result if own is not None else one.finish(source, result)
+                for own, result, one, source in zip(wanted, results, families, given)
+            )
 
         kernels = _kernels()
         hidden_, weight_, *bias_ = _oriented(layer, turned)
@@ -224,6 +265,41 @@ class Linear(Loss):
             result if own is not None else one.finish(source, result)
             for own, result, one, source in zip(wanted, results, families, given)
         )
+
+
+def _logits(layer: list[arrays.Operand], turned: bool) -> np.ndarray:
+    """What looks like the logits, and takes no memory."""
+    classes = layer[1].array.shape[0 if turned else 1]
+    shape = (*layer[0].array.shape[:-1], classes)
+    return np.broadcast_to(np.zeros((), layer[0].array.dtype), shape)
+
+
+def _complain(
+    loss: Softmax, layer: list[arrays.Operand], turned: bool, given: tuple[Any, ...], check: bool
+) -> None:
+    """Raise the error that names the first label, weight or target out of range."""
+    target, weight, mask = (arrays.on_host(one) for one in given)
+    shape = layer[0].array.shape[:-1]
+    logits = layer[0]._replace(array=_logits(layer, turned), device=None)
+    rows = [logits, row_targets(target), *row_weights(weight, mask, shape)]
+    loss.name_first(rows, check)
+
+
+def _refuse_host() -> None:
+    from ..cuda import availability
+
+    availability.require()
+    raise ValueError(
+        "device='cuda': linear losses take arrays that are on a GPU already, of CuPy or PyTorch; "
+        "hidden vectors and weight are on the CPU"
+    )
+
+
+def _gpu_kernels() -> Any:
+    """The kernels for GPUs. Imported at the first call that needs them."""
+    from ..cuda import linear
+
+    return linear
 
 
 def _layer(
@@ -322,6 +398,11 @@ def _check_outputs(
             )
         if output.kind != of.kind:
             raise TypeError(f"out[{i}] must have {names[i]}'s dtype, {of.kind}, not {output.kind}")
+        if output.device != of.device:
+            raise ValueError(
+                f"out[{i}] lives on {output.place} and {names[i]} on {of.place}; "
+                f"it must be on the same device"
+            )
         if not output.array.flags.writeable:
             raise ValueError(f"out[{i}] is read-only")
         for operand, name in inputs:

@@ -364,7 +364,7 @@ class Softmax(Loss):
                 in_place, place,
             )  # fmt: skip
             given = prediction, target, sample_weight, mask
-            what = self._ranges(inputs, check)
+            what = self.ranges(inputs, check)
             return results.receive(
                 record, reduction, wait, what, lambda: self._complain(given, check)
             )
@@ -383,11 +383,11 @@ class Softmax(Loss):
             _gpu_kernels(), self, derivatives, inputs, results.views, scale, check, rows=True
         )
         if offenders:
-            self._name_first(inputs, check)
-            raise out_of_range(offenders, self._ranges(inputs, check))
+            self.name_first(inputs, check)
+            raise out_of_range(offenders, self.ranges(inputs, check))
         return results.deliver(total, divisor, reduction)
 
-    def _ranges(self, inputs: Sequence[arrays.Operand | None], check: bool) -> str:
+    def ranges(self, inputs: Sequence[arrays.Operand | None], check: bool) -> str:
         """What a call may find out of range, in words; empty where nothing can be."""
         p, t, weight, _ = inputs
         assert p is not None
@@ -402,9 +402,9 @@ class Softmax(Loss):
     def _complain(self, given: tuple[Any, ...], check: bool) -> None:
         """Raise the error that names the first number out of range among arrays on a GPU."""
         inputs, _ = self._inputs(*[arrays.on_host(one) for one in given])
-        self._name_first(inputs, check)
+        self.name_first(inputs, check)
 
-    def _name_first(self, inputs: Sequence[arrays.Operand | None], check: bool) -> None:
+    def name_first(self, inputs: Sequence[arrays.Operand | None], check: bool) -> None:
         """Raise the error that names the first number out of range."""
         p, t, weight, mask = inputs
         assert p is not None

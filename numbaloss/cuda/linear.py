@@ -1,0 +1,180 @@
+"""Losses of linear layers on a GPU: a block of rows of logits at a time.
+
+As on the CPU: a product makes the logits of some rows, their loss turns them into their gradient
+where they lie, and two more products carry it on. The products are cuBLAS's, by the library of
+the arrays, on its own stream; in half precision logits and sums over blocks are rounded to it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import arrays
+from ..arrays import Operand
+from ..structures.softmax import Softmax
+from . import backend, softmax
+from .backend import Place
+from .products import Library, library
+from .results import Record
+
+__all__ = ["Inputs", "Place", "evaluate"]
+
+# Bytes of a block of logits by default, and the share of what is free that it may take.
+WORKSPACE, SHARE = 1 << 30, 4
+# Rows of a block are a multiple of this: cuBLAS works in tiles.
+ROW_MULTIPLE = 128
+
+
+class Inputs(NamedTuple):
+    """The arrays of a call, known to fit together."""
+
+    family: str
+    hidden: Any  # the caller's own
+    weight: Any
+    bias: Any
+    turned: bool  # whether the weight is (C, H)
+    operand: Operand  # view of hidden, which has an axis of rows
+    classes: int
+    rows: list[Operand | None]  # views of target, weight and mask of the rows
+
+
+def evaluate(
+    loss: Softmax,
+    inputs: Inputs,
+    values: Operand | None,
+    outs: tuple[Any, ...] | None,
+    reduction: str,
+    gradient_scale: float,
+    check: bool,
+    budget: int | None,
+    place: Place,
+) -> Record:
+    """Ask the GPU for the value; ``outs`` will receive the gradients, in the callers' layouts.
+
+    Nothing waits for the GPU.
+    """
+    found = library(inputs.family)
+    shape = inputs.operand.array.shape[:-1]
+    count = math.prod(shape)
+    logits_type = np.broadcast_to(np.zeros((), inputs.operand.array.dtype), (count, inputs.classes))
+    whole = Operand(logits_type, inputs.operand.kind, device=place.device)
+    rows = [_flat(one, shape) for one in inputs.rows]
+    start = softmax.begin(loss, [whole, *rows], reduction, gradient_scale, place)
+    layer = _Layer(found, inputs, outs)
+    step = _rows_of_block(inputs, count, budget, place)
+    logits = found.empty((step, inputs.classes), layer.hidden)
+    flat_values = None if values is None else _flat(values, shape)
+    record: Record | None = None
+    for first in range(0, count, step):
+        part = slice(first, min(first + step, count))
+        block = logits[: part.stop - part.start]
+        layer.forward(part, block)
+        view, _ = arrays.operand(block, "logits")
+        own = [None if one is None else one._replace(array=one.array[part]) for one in rows]
+        value = None
+        if flat_values is not None:
+            value = flat_values._replace(array=flat_values.array[part])
+        outputs = [value, view if outs is not None else None, None]
+        derivatives = int(outs is not None)
+        record = softmax.go_on(
+            loss, derivatives, [view, *own], outputs, start, record, check, place
+        )
+        if outs is not None:
+            layer.backward(part, block)
+    layer.finish()
+    assert record is not None
+    return record
+
+
+def _rows_of_block(inputs: Inputs, count: int, budget: int | None, place: Place) -> int:
+    size = inputs.operand.array.dtype.itemsize
+    if budget is None:
+        budget = min(WORKSPACE, backend.free_memory(place.device) // SHARE)
+    rows = max(1, budget // (inputs.classes * size))
+    if rows > ROW_MULTIPLE:
+        rows = rows // ROW_MULTIPLE * ROW_MULTIPLE
+    return min(rows, count)
+
+
+class _Layer:
+    """The arrays of a layer as those of the library that multiplies them."""
+
+    def __init__(self, found: Library, inputs: Inputs, outs: tuple[Any, ...] | None) -> None:
+        self.library = found
+        self.hidden = found.rows(found.own(inputs.hidden))
+        weight = found.own(inputs.weight)
+        self.weight = weight.T if inputs.turned else weight
+        self.bias = None if inputs.bias is None else found.own(inputs.bias)
+        self.copies: list[tuple[Any, Any]] = []
+        self.of_bias: Any = None
+        if outs is None:
+            return
+        of_hidden, of_weight, *rest = [found.own(one) for one in outs]
+        of_hidden = self._contiguous(of_hidden)
+        self.of_hidden = found.rows(of_hidden)
+        of_weight = self._contiguous(of_weight)
+        self.of_weight, self.turned = of_weight, inputs.turned
+        self.out_bias = rest[0] if rest else None
+
+    def _contiguous(self, out: Any) -> Any:
+        """An array that products can be written to, in the place of the caller's."""
+        if self.library.contiguous(out):
+            return out
+        own = self.library.empty(tuple(out.shape), out)
+        self.copies.append((own, out))
+        return own
+
+    def forward(self, part: slice, logits: Any) -> None:
+        """The logits of some rows."""
+        self.library.multiply(self.hidden[part], self.weight, logits, add=False)
+        if self.bias is not None:
+            logits += self.bias
+
+    def backward(self, part: slice, gradient: Any) -> None:
+        """What the gradient by these logits comes to for the layer."""
+        again, hidden = part.start > 0, self.hidden[part]
+        self.library.multiply(gradient, self.weight.T, self.of_hidden[part], add=False)
+        if self.turned:
+            self.library.multiply(gradient.T, hidden, self.of_weight, add=again)
+        else:
+            self.library.multiply(hidden.T, gradient, self.of_weight, add=again)
+        if self.out_bias is not None:
+            sums = self.library.sum_rows(gradient)
+            self.of_bias = sums if self.of_bias is None else self.of_bias + sums
+
+    def finish(self) -> None:
+        """Bring to the caller's arrays what was computed elsewhere."""
+        if self.of_bias is not None:
+            self.library.copy(self.of_bias, self.out_bias)
+        for own, out in self.copies:
+            self.library.copy(own, out)
+
+
+def _flat(operand: Operand | None, shape: tuple[int, ...]) -> Operand | None:
+    """The axes of the rows as one, without touching memory.
+
+    Raises
+    ------
+    ValueError
+        Where that would take a copy.
+    """
+    if operand is None or len(shape) == 1:
+        return operand
+    array, axes = operand.array, len(shape)
+    rest = array.shape[axes:]
+    stride, length = 0, 1
+    for size, step in reversed([*zip(shape, array.strides[:axes])]):
+        if size == 1:
+            continue
+        if length > 1 and step != stride * length:
+            raise ValueError(
+                "targets, weights and masks of linear losses on a GPU must be contiguous along "
+                "the axes of the rows; copy them"
+            )
+        stride, length = (step, size) if length == 1 else (stride, length * size)
+    steps = (stride, *array.strides[axes:])
+    flat = np.lib.stride_tricks.as_strided(array, (math.prod(shape), *rest), steps)
+    return operand._replace(array=flat)

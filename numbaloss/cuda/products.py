@@ -1,0 +1,133 @@
+"""Matrix products on a GPU, by the library that the arrays came from: cuBLAS through it.
+
+CuPy and PyTorch multiply; arrays of Numba or JAX are handed to whichever of the two is installed,
+which takes no copy.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import backend
+
+# Bytes of a product that has to be added by itself, at most.
+TILE_BYTES = 64 << 20
+
+
+class Library:
+    """What a linear layer needs of a library of arrays; this one is CuPy."""
+
+    def __init__(self) -> None:
+        self.xp: Any = importlib.import_module("cupy")
+
+    def own(self, array: Any) -> Any:
+        """The same array as one of the library's."""
+        return self.xp.asarray(array)
+
+    def empty(self, shape: tuple[int, ...], like: Any) -> Any:
+        """An uninitialised array of the dtype and on the device of another."""
+        return self.xp.empty(shape, like.dtype)
+
+    def rows(self, array: Any) -> Any:
+        """All axes but the last as one."""
+        return array.reshape(-1, array.shape[-1])
+
+    def contiguous(self, array: Any) -> bool:
+        """Whether an array lies in C order."""
+        return bool(array.flags.c_contiguous)
+
+    def copy(self, source: Any, target: Any) -> None:
+        """Fill an array."""
+        target[...] = source.reshape(target.shape)
+
+    def multiply(self, a: Any, b: Any, out: Any, add: bool) -> None:
+        """``out = a @ b``, or ``out += a @ b``."""
+        if not add:
+            self.xp.matmul(a, b, out=out)
+        elif out.dtype.char in "fd" and out.flags.c_contiguous:
+            # The transposed product: cuBLAS counts columns first.
+            from cupy import cublas
+
+            cublas.gemm("N", "N", b.T, a.T, out=out.T, beta=1.0)
+        else:
+            self._add_by_tiles(a, b, out)
+
+    def _add_by_tiles(self, a: Any, b: Any, out: Any) -> None:
+        step = max(1, TILE_BYTES // (out.shape[1] * out.dtype.itemsize))
+        for start in range(0, out.shape[0], step):
+            out[start : start + step] += a[start : start + step] @ b
+
+    def sum_rows(self, array: Any) -> Any:
+        """The sum of the rows, in float32 for halves."""
+        wide = np.float32 if array.dtype.itemsize == 2 else array.dtype
+        return array.sum(axis=0, dtype=wide)
+
+
+class Torch(Library):
+    """PyTorch, without its autograd."""
+
+    def __init__(self) -> None:
+        self.xp = importlib.import_module("torch")
+
+    def own(self, array: Any) -> Any:
+        if isinstance(array, self.xp.Tensor):
+            return array.detach()
+        return self.xp.as_tensor(array, device="cuda")
+
+    def empty(self, shape: tuple[int, ...], like: Any) -> Any:
+        return self.xp.empty(shape, dtype=like.dtype, device=like.device)
+
+    def contiguous(self, array: Any) -> bool:
+        return bool(array.is_contiguous())
+
+    def copy(self, source: Any, target: Any) -> None:
+        target.detach().copy_(source.reshape(target.shape))
+
+    def multiply(self, a: Any, b: Any, out: Any, add: bool) -> None:
+        with self.xp.no_grad():
+            if add:
+                self.xp.addmm(out, a, b, out=out)
+            else:
+                self.xp.mm(a, b, out=out)
+
+    def sum_rows(self, array: Any) -> Any:
+        wide = self.xp.float32 if array.element_size() == 2 else array.dtype
+        return array.sum(0, dtype=wide)
+
+
+class Simulated(Library):
+    """NumPy, for the simulator."""
+
+    def __init__(self) -> None:
+        self.xp = np
+
+    def own(self, array: Any) -> Any:
+        return array if isinstance(array, np.ndarray) else backend.simulated_view(array)
+
+    def multiply(self, a: Any, b: Any, out: Any, add: bool) -> None:
+        out[...] = (out if add else 0) + a @ b
+
+
+def library(family: str) -> Library:
+    """The library that multiplies arrays of a family.
+
+    Raises
+    ------
+    RuntimeError
+        Where neither CuPy nor PyTorch is installed.
+    """
+    if backend.SIMULATED:
+        return Simulated()
+    makers: dict[str, Callable[[], Library]] = {"cupy": Library, "torch": Torch}
+    for name in (family, "cupy", "torch"):
+        if name in makers and importlib.util.find_spec(name) is not None:
+            return makers[name]()
+    raise RuntimeError(
+        "linear losses on a GPU multiply matrices by CuPy or PyTorch, and neither is installed: "
+        'python -m pip install "cupy-cuda13x", or PyTorch'
+    )
