@@ -42,7 +42,11 @@ def python(code: str, folder: Path) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize(("arguments", "forbidden"), HEAVY, ids=lambda one: " ".join(one))
+@pytest.mark.parametrize(
+    ("arguments", "forbidden"),
+    HEAVY,
+    ids=lambda one: " ".join(sorted(one) if isinstance(one, set) else one),
+)
 def test_modules_that_are_not_imported(tmp_path, arguments, forbidden):
     columns = {
         "prediction": [1.0, None],

@@ -1,0 +1,128 @@
+"""What kernels are compiled to, looked at without a GPU.
+
+A run compiles each kernel with each loss of the registry and each dtype, several losses at a time,
+for an A100 (sm_80) and an H100 (sm_90) by turns: the two differ in a line at the top. With
+``NUMBALOSS_TEST_ALL=1`` in the environment it compiles each combination on its own, for both, with
+every number of derivatives, and for rows along one axis and along several.
+"""
+
+import re
+from importlib.util import find_spec
+
+import pytest
+from gpu_kernels import ALL, CAPABILITIES, Case, every_case, instructions, ptx, stand_in, sums_of_all
+
+import numbaloss as nl
+
+pytestmark = pytest.mark.skipif(find_spec("numba_cuda") is None, reason="needs numba-cuda")
+
+# Of 16 bytes, by dtype.
+VECTORS = {
+    "float32": ("v4.f32", "v4.b32"),
+    "float64": ("v2.f64", "v2.b64"),
+    "float16": ("v4.u32", "v4.b32"),
+    "bfloat16": ("v4.u32", "v4.b32"),
+}
+# Only what is rounded right; and nothing that takes denormals for zeros.
+INEXACT = re.compile(r"\.(approx|full|ftz)\b")
+# Instructions on float64 that compute nothing: a float64 that was read is rounded at once.
+MOVES = re.compile(r"(ld|st|mov|selp)\.|cvt\.rn\.f32\.f64$")
+
+
+@pytest.fixture(autouse=True)
+def _no_simulator():
+    from numbaloss.cuda import backend
+
+    if backend.SIMULATED:
+        pytest.skip("the simulator compiles nothing")
+
+
+def in_float64(found):
+    """What is computed in float64."""
+    return {name: n for name, n in found.items() if ".f64" in name and not MOVES.match(name)}
+
+
+def complaints(case):
+    """What is not as it should be in the PTX of a kernel."""
+    text = ptx(case)
+    found = instructions(text)
+    names = " ".join(found)
+    if re.search(r"\.local\b|\bcall", text):
+        yield "has local memory or calls"
+    if generic := re.findall(r"\b(?:ld|st)\.(?!volatile|global|shared|param|const)\S+", names):
+        yield f"does not know what memory it accesses: {generic}"
+    inexact = {name for name in found if INEXACT.search(name)}
+    if case.of_rows and case.kind in ("float16", "bfloat16"):
+        inexact -= {"ex2.approx.f32"}
+    if inexact:
+        yield f"is inexact: {inexact}"
+    if case.kind == "float64":
+        if single := [n for n in found if re.match(r"(add|sub|mul|fma|div|sqrt)\S*f32", n)]:
+            yield f"computes in float32: {single}"
+    elif in_float64(found) != in_float64(instructions(ptx(smallest(case.capability)))):
+        yield f"computes in float64: {in_float64(found)}"
+    vectors = {name for name in found if name.startswith(("ld.global.v", "st.global.v"))}
+    loads, stores = (
+        {f"{access}.global.{vector}" for vector in VECTORS[case.kind]} for access in ("ld", "st")
+    )
+    if case.kernel in ("vectors", "staged", "long") and not vectors & loads:
+        # Values alone of rows in shared memory come in vectors too.
+        yield f"has no loads of 16 bytes: {vectors}"
+    stores_vectors = case.kernel in ("vectors", "staged") and case.derivatives > 0
+    if case.kernel == "long" and not case.walked:
+        stores_vectors = case.derivatives == 1
+    if stores_vectors and not vectors & stores:
+        yield f"has no stores of 16 bytes: {vectors}"
+
+
+def smallest(capability):
+    """A kernel that computes in float64 nothing but the sum over all blocks."""
+    return Case("vectors", (nl.SquaredError,), False, "float32", 1, False, capability)
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES)
+def test_in_float64_only_the_sums_of_blocks_are_added_up(capability):
+    found = in_float64(instructions(ptx(smallest(capability))))
+    kinds = {name.split(".")[0] for name in found}
+    assert kinds == {"add", "div", "setp", "cvt"}
+    # The value, and the scale of kernels to follow; the sum of a block and how many are wrong.
+    assert (found["div.rn.f64"], found["cvt.f64.f32"]) == (2, 2)
+
+
+@pytest.mark.parametrize("case", list(every_case() if ALL else sums_of_all()), ids=str)
+def test_kernels_are_what_they_should_be(case):
+    assert not list(complaints(case))
+
+
+@pytest.mark.parametrize("case", [
+    Case("vectors", (nl.Huber,), False, "float32", 0),
+    Case("strided", (nl.Huber,), False, "bfloat16", 1, False, (8, 0)),
+    Case("staged", (nl.Brier,), False, "float16", 0),
+    Case("staged", (nl.Poly1,), False, "float32", 1, False, (8, 0)),
+    Case("long", (nl.Brier,), False, "float32", 2, True),
+    Case("long", (nl.Brier,), False, "bfloat16", 2, True, (8, 0)),
+    Case("general", (nl.Brier,), False, "float16", 0),
+], ids=str)  # fmt: skip
+def test_kernels_of_one_loss_are_what_they_should_be(case):
+    assert not list(complaints(case))
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES)
+@pytest.mark.parametrize("walked", [False, True])
+def test_scans_and_sums_have_neither_local_memory_nor_calls(walked, capability):
+    from numbaloss.cuda import elementwise, scan
+
+    with stand_in(capability):
+        kernel = scan.kernel(True) if walked else elementwise._sum_kernel()
+        text = kernel.ptx(capability)
+    assert not re.search(r"\.local\b|\bcall", text)
+
+
+def test_capabilities_differ_in_nothing_but_the_target():
+    def body(capability):
+        case = Case("strided", (nl.Huber,), False, "float32", 2, False, capability)
+        # Symbols have numbers in them that count compilations.
+        text = re.sub(r"\b_(?:Z|cudapy)\w+|//.*", "", ptx(case))
+        return [line for line in text.splitlines() if not line.startswith(".target")]
+
+    assert body((8, 0)) == body((9, 0))

@@ -1,0 +1,163 @@
+"""Every kernel for GPUs with every loss that reaches it, and their PTX, which needs no GPU."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from itertools import product
+from typing import Any, NamedTuple
+from unittest import mock
+
+from cases import LOSSES, ROW_LOSSES
+
+import numbaloss as nl
+
+KINDS = ("float32", "float64", "float16", "bfloat16")
+CAPABILITIES = ((8, 0), (9, 0))
+# Those that a test run without this variable leaves out take half an hour.
+ALL = bool(os.environ.get("NUMBALOSS_TEST_ALL"))
+
+
+class Quartic(nl.Elementwise):
+    """A loss as a user writes it."""
+
+    scale: float = 1.0
+
+    def point(self, prediction, target):
+        residual = (prediction - target) / self.scale
+        square = residual * residual
+        return square * square, 4.0 * square * residual / self.scale, 12.0 * square / self.scale**2
+
+
+class Mellow(nl.Softmax):
+    """The same, of rows."""
+
+    q: float = 0.5
+    sparse = True
+
+    def point(self, log_probability, target):
+        power = nl.exp(self.q * log_probability)
+        return target * (1.0 - power) / self.q, -target * power, -target * self.q * power
+
+
+class Case(NamedTuple):
+    """A kernel: what it is made of, and what it is compiled for."""
+
+    kernel: str
+    losses: tuple[type, ...]
+    weighted: bool  # a sum of them
+    kind: str
+    derivatives: int = 2
+    walked: bool = False
+    capability: tuple[int, int] = (9, 0)
+
+    def __str__(self) -> str:
+        name = f"{self.kernel}{' walked' if self.walked else ''} " + "+".join(
+            cls.__name__.strip("_") for cls in self.losses
+        )
+        major, minor = self.capability
+        return f"{name} {self.kind} {self.derivatives} sm_{major}{minor}".replace(" ", "-")
+
+    @property
+    def of_rows(self) -> bool:
+        """Whether exponentials of halves may be the GPU's own."""
+        return self.kernel in ("staged", "long", "general")
+
+
+def _structures(losses: Iterable[Any]) -> dict[Any, Any]:
+    """Losses that differ in their machine code, as kernels see them."""
+    from numbaloss.definitions import Structure, lower
+
+    found: dict[Any, Any] = {}
+    for loss in losses:
+        found.setdefault(Structure.of(lower(loss)), loss)
+    return found
+
+
+@cache
+def reached() -> dict[str, list[tuple[tuple[type, ...], bool]]]:
+    """The losses that each kernel may be compiled for."""
+    found: dict[str, list[Any]] = {name: [] for name in ("vectors", "strided")}
+    for structure in _structures([*LOSSES, Quartic(), nl.Huber() + 0.5 * nl.LogCosh()]):
+        found["vectors"].append(tuple(structure))
+        found["strided"].append(tuple(structure))
+    by_label, general = [], []
+    for structure, loss in _structures([*ROW_LOSSES, Mellow()]).items():
+        if "labels" in loss.accepts and loss.by_label_alone(structure.classes):
+            by_label.append(tuple(structure))
+        # Dense targets, or smoothed labels of losses that are not linear.
+        general.append(tuple(structure))
+    return found | {"staged": by_label, "long": by_label, "general": general}
+
+
+def every_case() -> Iterator[Case]:
+    """Each kernel with each loss, one at a time, for all that it may be compiled for."""
+    for name, losses in reached().items():
+        shapes = (False, True) if name in ("staged", "long", "general") else (False,)
+        for (classes, weighted), *rest in product(
+            losses, KINDS, (0, 1, 2), shapes, CAPABILITIES
+        ):
+            if name != "general" or rest[1]:  # values alone are the loss's own affair
+                yield Case(name, classes, weighted, *rest)
+
+
+def sums_of_all() -> Iterator[Case]:
+    """Each kernel with each loss and each dtype, several losses in one compilation.
+
+    All of a loss's code is in a sum with others too. The kernels for each capability come by
+    turns, and so do those for rows along one axis and along several.
+    """
+    size = {"vectors": 8, "strided": 11, "staged": 10, "long": 10, "general": 7}
+    for name, losses in reached().items():
+        singles = [classes[0] for classes, weighted in losses if not weighted]
+        for turn, kind in enumerate(KINDS, start=len(name)):
+            walked = name in ("staged", "general") and turn % 4 > 1
+            # Hessians take the vectors out of long rows' stores.
+            rest = kind, 1 if name == "long" else 2, walked, CAPABILITIES[turn % 2]
+            for start in range(0, len(singles), size[name]):
+                yield Case(name, tuple(singles[start : start + size[name]]), True, *rest)
+
+
+def kernel_of(case: Case) -> Any:
+    """The kernel of a case, not compiled yet."""
+    from numbaloss.cuda import elementwise
+    from numbaloss.definitions import Structure
+
+    structure = Structure(case.losses, case.weighted)
+    if case.kernel in ("vectors", "strided"):
+        return getattr(elementwise, case.kernel)(structure, case.kind, case.derivatives)
+    module = importlib.import_module(f"numbaloss.cuda.{case.kernel}")
+    return module.kernel(structure, case.kind, case.derivatives, case.walked)
+
+
+@contextmanager
+def stand_in(capability: tuple[int, int]) -> Iterator[None]:
+    """A GPU that is asked for nothing but what it is capable of."""
+    gpu = mock.Mock(spec=["compute_capability"], compute_capability=capability)
+    with mock.patch.multiple("numba.cuda.api", get_current_device=lambda: gpu):
+        with mock.patch.multiple("numba.cuda.dispatcher", get_current_device=lambda: gpu):
+            yield
+
+
+@cache
+def ptx(case: Case) -> str:
+    """What a kernel is compiled to."""
+    with stand_in(case.capability):
+        return kernel_of(case).ptx(case.capability)
+
+
+def instructions(text: str) -> Counter[str]:
+    """How often each instruction occurs in PTX, without its operands."""
+    found: Counter[str] = Counter()
+    for line in text.splitlines():
+        words = line.strip().rstrip(";").split()
+        if not words or words[0].startswith((".", "//", "$", "{", "}", "(", ")")):
+            continue
+        if words[0].startswith("@"):
+            words = words[1:]
+        found[words[0]] += 1
+    return found
