@@ -217,8 +217,7 @@ DLPACK = Family(
 class _Interface:
     """What NumPy asks to make a view: an address, which it does not touch."""
 
-    def __init__(self, **description: Any) -> None:
-        self.__array_interface__ = description
+    __array_interface__: dict[str, Any]
 
 
 def gpu_view(
@@ -231,18 +230,29 @@ def gpu_view(
     name: str,
 ) -> Operand:
     """View of memory of a GPU as an array, C contiguous where there are no strides."""
-    if kind not in NUMBERS:
+    dtype = _GPU_DTYPES.get(kind)
+    if dtype is None:
         raise TypeError(f"{name} has dtype {kind}; expected real numbers up to float64")
-    dtype = np.dtype(np.uint16 if kind == "bfloat16" else kind)
     if 0 in shape:
         return Operand(np.empty(shape, dtype), kind, device=device)
-    described = _Interface(
-        data=(address, read_only), shape=shape, strides=strides, typestr=dtype.str, version=3
-    )
+    described = _Interface()
+    described.__array_interface__ = {
+        "data": (address, read_only),
+        "shape": shape,
+        "strides": strides,
+        "typestr": dtype.str,
+        "version": 3,
+    }
     view = np.asarray(described)
-    if not view.flags.aligned or any(step % dtype.itemsize for step in view.strides):
+    size = dtype.itemsize
+    if address % size or (strides is not None and any(step % size for step in strides)):
         raise ValueError(f"{name} is not aligned, which GPUs cannot read; copy it")
-    return Operand(view, kind, device=device)
+    return Operand(view, kind, None, device)
+
+
+_GPU_DTYPES = {
+    kind: np.dtype(np.uint16 if kind == "bfloat16" else kind) for kind in sorted(NUMBERS)
+}
 
 
 def _torch_gpu_operand(tensor: Any, name: str) -> tuple[Operand, Family]:
@@ -256,12 +266,15 @@ def _torch_gpu_operand(tensor: Any, name: str) -> tuple[Operand, Family]:
         tensor.data_ptr(),
         tuple(tensor.shape),
         tuple(size * step for step in tensor.stride()),
-        str(tensor.dtype).removeprefix("torch."),
+        _torch_name(tensor.dtype),
         False,
         device,
         name,
     )
     return view, _torch_gpu(device)
+
+
+_torch_name = lru_cache(lambda dtype: str(dtype).removeprefix("torch."))
 
 
 @lru_cache
@@ -287,6 +300,9 @@ def _torch_to_host(tensor: Any) -> np.ndarray:
     return (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).cpu().numpy()
 
 
+_text_of = lru_cache(str)  # as slow as dtype.name
+
+
 def _described_operand(given: Any, name: str) -> tuple[Operand, Family]:
     """View of an array that says where it is by ``__cuda_array_interface__``."""
     described = given.__cuda_array_interface__
@@ -296,7 +312,7 @@ def _described_operand(given: Any, name: str) -> tuple[Operand, Family]:
         )
     address, read_only = described["data"]
     # Types that are none of NumPy's, such as bfloat16, have no string of their own there.
-    kind = str(getattr(given, "dtype", ""))
+    kind = _text_of(getattr(given, "dtype", ""))
     if kind not in NUMBERS:
         dtype = np.dtype(described["typestr"])
         if not dtype.isnative:
@@ -404,6 +420,7 @@ class _Owned:
         self.__cuda_array_interface__ = {**view.__array_interface__, "stream": None}
 
 
+@lru_cache
 def _backend() -> Any:
     from .cuda import backend  # which imports Numba's CUDA target
 

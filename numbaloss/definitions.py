@@ -196,6 +196,18 @@ def _field_type(parameter: Any, cls: type, dtype: types.Type) -> types.Type:
     return kinds[parameter.kind]
 
 
+def reason(error: Exception) -> str:
+    """The sentence and the line of a Numba error that speak of the author's own code."""
+    text = str(error)
+    if "wrong tuple length" in text or "failed to unpack" in text:
+        return "it must return three numbers: value, gradient, curvature"
+    lines = [line.strip() for line in text.splitlines()]
+    starts = [i for i, line in enumerate(lines) if "Failed in " in line]
+    rest = [line for line in lines[starts[-1] + 1 if starts else 0 :] if line]
+    end = next((i for i, line in enumerate(rest) if line.startswith("During")), len(rest))
+    return "\n".join(rest[: min(end, 8)])
+
+
 def point(self, prediction, target):
     """Value, gradient and curvature of a loss at one point: what kernels call."""
     return _in_python(self, "point", prediction, target)

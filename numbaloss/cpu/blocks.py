@@ -25,7 +25,7 @@ from numba.core import cgutils
 from numba.core.errors import NumbaError
 from numba.extending import intrinsic, models, register_model
 
-from ..definitions import Structure, point
+from ..definitions import Structure, point, reason
 from ..vmath.overloads import install as install_vmath
 from .compile import Code, c_function
 from .intrinsics import caller, no_alias, pointer, prefer_wide_vectors, stack_memory
@@ -214,18 +214,6 @@ def _compile(structure: Structure, loss: LossType, real: str, variant: Variant) 
         # reassoc lets the two sums run in lanes; `point` keeps its own, stricter flags.
         fastmath={"contract", "reassoc"},
     )
-
-
-def reason(error: NumbaError) -> str:
-    """The sentence and the line of a Numba error that speak of the author's own code."""
-    text = str(error)
-    if "wrong tuple length" in text or "failed to unpack" in text:
-        return "it must return three numbers: value, gradient, curvature"
-    lines = [line.strip() for line in text.splitlines()]
-    starts = [i for i, line in enumerate(lines) if "Failed in nopython mode" in line]
-    rest = [line for line in lines[starts[-1] + 1 if starts else 0 :] if line]
-    end = next((i for i, line in enumerate(rest) if line.startswith("During")), len(rest))
-    return "\n".join(rest[: min(end, 8)])
 
 
 _inner = {"forceinline": True, "error_model": "numpy"}

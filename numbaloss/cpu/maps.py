@@ -15,9 +15,9 @@ import numpy as np
 from numba import types
 from numba.core.errors import NumbaError
 
-from ..definitions import METHODS, Structure
+from ..definitions import METHODS, Structure, reason
 from ..vmath.overloads import install as install_vmath
-from .blocks import LossType, promotion_noted, reason, settle, unpack
+from .blocks import LossType, promotion_noted, settle, unpack
 from .compile import Code, c_function
 from .intrinsics import caller, no_alias, prefer_wide_vectors
 

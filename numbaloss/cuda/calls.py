@@ -104,7 +104,7 @@ _uploaded: OrderedDict[Any, Any] = OrderedDict()
 
 def address(operand: Operand | None) -> int:
     """Address of the first element, 0 for an array that is not there."""
-    return 0 if operand is None else operand.array.__array_interface__["data"][0]
+    return 0 if operand is None else operand.array.ctypes.data
 
 
 def code(operand: Operand | None) -> int:

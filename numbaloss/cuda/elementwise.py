@@ -186,7 +186,7 @@ def vectors(structure: Structure, kind: str, derivatives: int) -> Kernel:
             divisor, earlier, guard, before, numerator, partials, counter, result,
         )  # fmt: skip
 
-    return Kernel(elementwise_vectors, _signature(structure, computed))
+    return Kernel(elementwise_vectors, _signature(structure, computed), structure)
 
 
 @cache
@@ -258,7 +258,7 @@ def strided(structure: Structure, kind: str, derivatives: int) -> Kernel:
             divisor, earlier, guard, before, numerator, partials, counter, result,
         )  # fmt: skip
 
-    return Kernel(elementwise_strided, _signature(structure, computed))
+    return Kernel(elementwise_strided, _signature(structure, computed), structure)
 
 
 @cache

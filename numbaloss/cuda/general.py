@@ -252,4 +252,4 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
             divisor, earlier, guard, before, numerator, partials, counter, result,
         )  # fmt: skip
 
-    return Kernel(softmax_general, signature(structure, computed))
+    return Kernel(softmax_general, signature(structure, computed), structure)

@@ -301,4 +301,4 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
             divisor, earlier, guard, before, numerator, partials, counter, result,
         )  # fmt: skip
 
-    return Kernel(softmax_staged, signature(structure, computed))
+    return Kernel(softmax_staged, signature(structure, computed), structure)
