@@ -278,7 +278,7 @@ def _emitter(kind: str, derivatives: int, walked: bool) -> Callable:
         j = low + thread
         while j < high:
             if j >= first and j < whole:
-                j += (whole - first + threads - 1) // threads * threads
+                j += (whole - j + threads - 1) // threads * threads
                 continue
             g = h = zero
             if counts:
