@@ -325,6 +325,7 @@ def address(array: Any) -> int:
 
 def device_of(address: int) -> int:
     """The number of the GPU that an address belongs to."""
+    require()
     if SIMULATED or device_count() == 1:
         return 0
     from cuda.bindings import driver

@@ -3,6 +3,7 @@
 import ctypes
 import tempfile
 import tracemalloc
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from cases import inputs
 
 import numbaloss as nl
 from numbaloss.cpu import movers
+from numbaloss.cuda import availability
 
 LOSS = nl.Huber(0.8)
 
@@ -224,11 +226,15 @@ def test_jax_arrays_go_in_and_come_out():
 class OnGpu:
     """Stands for an array of CuPy."""
 
-    __cuda_array_interface__ = ()
+    dtype = np.dtype(np.float64)
+    __cuda_array_interface__ = MappingProxyType(
+        {"data": (1 << 20, False), "shape": (3,), "typestr": "<f8", "version": 3}
+    )
 
 
-def test_arrays_on_a_gpu_are_refused_in_words():
-    with pytest.raises(RuntimeError, match="prediction lives on a GPU"):
-        LOSS(OnGpu(), np.zeros(3))
-    with pytest.raises(RuntimeError, match="target lives on a GPU"):
+@pytest.mark.skipif(availability.problem() is None, reason="a GPU can be used")
+def test_arrays_on_a_gpu_that_cannot_be_used_are_refused_with_the_reason():
+    with pytest.raises(RuntimeError, match="no GPU can be used"):
+        LOSS(OnGpu(), OnGpu())
+    with pytest.raises(RuntimeError, match="no GPU can be used"):
         LOSS(np.zeros(3), OnGpu())
