@@ -12,8 +12,6 @@ from itertools import product
 from typing import Any, NamedTuple
 from unittest import mock
 
-from cases import LOSSES, ROW_LOSSES
-
 import numbaloss as nl
 
 KINDS = ("float32", "float64", "float16", "bfloat16")
@@ -81,6 +79,8 @@ def _structures(losses: Iterable[Any]) -> dict[Any, Any]:
 @cache
 def reached() -> dict[str, list[tuple[tuple[type, ...], bool]]]:
     """The losses that each kernel may be compiled for."""
+    from cases import LOSSES, ROW_LOSSES
+
     found: dict[str, list[Any]] = {name: [] for name in ("vectors", "strided")}
     for structure in _structures([*LOSSES, Quartic(), nl.Huber() + 0.5 * nl.LogCosh()]):
         found["vectors"].append(tuple(structure))
@@ -98,11 +98,8 @@ def every_case() -> Iterator[Case]:
     """Each kernel with each loss, one at a time, for all that it may be compiled for."""
     for name, losses in reached().items():
         shapes = (False, True) if name in ("staged", "long", "general") else (False,)
-        for (classes, weighted), *rest in product(
-            losses, KINDS, (0, 1, 2), shapes, CAPABILITIES
-        ):
-            if name != "general" or rest[1]:  # values alone are the loss's own affair
-                yield Case(name, classes, weighted, *rest)
+        for loss, *rest in product(losses, KINDS, (0, 1, 2), shapes, CAPABILITIES):
+            yield Case(name, *loss, *rest)
 
 
 def sums_of_all() -> Iterator[Case]:
@@ -135,18 +132,20 @@ def kernel_of(case: Case) -> Any:
 
 
 @contextmanager
-def stand_in(capability: tuple[int, int]) -> Iterator[None]:
+def without_gpu(capability: tuple[int, int]) -> Iterator[None]:
     """A GPU that is asked for nothing but what it is capable of."""
     gpu = mock.Mock(spec=["compute_capability"], compute_capability=capability)
-    with mock.patch.multiple("numba.cuda.api", get_current_device=lambda: gpu):
-        with mock.patch.multiple("numba.cuda.dispatcher", get_current_device=lambda: gpu):
-            yield
+    with (
+        mock.patch("numba.cuda.api.get_current_device", return_value=gpu),
+        mock.patch("numba.cuda.dispatcher.get_current_device", return_value=gpu),
+    ):
+        yield
 
 
 @cache
 def ptx(case: Case) -> str:
     """What a kernel is compiled to."""
-    with stand_in(case.capability):
+    with without_gpu(case.capability):
         return kernel_of(case).ptx(case.capability)
 
 
