@@ -221,6 +221,73 @@ def vector_writer(kind: str) -> Callable:
 
 
 @cache
+def shared_reader(real: str, count: int) -> Callable:
+    """``take(shared, i)``: ``count`` numbers from place i on, at an address of whole vectors.
+
+    Element by element a warp's accesses would meet in every fourth bank.
+    """
+    if backend.SIMULATED:
+        return lambda shared, i: tuple(shared[i + k] for k in range(count))
+    each = VECTOR_BYTES // itemsize(real)
+    result = types.UniTuple(getattr(types, real), count)
+
+    @intrinsic
+    def take(typing_context: Any, shared: Any, i: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            numbers: list[Any] = []
+            for place in _shared_places(context, builder, signature, arguments, real, count):
+                vector = builder.load(place, align=VECTOR_BYTES)
+                word = ir.IntType(32)
+                numbers += [builder.extract_element(vector, word(k)) for k in range(each)]
+            return context.make_tuple(builder, result, numbers)
+
+        return result(shared, types.int64), generate
+
+    return take
+
+
+@cache
+def shared_writer(real: str, count: int) -> Callable:
+    """``put(shared, i, numbers)``: what :func:`shared_reader` takes."""
+    if backend.SIMULATED:
+
+        def put_each(shared: Any, i: int, numbers: Any) -> None:
+            for k in range(count):
+                shared[i + k] = numbers[k]
+
+        return put_each
+    each = VECTOR_BYTES // itemsize(real)
+    given = types.UniTuple(getattr(types, real), count)
+
+    @intrinsic
+    def put(typing_context: Any, shared: Any, i: Any, numbers: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            places = _shared_places(context, builder, signature, arguments, real, count)
+            values = [builder.extract_value(arguments[2], k) for k in range(count)]
+            for k, place in enumerate(places):
+                vector = _packed(builder, values[each * k : each * (k + 1)], real)
+                builder.store(vector, place, align=VECTOR_BYTES)
+            return context.get_dummy_value()
+
+        return types.void(shared, types.int64, given), generate
+
+    return put
+
+
+def _shared_places(
+    context: Any, builder: Any, signature: Any, arguments: Any, real: str, count: int
+) -> list[Any]:
+    """Pointers to the vectors that so many numbers of a shared array make."""
+    array = context.make_array(signature.args[0])(context, builder, arguments[0])
+    each, long = VECTOR_BYTES // itemsize(real), ir.IntType(64)
+    places = []
+    for k in range(count // each):
+        place = builder.gep(array.data, [builder.add(arguments[1], long(each * k))])
+        places.append(builder.bitcast(place, ir.PointerType(ir.VectorType(_WORDS[real], each))))
+    return places
+
+
+@cache
 def any_reader(real: str) -> Callable:
     """``read(address, code, index)``: an element of whatever dtype the code says."""
     cast = np.dtype(real).type
@@ -446,6 +513,8 @@ __all__ = [
     "lanes",
     "raw_reader",
     "reader",
+    "shared_reader",
+    "shared_writer",
     "ticket",
     "vector_reader",
     "vector_writer",

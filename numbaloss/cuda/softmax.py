@@ -251,7 +251,7 @@ class _Run:
             job[rows.FLAGS] |= direct[0]
             row_bytes = self.classes * np.dtype(real).itemsize
             _share_rows(job, self.count, self.classes, row_bytes, self.call.place.device)
-            shared = (backend.THREADS >> job[rows.SHIFT]) * row_bytes
+            shared = (backend.THREADS >> job[rows.SHIFT]) * row_bytes + VECTOR_BYTES
             kernel = staged.kernel(*make)
             return self._go(kernel, job, head, self._blocks(job), shared, **options)
         job[rows.FLAGS] |= direct[1]
@@ -297,15 +297,13 @@ class _Run:
         near = job[rows.CLASS_PREDICTION] == 1
         block = near and not walked and job[rows.ROW_PREDICTION] == self.classes
         staged_, long_ = rows.DIRECT_IN if block else 0, rows.DIRECT_IN if near else 0
-        if gradient is not None:
-            near = near and job[rows.CLASS_GRADIENT] == 1
-            block = not walked and job[rows.ROW_GRADIENT] == self.classes
-            if block and job[rows.CLASS_GRADIENT] == 1:
-                staged_ |= rows.DIRECT_OUT
-            # One cut into vectors for both arrays.
-            apart = (address(prediction) - address(gradient)) % VECTOR_BYTES
+        if gradient is not None and job[rows.CLASS_GRADIENT] == 1 and not walked:
+            # Both arrays are cut into vectors at the same places.
+            apart = (address(prediction) - address(gradient)) % VECTOR_BYTES == 0
             steps = (job[rows.ROW_PREDICTION] - job[rows.ROW_GRADIENT]) * size % VECTOR_BYTES
-            if near and not walked and apart == 0 and steps == 0:
+            if job[rows.ROW_GRADIENT] == self.classes and (apart or not block):
+                staged_ |= rows.DIRECT_OUT
+            if near and apart and steps == 0:
                 long_ |= rows.DIRECT_OUT
         return staged_, long_
 

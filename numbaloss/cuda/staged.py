@@ -26,6 +26,8 @@ from .memory import (
     itemsize,
     lanes,
     reader,
+    shared_reader,
+    shared_writer,
     vector_reader,
     vector_writer,
     writer,
@@ -77,47 +79,6 @@ def most_classes(real: str) -> int:
 
 
 @cache
-def _put(count: int) -> Callable:
-    """``put(shared, i, numbers)``: a tuple of numbers from place i on."""
-    if count == 1:
-
-        @device_function
-        def put_one(shared, i, numbers):
-            shared[i] = numbers[0]
-
-        return put_one
-    half = count // 2
-    part = _put(half)
-
-    @device_function
-    def put(shared, i, numbers):
-        part(shared, i, numbers[:half])
-        part(shared, i + half, numbers[half:])
-
-    return put
-
-
-@cache
-def _take(count: int) -> Callable:
-    """``take(shared, i)``: a tuple of numbers from place i on."""
-    if count == 1:
-
-        @device_function
-        def take_one(shared, i):
-            return (shared[i],)
-
-        return take_one
-    half = count // 2
-    part = _take(half)
-
-    @device_function
-    def take(shared, i):
-        return part(shared, i) + part(shared, i + half)
-
-    return take
-
-
-@cache
 def head_of(kind: str) -> Callable:
     """``head(address, start, count)``: elements before the first whole vector of a stretch."""
     size, count_ = itemsize(kind), lanes(kind)
@@ -134,40 +95,40 @@ def head_of(kind: str) -> Callable:
 def movers(kind: str) -> tuple[Callable, Callable]:
     """Copies of a stretch of elements into shared memory, and out of it, by all threads of a block.
 
-    ``copy(address, start, count, shared, thread)``; what lies before the first whole vector, and
-    after the last, goes element by element.
+    ``copy(address, start, count, head, shared, pad, thread)``: the ``head`` elements before the
+    first whole vector, and what is left after the last, go one by one. In shared memory the stretch
+    begins at ``pad``, so that its vectors are whole there too.
     """
     count_ = lanes(kind)
     load, loads, store, stores = (
         reader(kind), vector_reader(kind), writer(kind), vector_writer(kind),
     )  # fmt: skip
-    put, take, head_ = _put(count_), _take(count_), head_of(kind)
+    real = np.dtype(compute_type(kind)).name
+    put, take = shared_writer(real, count_), shared_reader(real, count_)
 
     @device_function
-    def copy_in(address, start, count, shared, thread):
-        head, step = head_(address, start, count), cuda.blockDim.x * count_
+    def copy_in(address, start, count, head, shared, pad, thread):
         if thread < head:
-            shared[thread] = load(address, start + thread)
+            shared[pad + thread] = load(address, start + thread)
         i = head + thread * count_
         while i + count_ <= count:
-            put(shared, i, loads(address, start + i))
-            i += step
+            put(shared, pad + i, loads(address, start + i))
+            i += cuda.blockDim.x * count_
         i = head + ((count - head) & -count_) + thread
         if i < count:
-            shared[i] = load(address, start + i)
+            shared[pad + i] = load(address, start + i)
 
     @device_function
-    def copy_out(address, start, count, shared, thread):
-        head, step = head_(address, start, count), cuda.blockDim.x * count_
+    def copy_out(address, start, count, head, shared, pad, thread):
         if thread < head:
-            store(address, start + thread, shared[thread])
+            store(address, start + thread, shared[pad + thread])
         i = head + thread * count_
         while i + count_ <= count:
-            stores(address, start + i, take(shared, i))
-            i += step
+            stores(address, start + i, take(shared, pad + i))
+            i += cuda.blockDim.x * count_
         i = head + ((count - head) & -count_) + thread
         if i < count:
-            store(address, start + i, shared[i])
+            store(address, start + i, shared[pad + i])
 
     return copy_in, copy_out
 
@@ -183,6 +144,7 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
         reader(kind), writer(kind), writer(computed), reader(computed),
     )  # fmt: skip
     copy_in, copy_out = movers(kind)
+    head_, each = head_of(kind), lanes(computed)
     falling, find, describe = decay(kind), beginnings(walked), describer(kind, walked)
     total_of, maximum_of = group()
     judge_row = judge(structure, kind, derivatives)
@@ -192,7 +154,7 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
     def softmax_staged(
         loss, job, reals, divisor, earlier, guard, before, numerator, partials, counter, result
     ):
-        logits = cuda.shared.array(0, of_logits)
+        logits = cuda.shared.array(0, of_logits, VECTOR_BYTES)
         scratch = cuda.shared.array(SCRATCH, real)
         doubles = cuda.shared.array(SCRATCH, np.float64)
         flag = cuda.shared.array(1, np.int32)
@@ -205,7 +167,8 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
             rows = 0  # an error leaves everything as it was
         at_once = cuda.blockDim.x >> job[SHIFT]
         mine, lane = thread >> job[SHIFT], thread & (width - 1)
-        here = mine * classes
+        # Where both are moved in vectors, prediction and gradient have these at the same places.
+        anchor = job[GRADIENT] if flags & DIRECT_OUT else job[PREDICTION]
         total, bad = zero, zero
         first = cuda.blockIdx.x * at_once
         while first < rows:
@@ -214,9 +177,12 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
             weight, label, own_weight, wrong = zero, 0, zero, zero
             if present:
                 weight, label, own_weight, wrong, _ = describe(job, row)
-            count = min(at_once, rows - first) * classes
+            start, count = first * classes, min(at_once, rows - first) * classes
+            head = head_(anchor, start, count)
+            pad = -head & (each - 1)
+            here = mine * classes + pad
             if flags & DIRECT_IN:
-                copy_in(job[PREDICTION], first * classes, count, logits, thread)
+                copy_in(job[PREDICTION], start, count, head, logits, pad, thread)
             elif present:
                 at = find(job, row, job[ROW_PREDICTION], OF_PREDICTION)
                 j = lane
@@ -291,7 +257,7 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
                     j += width
             cuda.syncthreads()
             if with_gradient and flags & DIRECT_OUT:
-                copy_out(job[GRADIENT], first * classes, count, logits, thread)
+                copy_out(job[GRADIENT], start, count, head, logits, pad, thread)
                 cuda.syncthreads()
             first += at_once * cuda.gridDim.x
         total = reduce.block_sum(total, thread, scratch)
