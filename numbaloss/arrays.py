@@ -362,7 +362,9 @@ def _numba_gpu(device: int) -> Family:
 
     def empty_like(like: Any, dtype: str | None) -> Any:
         described = like.__cuda_array_interface__
-        return empty(tuple(described["shape"]), dtype or np.dtype(described["typestr"]).name)
+        kind = dtype or _text_of(getattr(like, "dtype", ""))
+        kind = kind if kind in NUMBERS else np.dtype(described["typestr"]).name
+        return empty(tuple(described["shape"]), kind)
 
     def stream(given: Any) -> int:
         own = given.__cuda_array_interface__.get("stream")
