@@ -50,7 +50,7 @@ class Call:
         numerator: float = 1.0,
         shared: int = 0,
     ) -> Record:
-        """Run a kernel whose last parameters are those of :data:`.reduce.TAIL`."""
+        """Run a kernel; its last argument is the tail: see :data:`.reduce.TAIL`."""
         record = self.workspace.record()
         tail = (
             divisor,
@@ -63,7 +63,7 @@ class Call:
             record.address,
         )
         with backend.on_device(self.place.device), self._accessible():
-            kernel.launch(self.place, min(blocks, MOST_BLOCKS), (*arguments, *tail), shared)
+            kernel.launch(self.place, min(blocks, MOST_BLOCKS), (*arguments, tail), shared)
         return record
 
     def _accessible(self) -> Any:

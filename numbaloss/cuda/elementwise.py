@@ -27,7 +27,6 @@ from .calls import Call, Operands, address, blocks_for, code, in_vectors, layout
 from .memory import (
     any_reader,
     compute_type,
-    fresh_reader,
     lanes,
     raw_reader,
     reader,
@@ -35,7 +34,7 @@ from .memory import (
     vector_writer,
     writer,
 )
-from .reduce import OFFENDERS, SCALE, SCRATCH
+from .reduce import SCRATCH
 from .results import Record
 
 # Blocks for each multiprocessor: two rounds of full occupancy (1.25 to 1.5 % better than one).
@@ -111,7 +110,7 @@ _ARRAYS = (types.int64,) * 11
 def _signature(structure: Structure, real: str) -> tuple[Any, ...]:
     dtype = getattr(types, real)
     # Scale of the derivatives; closed domains of target and prediction.
-    return (structure.numba_type(dtype), *_ARRAYS, *[dtype] * 5, *reduce.TAIL)
+    return (structure.numba_type(dtype), *_ARRAYS, *[dtype] * 5, reduce.TAIL)
 
 
 @cache
@@ -128,24 +127,17 @@ def vectors(structure: Structure, kind: str, derivatives: int) -> Kernel:
     rest = count - each
     ones, unit, zero = (real(1),) * count, real(1), real(0)
     with_gradient, with_hessian = derivatives > 0, derivatives > 1
-    finish, read = reduce.finish(), fresh_reader()
+    begin, leave = reduce.begin(computed), reduce.leave()
 
     def elementwise_vectors(
         loss, size, p, t, w, v, g, h, flags, code_t, code_w, layout,
-        scale, low, high, lowest, highest,
-        divisor, earlier, guard, before, numerator, partials, counter, result,
+        scale, low, high, lowest, highest, tail,
     ):  # fmt: skip
         scratch = cuda.shared.array(SCRATCH, real)
-        doubles = cuda.shared.array(SCRATCH, np.float64)
-        flag = cuda.shared.array(1, np.int32)
         thread = cuda.threadIdx.x
         first = cuda.blockIdx.x * cuda.blockDim.x + thread
         threads = cuda.gridDim.x * cuda.blockDim.x
-        if earlier != 0:
-            scale = real(read(earlier, SCALE))
-        stop = size
-        if guard != 0 and read(guard, OFFENDERS) > 0.0:
-            stop = 0  # an error leaves everything as it was
+        scale, stop = begin(tail, scale, size)
         job = scale, low, high, lowest, highest, flags
         total, bad = zero, zero
         whole = stop // count
@@ -180,12 +172,7 @@ def vectors(structure: Structure, kind: str, derivatives: int) -> Kernel:
                 store(g, i, gradient)
             if with_hessian:
                 store(h, i, hessian)
-        total = reduce.block_sum(total, thread, scratch)
-        bad = reduce.block_sum(bad, thread, scratch)
-        finish(
-            total, bad, thread, doubles, flag,
-            divisor, earlier, guard, before, numerator, partials, counter, result,
-        )  # fmt: skip
+        leave(total, bad, thread, scratch, tail)
 
     return Kernel(elementwise_vectors, _signature(structure, computed), structure)
 
@@ -201,24 +188,17 @@ def strided(structure: Structure, kind: str, derivatives: int) -> Kernel:
     load_any, number = any_reader(computed), raw_reader("int64")
     unit, zero = real(1), real(0)
     with_gradient, with_hessian = derivatives > 0, derivatives > 1
-    finish, read = reduce.finish(), fresh_reader()
+    begin, leave = reduce.begin(computed), reduce.leave()
 
     def elementwise_strided(
         loss, size, p, t, w, v, g, h, flags, code_t, code_w, layout,
-        scale, low, high, lowest, highest,
-        divisor, earlier, guard, before, numerator, partials, counter, result,
+        scale, low, high, lowest, highest, tail,
     ):  # fmt: skip
         scratch = cuda.shared.array(SCRATCH, real)
-        doubles = cuda.shared.array(SCRATCH, np.float64)
-        flag = cuda.shared.array(1, np.int32)
         thread = cuda.threadIdx.x
         first = cuda.blockIdx.x * cuda.blockDim.x + thread
         threads = cuda.gridDim.x * cuda.blockDim.x
-        if earlier != 0:
-            scale = real(read(earlier, SCALE))
-        stop = size
-        if guard != 0 and read(guard, OFFENDERS) > 0.0:
-            stop = 0  # an error leaves everything as it was
+        scale, stop = begin(tail, scale, size)
         job = scale, low, high, lowest, highest, flags
         total, bad = zero, zero
         axes = number(layout, 0)
@@ -255,12 +235,7 @@ def strided(structure: Structure, kind: str, derivatives: int) -> Kernel:
             if with_hessian:
                 store(h, at_h, hessian)
             i += threads
-        total = reduce.block_sum(total, thread, scratch)
-        bad = reduce.block_sum(bad, thread, scratch)
-        finish(
-            total, bad, thread, doubles, flag,
-            divisor, earlier, guard, before, numerator, partials, counter, result,
-        )  # fmt: skip
+        leave(total, bad, thread, scratch, tail)
 
     return Kernel(elementwise_strided, _signature(structure, computed), structure)
 
@@ -269,14 +244,10 @@ def strided(structure: Structure, kind: str, derivatives: int) -> Kernel:
 def _sum_kernel() -> Kernel:
     """The kernel that sums an array of any dtype and strides, in float64."""
     load_any, number = any_reader("float64"), raw_reader("int64")
-    finish = reduce.finish()
+    leave = reduce.leave()
 
-    def sum_numbers(
-        size, array, code, layout,
-        divisor, earlier, guard, before, numerator, partials, counter, result,
-    ):  # fmt: skip
-        doubles = cuda.shared.array(SCRATCH, np.float64)
-        flag = cuda.shared.array(1, np.int32)
+    def sum_numbers(size, array, code, layout, tail):
+        scratch = cuda.shared.array(SCRATCH, np.float64)
         thread = cuda.threadIdx.x
         first = cuda.blockIdx.x * cuda.blockDim.x + thread
         axes = number(layout, 0)
@@ -295,13 +266,9 @@ def _sum_kernel() -> Kernel:
                 axis += 1
             total += load_any(array, code, at)
             i += cuda.gridDim.x * cuda.blockDim.x
-        total = reduce.block_sum(total, thread, doubles)
-        finish(
-            total, 0.0, thread, doubles, flag,
-            divisor, earlier, guard, before, numerator, partials, counter, result,
-        )  # fmt: skip
+        leave(total, 0.0, thread, scratch, tail)
 
-    return Kernel(sum_numbers, (types.int64,) * 4 + reduce.TAIL)
+    return Kernel(sum_numbers, (types.int64, types.int64, types.int64, types.int64, reduce.TAIL))
 
 
 class Plan(NamedTuple):

@@ -24,8 +24,8 @@ from ..structures.softmax import Softmax
 from ..vmath.overloads import install as install_vmath
 from . import reduce
 from .backend import Kernel, cuda, device_function
-from .memory import any_reader, compute_type, fresh_reader, reader, writer
-from .reduce import OFFENDERS, SCRATCH
+from .memory import any_reader, compute_type, reader, writer
+from .reduce import SCRATCH
 from .rows import (
     CHECKED,
     CLASS_GRADIENT,
@@ -89,7 +89,7 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
     total_of, maximum_of = group()
     has_term = any(cls.normalizer is not Softmax.normalizer for cls in structure.classes)  # type: ignore[attr-defined]
     with_gradient, with_hessian = derivatives > 0, derivatives > 1
-    finish, read = reduce.finish(), fresh_reader()
+    begin, leave = reduce.begin(computed), reduce.leave()
 
     @device_function
     def target_of(job, reals, of_targets, j, label, teacher):
@@ -119,19 +119,12 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
             curve = zero if out and curve == curve else curve * w
         return value, slope, curve
 
-    def softmax_general(
-        loss, job, reals, divisor, earlier, guard, before, numerator, partials, counter, result
-    ):
+    def softmax_general(loss, job, reals, tail):
         scratch = cuda.shared.array(SCRATCH, real)
-        doubles = cuda.shared.array(SCRATCH, np.float64)
-        flag = cuda.shared.array(1, np.int32)
         thread = cuda.threadIdx.x
         classes, width, flags, rows = job[CLASSES], job[WIDTH], job[FLAGS], job[ROWS]
-        inverse, scale = reals[INVERSE], reals[SCALE]
-        if earlier != 0:
-            scale = real(read(earlier, reduce.SCALE))
-        if guard != 0 and read(guard, OFFENDERS) > 0.0:
-            rows = 0  # an error leaves everything as it was
+        inverse = reals[INVERSE]
+        scale, rows = begin(tail, reals[SCALE], rows)
         at_once = cuda.blockDim.x >> job[SHIFT]
         mine, lane = thread >> job[SHIFT], thread & (width - 1)
         margin = flags & MARGIN
@@ -245,11 +238,6 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
                         store(job[HESSIAN], at_hessian + j * job[CLASS_HESSIAN], h)
                     j += width
             first += at_once * cuda.gridDim.x
-        total = reduce.block_sum(total, thread, scratch)
-        bad = reduce.block_sum(bad, thread, scratch)
-        finish(
-            total, bad, thread, doubles, flag,
-            divisor, earlier, guard, before, numerator, partials, counter, result,
-        )  # fmt: skip
+        leave(total, bad, thread, scratch, tail)
 
     return Kernel(softmax_general, signature(structure, computed), structure)

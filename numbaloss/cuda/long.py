@@ -18,14 +18,13 @@ from . import reduce
 from .backend import Kernel, cuda, device_function
 from .memory import (
     compute_type,
-    fresh_reader,
     lanes,
     reader,
     vector_reader,
     vector_writer,
     writer,
 )
-from .reduce import OFFENDERS, SCRATCH
+from .reduce import SCRATCH
 from .rows import (
     CLASS_GRADIENT,
     CLASS_HESSIAN,
@@ -311,21 +310,14 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
     emit = _emitter(kind, derivatives, walked)
     judge_row = judge(structure, kind, derivatives)
     with_gradient = derivatives > 0
-    finish, read = reduce.finish(), fresh_reader()
+    begin, leave = reduce.begin(computed), reduce.leave()
 
-    def softmax_long(
-        loss, job, reals, divisor, earlier, guard, before, numerator, partials, counter, result
-    ):
+    def softmax_long(loss, job, reals, tail):
         scratch = cuda.shared.array(SCRATCH, real)
-        doubles = cuda.shared.array(SCRATCH, np.float64)
-        flag = cuda.shared.array(1, np.int32)
         thread = cuda.threadIdx.x
         rows, pieces, step, flags = job[ROWS], job[PIECES], job[STEP], job[FLAGS]
-        inverse, scale = reals[INVERSE], reals[SCALE]
-        if earlier != 0:
-            scale = real(read(earlier, reduce.SCALE))
-        if guard != 0 and read(guard, OFFENDERS) > 0.0:
-            rows = 0  # an error leaves everything as it was
+        inverse = reals[INVERSE]
+        scale, rows = begin(tail, reals[SCALE], rows)
         total, bad = zero, zero
         unit = cuda.blockIdx.x
         while unit < rows * pieces:
@@ -387,11 +379,6 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
                         (factor, shift, at_label, r, square, linear, bent, counts),
                     )  # fmt: skip
             unit += cuda.gridDim.x
-        total = reduce.block_sum(total, thread, scratch)
-        bad = reduce.block_sum(bad, thread, scratch)
-        finish(
-            total, bad, thread, doubles, flag,
-            divisor, earlier, guard, before, numerator, partials, counter, result,
-        )  # fmt: skip
+        leave(total, bad, thread, scratch, tail)
 
     return Kernel(softmax_long, signature(structure, computed), structure)

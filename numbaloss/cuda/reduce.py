@@ -23,17 +23,19 @@ ALL_LANES = 0xFFFFFFFF
 # Numbers of shared memory that a reduction takes: one a warp; one a thread without shuffles.
 SCRATCH = 256 if backend.SIMULATED else 32
 
-# What a kernel hands on to `finish`, and the addresses of records of earlier launches: the one
-# that says how much to scale by, and the one that says whether to write at all.
-TAIL = (
-    types.float64,  # divisor; 0: the total at `earlier`
-    types.int64,  # earlier
-    types.int64,  # guard
-    types.int64,  # before: the record of a part of the same sum, to go on from
-    types.float64,  # numerator
-    types.int64,  # partials
-    types.int64,  # counter
-    types.int64,  # result
+# The last argument of every kernel: how the value is made of the total, the addresses of records of
+# earlier launches, and of what this one leaves.
+TAIL = types.Tuple(
+    (
+        types.float64,  # divisor; 0: the total of `earlier`
+        types.int64,  # earlier: the record that says how much to scale by
+        types.int64,  # guard: the record that says whether to write at all
+        types.int64,  # before: the record of a part of the same sum, to go on from
+        types.float64,  # numerator
+        types.int64,  # partials
+        types.int64,  # counter
+        types.int64,  # result
+    )
 )
 
 # Positions of float64 numbers in the record that a launch leaves.
@@ -111,34 +113,40 @@ block_max = _blocks(group_max, _larger)
 
 
 @cache
-def finish() -> Callable:
-    """``finish(total, offenders, thread, doubles, flag, *tail)``, the tail as in ``TAIL``.
+def begin(computed: str) -> Callable:
+    """``begin(tail, scale, size)``: what to scale derivatives by, and how many units to compute."""
+    read, real = fresh_reader(), np.dtype(computed).type
 
-    To be called once by every thread of a kernel, with the sums of its block: the last block
-    fills the record at ``result``. ``doubles`` is shared memory for a float64 number a thread,
-    ``flag`` for one integer. The value is the total over ``divisor``, or over the total of the
-    record at ``earlier`` where there is one; NaN where something was out of place, here or in the
-    record at ``earlier``. ``SCALE`` is ``numerator`` over the total, for kernels that follow.
+    @device_function
+    def begin_(tail, scale, size):
+        _, earlier, guard, _, _, _, _, _ = tail
+        if earlier != 0:
+            scale = real(read(earlier, SCALE))
+        if guard != 0 and read(guard, OFFENDERS) > 0.0:
+            size = 0  # an error leaves everything as it was
+        return scale, size
+
+    return begin_
+
+
+@cache
+def leave() -> Callable:
+    """``leave(total, offenders, thread, scratch, tail)``: the end of every kernel.
+
+    To be called once by every thread: the last block fills the record. The value is the total over
+    the divisor, NaN where something was out of place, here or before. ``SCALE`` is the numerator
+    over the total, for kernels that follow.
     """
     write, read, take = writer("float64"), fresh_reader(), ticket()
     nan = np.nan
 
     @device_function
-    def finish_(
-        total,
-        offenders,
-        thread,
-        doubles,
-        flag,
-        divisor,
-        earlier,
-        guard,
-        before,
-        numerator,
-        partials,
-        counter,
-        result,
-    ):
+    def leave_(total, offenders, thread, scratch, tail):
+        divisor, earlier, guard, before, numerator, partials, counter, result = tail
+        doubles = cuda.shared.array(SCRATCH, np.float64)
+        flag = cuda.shared.array(1, np.int32)
+        total = block_sum(total, thread, scratch)
+        offenders = block_sum(offenders, thread, scratch)
         blocks = cuda.gridDim.x
         if thread == 0:
             write(partials, 2 * cuda.blockIdx.x, np.float64(total))
@@ -171,4 +179,4 @@ def finish() -> Callable:
             write(result, OFFENDERS, wrong)
             write(result, SCALE, 0.0 if whole == 0.0 else numerator / whole)
 
-    return finish_
+    return leave_

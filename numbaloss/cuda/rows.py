@@ -83,7 +83,7 @@ def signature(structure: Structure, real: str) -> tuple[Any, ...]:
         structure.numba_type(dtype),
         types.UniTuple(types.int64, INTEGERS),
         types.UniTuple(dtype, REALS),
-        *reduce.TAIL,
+        reduce.TAIL,
     )
 
 

@@ -42,11 +42,10 @@ def kernel(walked: bool) -> Kernel:
     """
     describe, find = describer("float64", walked), beginnings(walked)
     load_any = any_reader("float64")
-    finish = reduce.finish()
+    leave = reduce.leave()
 
-    def softmax_scan(job, divisor, earlier, guard, before, numerator, partials, counter, result):
-        doubles = cuda.shared.array(SCRATCH, np.float64)
-        flag = cuda.shared.array(1, np.int32)
+    def softmax_scan(job, tail):
+        scratch = cuda.shared.array(SCRATCH, np.float64)
         thread = cuda.threadIdx.x
         total, bad = 0.0, 0.0
         flags = job[FLAGS]
@@ -68,11 +67,6 @@ def kernel(walked: bool) -> Kernel:
                     share = 0.0 if weight == 0.0 else weight * mass
             total += share
             row += cuda.gridDim.x * cuda.blockDim.x
-        total = reduce.block_sum(total, thread, doubles)
-        bad = reduce.block_sum(bad, thread, doubles)
-        finish(
-            total, bad, thread, doubles, flag,
-            divisor, earlier, guard, before, numerator, partials, counter, result,
-        )  # fmt: skip
+        leave(total, bad, thread, scratch, tail)
 
-    return Kernel(softmax_scan, (types.UniTuple(types.int64, INTEGERS), *reduce.TAIL))
+    return Kernel(softmax_scan, (types.UniTuple(types.int64, INTEGERS), reduce.TAIL))

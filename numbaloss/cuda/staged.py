@@ -22,7 +22,6 @@ from .backend import Kernel, cuda, device_function
 from .memory import (
     VECTOR_BYTES,
     compute_type,
-    fresh_reader,
     itemsize,
     lanes,
     reader,
@@ -32,7 +31,7 @@ from .memory import (
     vector_writer,
     writer,
 )
-from .reduce import OFFENDERS, SCRATCH
+from .reduce import SCRATCH
 from .rows import (
     CLASS_GRADIENT,
     CLASS_HESSIAN,
@@ -149,22 +148,15 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
     total_of, maximum_of = group()
     judge_row = judge(structure, kind, derivatives)
     with_gradient, with_hessian = derivatives > 0, derivatives > 1
-    finish, read = reduce.finish(), fresh_reader()
+    begin, leave = reduce.begin(computed), reduce.leave()
 
-    def softmax_staged(
-        loss, job, reals, divisor, earlier, guard, before, numerator, partials, counter, result
-    ):
+    def softmax_staged(loss, job, reals, tail):
         logits = cuda.shared.array(0, of_logits, VECTOR_BYTES)
         scratch = cuda.shared.array(SCRATCH, real)
-        doubles = cuda.shared.array(SCRATCH, np.float64)
-        flag = cuda.shared.array(1, np.int32)
         thread = cuda.threadIdx.x
         classes, width, flags, rows = job[CLASSES], job[WIDTH], job[FLAGS], job[ROWS]
-        inverse, scale = reals[INVERSE], reals[SCALE]
-        if earlier != 0:
-            scale = real(read(earlier, reduce.SCALE))
-        if guard != 0 and read(guard, OFFENDERS) > 0.0:
-            rows = 0  # an error leaves everything as it was
+        inverse = reals[INVERSE]
+        scale, rows = begin(tail, reals[SCALE], rows)
         at_once = cuda.blockDim.x >> job[SHIFT]
         mine, lane = thread >> job[SHIFT], thread & (width - 1)
         # Where both are moved in vectors, prediction and gradient have these at the same places.
@@ -260,11 +252,6 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
                 copy_out(job[GRADIENT], start, count, head, logits, pad, thread)
                 cuda.syncthreads()
             first += at_once * cuda.gridDim.x
-        total = reduce.block_sum(total, thread, scratch)
-        bad = reduce.block_sum(bad, thread, scratch)
-        finish(
-            total, bad, thread, doubles, flag,
-            divisor, earlier, guard, before, numerator, partials, counter, result,
-        )  # fmt: skip
+        leave(total, bad, thread, scratch, tail)
 
     return Kernel(softmax_staged, signature(structure, computed), structure)
