@@ -1,0 +1,92 @@
+"""What kernels take of a GPU, by the assembler that comes with CUDA; no GPU is needed."""
+
+import re
+import shutil
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from gpu_kernels import ALL, CAPABILITIES, Case, every_case, ptx
+
+import numbaloss as nl
+from numbaloss.losses import binary, multiclass
+
+pytestmark = pytest.mark.skipif(find_spec("numba_cuda") is None, reason="needs numba-cuda")
+
+# Of 64 Ki registers: a multiprocessor holds 4 blocks of the kernel that most losses run most of
+# the time, and 2 of any.
+REGISTERS, MOST_REGISTERS = 64, 128
+SHARED_BYTES = 1024
+
+OFTEN = [
+    Case("vectors", (nl.SquaredError,), False, "float32", 1),
+    Case("vectors", (binary._FocalPower,), False, "float32", 2, False, (8, 0)),
+    Case("vectors", (nl.Huber,), False, "float64", 2, False, (8, 0)),
+    Case("strided", (binary._OfLogits,), False, "float32", 2),
+    Case("staged", (multiclass._LogLikelihood,), False, "float32", 1),
+    Case("staged", (multiclass._WithZLoss,), False, "float32", 2, True, (8, 0)),
+    Case("long", (multiclass._LogLikelihood,), False, "float32", 1, False, (8, 0)),
+    Case("general", (multiclass._Fading,), False, "float32", 2),
+    Case("general", (nl.JensenShannon,), False, "float64", 2, True, (8, 0)),
+]
+
+
+class Use(NamedTuple):
+    """What the assembler reports of a kernel."""
+
+    registers: int
+    stack: int
+    spilled: int
+    shared: int
+
+
+@pytest.fixture(scope="module")
+def assembler():
+    """The assembler of the version of CUDA that the kernels are compiled with, best of all."""
+    found = find_spec("nvidia")
+    folders = list(found.submodule_search_locations or ()) if found else []
+    wheels = [str(path) for one in folders for path in sorted(Path(one).glob("*/bin/ptxas"))]
+    programs = [*wheels[::-1], *filter(None, [shutil.which("ptxas")])]
+    for program in programs:
+        if assembled(program, OFTEN[0]) is not None:
+            return program
+    pytest.skip("no ptxas is as new as the compiler" if programs else "needs ptxas")
+
+
+def assembled(program, case):
+    """What a kernel takes; None where the assembler does not know PTX of this version."""
+    major, minor = case.capability
+    done = subprocess.run(
+        [program, "-v", f"-arch=sm_{major}{minor}", "-o", "/dev/null", "-"],
+        input=ptx(case), capture_output=True, text=True,
+    )  # fmt: skip
+    told = done.stdout + done.stderr
+    if "Unsupported .version" in told or "Unsupported .target" in told:
+        return None
+    assert done.returncode == 0, told
+
+    def number(pattern):
+        return sum(map(int, re.findall(pattern, told)))
+
+    return Use(
+        number(r"Used (\d+) registers"),
+        number(r"(\d+) bytes stack frame"),
+        number(r"(\d+) bytes spill"),
+        number(r"(\d+) bytes smem"),
+    )
+
+
+@pytest.mark.parametrize("case", list(every_case()) if ALL else OFTEN, ids=str)
+def test_kernels_leave_room_for_many_threads(assembler, case):
+    use = assembled(assembler, case)
+    assert use.stack == use.spilled == 0
+    often = case.kernel == "vectors" and case.kind == "float32"
+    assert 0 < use.registers <= (REGISTERS if often else MOST_REGISTERS)
+    assert use.shared <= SHARED_BYTES
+
+
+def test_the_list_has_every_kernel_and_capability():
+    assert {case.kernel for case in OFTEN} == {"vectors", "strided", "staged", "long", "general"}
+    assert {case.capability for case in OFTEN} == set(CAPABILITIES)

@@ -1,0 +1,30 @@
+"""Losses on a GPU, in Numba's simulator of one."""
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import simulator_checks
+from simulator_checks import CHECKS
+
+SCRIPT = Path(simulator_checks.__file__)
+
+
+@pytest.mark.skipif(find_spec("numba_cuda") is None, reason="needs numba-cuda")
+@pytest.mark.parametrize("group", CHECKS)
+def test_losses_in_the_simulator(group):
+    done = subprocess.run(
+        [sys.executable, SCRIPT, group],
+        env=os.environ | {"NUMBA_ENABLE_CUDASIM": "1", "PYTHONPATH": str(SCRIPT.parents[1])},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    outcomes = json.loads(done.stdout)
+    assert list(outcomes) == list(CHECKS[group])
+    problems = [f"{name}:\n{problem}" for name, problem in outcomes.items() if problem]
+    assert not problems, "\n".join(problems)

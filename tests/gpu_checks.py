@@ -1,0 +1,163 @@
+"""What is checked of losses on a GPU, whatever library brings the arrays.
+
+The simulator runs these checks where there is no GPU, and CuPy and PyTorch where there is one. What
+comes out is held against the kernels of the CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+CHECKS: dict[str, dict[str, Callable[[Library], None]]] = {}
+HALVES = ("float16", "bfloat16")
+INTEGERS = tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
+
+
+def check(group: str) -> Callable[[Any], Any]:
+    """Enlist a check; those of a group run in one process where they need one of their own."""
+
+    def enlist(function: Callable[[Library], None]) -> Callable[[Library], None]:
+        CHECKS.setdefault(group, {})[function.__name__] = function
+        return function
+
+    return enlist
+
+
+class Library:
+    """How a library brings arrays to a GPU and gives them back."""
+
+    # Of elementwise losses; of rows that wait in shared memory; of what is long, or very long.
+    sizes: tuple[int, ...] = (1, 2, 31, 33, 257, 1000, 100_003)
+    widths: tuple[int, ...] = (1, 2, 3, 33, 257, 1025, 5000)
+    rows = 5
+    long_width, split_width = 20_000, 150_000
+    kinds: tuple[str, ...] = ("float32", "float64", "float16", "bfloat16")
+    integers: tuple[str, ...] = INTEGERS
+    reverses = True
+    # Whether time is plenty, as it is not in the simulator.
+    thorough = True
+
+    def put(self, array: np.ndarray) -> Any:
+        """A copy on the GPU, in C order."""
+        raise NotImplementedError
+
+    def get(self, given: Any, kind: str) -> np.ndarray:
+        """A copy on the host of an array of a dtype."""
+        raise NotImplementedError
+
+    def is_result(self, given: Any, kind: str) -> bool:
+        """Whether an array is of the kind that results have."""
+        raise NotImplementedError
+
+    def transpose(self, given: Any, axes: tuple[int, ...]) -> Any:
+        """The same array with its axes in another order."""
+        return given.transpose(*axes)
+
+    def number(self, value: Any) -> float:
+        """A value that may still be computed, read by the library."""
+        raise NotImplementedError
+
+    def rows_as(self, road: str) -> AbstractContextManager[Any]:
+        """Send all rows along one road: long ones, or split ones."""
+        return nullcontext()
+
+
+def as_kind(array: np.ndarray, kind: str) -> np.ndarray:
+    """An array of a dtype that NumPy may not know."""
+    dtype = ml_dtypes.bfloat16 if kind == "bfloat16" else kind
+    with np.errstate(all="ignore"):
+        return np.asarray(array).astype(dtype)
+
+
+def kind_of(array: np.ndarray) -> str:
+    return array.dtype.name
+
+
+def computed(kind: str) -> str:
+    """The dtype that a dtype is computed in."""
+    return "float64" if kind == "float64" else "float32"
+
+
+def epsilon(kind: str) -> float:
+    return float(ml_dtypes.finfo(as_kind(np.ones(()), kind).dtype).eps)
+
+
+def assert_close(found: Any, expected: Any, kind: str, factor: float) -> None:
+    """Equal where infinite or NaN, and within a tolerance of the largest number elsewhere."""
+    found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+    assert found.shape == expected.shape
+    finite = np.isfinite(expected)
+    np.testing.assert_array_equal(found[~finite], expected[~finite])
+    if finite.any():
+        largest = float(np.abs(expected[finite]).max())
+        # Rounding to a half may go either way.
+        tolerance = epsilon(kind) if kind in HALVES else factor * epsilon(kind)
+        smallest = 2.0**-24 if kind == "float16" else 1e-37
+        np.testing.assert_allclose(
+            found[finite], expected[finite], rtol=0, atol=tolerance * largest + smallest
+        )
+
+
+def assert_results(
+    library: Library, found: Any, expected: Any, kind: str, factor: float = 50.0
+) -> None:
+    """Results of a call on a GPU against those of the same call on the host."""
+    found, expected = (one if isinstance(one, tuple) else (one,) for one in (found, expected))
+    assert len(found) == len(expected)
+    for place, (one, other) in enumerate(zip(found, expected)):
+        own = kind if place else computed(kind)
+        if isinstance(other, float):
+            assert type(one) is float
+        else:
+            assert library.is_result(one, own), (type(one), own)
+            assert tuple(one.__cuda_array_interface__["shape"]) == other.shape
+            one = library.get(one, own)
+        # Exponentials of halves are exact to 2^-22, no more.
+        assert_close(one, other, own, 4 * factor if kind in HALVES else factor)
+
+
+def call(loss: Any, derivatives: int, *arguments: Any, **options: Any) -> Any:
+    """The method of a loss that gives so many derivatives."""
+    methods = loss, loss.value_and_grad, loss.value_grad_hess
+    return methods[derivatives](*arguments, **options)
+
+
+def reference(
+    loss: Any, derivatives: int, prediction: Any, target: Any, **options: Any
+) -> tuple[Any, ...]:
+    """The same on the CPU, by kernels that most tests use: those of full precision."""
+    kind = kind_of(prediction)
+    real = computed(kind)
+    target = target.astype("i8" if target.ndim < prediction.ndim else real)
+    if options.get("sample_weight") is not None:
+        options["sample_weight"] = options["sample_weight"].astype("f8")
+    found = loss.value_grad_hess(prediction.astype(real), target, **options)
+    return found[0], *(as_kind(one, kind) for one in found[1 : derivatives + 1])
+
+
+def compare(
+    library: Library,
+    loss: Any,
+    prediction: np.ndarray,
+    target: np.ndarray,
+    derivatives: int = 2,
+    factor: float = 50.0,
+    **options: Any,
+) -> None:
+    """A call on the GPU against the same call on the host."""
+    expected = reference(loss, derivatives, prediction, target, **options)
+    options = {
+        name: library.put(one) if isinstance(one, np.ndarray) else one
+        for name, one in options.items()
+    }
+    found = call(loss, derivatives, library.put(prediction), library.put(target), **options)
+    try:
+        assert_results(library, found, expected, kind_of(prediction), factor)
+    except AssertionError as error:
+        shape, kind = prediction.shape, kind_of(prediction)
+        raise AssertionError(f"{loss!r}, {shape} {kind}, {options}: {error}") from error

@@ -1,0 +1,144 @@
+"""Checks of losses on a GPU in Numba's simulator, one group of them in a process of its own.
+
+A script: the simulator is chosen when Numba is loaded. It writes what each check came to as JSON.
+"""
+
+import json
+import sys
+import traceback
+from contextlib import contextmanager
+from unittest import mock
+
+import gpu_checks_elementwise  # noqa: F401 - enlists its checks
+import gpu_checks_rows  # noqa: F401
+import numpy as np
+import pytest
+import simulation
+from gpu_checks import CHECKS, Library, check
+
+import numbaloss as nl
+
+
+class Simulator(Library):
+    """Arrays of NumPy, which simulated kernels take for arrays on a GPU."""
+
+    sizes = (1, 2, 31, 33, 257, 1000)
+    widths = (1, 2, 3, 33, 257)
+    rows = 3
+    thorough = False
+    long_width, split_width = 70, 40
+
+    def put(self, array):
+        if array.dtype.name == "bfloat16":
+            return simulation.Simulated(array.view(np.uint16).copy(), "bfloat16")
+        return simulation.Simulated(array.copy())
+
+    def get(self, given, kind):
+        import ml_dtypes
+
+        array = given.array.copy()
+        return array.view(ml_dtypes.bfloat16) if kind == "bfloat16" else array
+
+    def is_result(self, given, kind):
+        from numbaloss.cuda.backend import SimulatedArray
+
+        dtype = "uint16" if kind == "bfloat16" else kind
+        return type(given) is SimulatedArray and given.dtype == dtype
+
+    def number(self, value):
+        described = mock.Mock(__array_interface__=dict(value.__cuda_array_interface__))
+        return float(np.asarray(described))
+
+    @contextmanager
+    def rows_as(self, road):
+        from numbaloss.cuda import backend, softmax, staged
+
+        with mock.patch.object(staged, "most_classes", return_value=8):
+            if road == "long":
+                yield
+                return
+            with (
+                mock.patch.object(softmax, "LEAST_PIECE", 16),
+                mock.patch.object(backend, "processors", return_value=8),
+            ):
+                yield
+
+
+@check("simulator")
+def kernels_touch_nothing_but_the_arrays_of_their_call(library):
+    from numbaloss.cuda import elementwise
+
+    def off_by_one(kind):
+        write = writer(kind)
+        return lambda address, index, number: write(address, index + 1, number)
+
+    writer = elementwise.writer
+    p, t = (library.put(one)[::2] for one in (np.ones(64, "f4"), np.zeros(64, "f4")))
+    elementwise.strided.cache_clear()
+    with (
+        mock.patch.object(elementwise, "writer", off_by_one),
+        pytest.raises(IndexError, match="a kernel reaches out of bounds: float32"),
+    ):
+        nl.Huber().value_and_grad(p, t)
+    elementwise.strided.cache_clear()
+    assert nl.Huber()(p, t) == 0.5
+
+
+@check("simulator")
+def barriers_that_are_missing_or_not_for_all_are_noticed(library):
+    from numbaloss.cuda import backend, memory
+
+    write = memory.writer("float32")
+
+    def launch(function):
+        found = backend.SimulatedArray(np.zeros(backend.THREADS, "f4"))
+        address = backend.address(found)
+        with backend.accessible((address, address + found.nbytes)):
+            backend.Kernel(function, ()).launch(backend.Place(0), 1, (address,))
+        return found.array
+
+    def with_barrier(address):
+        shared = backend.cuda.shared.array(32, np.float32)
+        thread = backend.cuda.threadIdx.x
+        shared[thread] = thread
+        backend.cuda.syncthreads()
+        write(address, thread, shared[31 - thread])
+
+    def without_barrier(address):
+        shared = backend.cuda.shared.array(32, np.float32)
+        thread = backend.cuda.threadIdx.x
+        shared[thread] = thread
+        write(address, thread, shared[31 - thread])
+
+    def some_never_come(address):
+        if backend.cuda.threadIdx.x > 7:
+            backend.cuda.syncthreads()
+
+    def two_places(address):
+        if backend.cuda.threadIdx.x > 7:
+            backend.cuda.syncthreads()
+        else:
+            backend.cuda.syncthreads()
+
+    np.testing.assert_array_equal(launch(with_barrier), np.arange(32)[::-1])
+    assert np.isnan(launch(without_barrier)).sum() == 16
+    with pytest.raises(RuntimeError, match="some threads of a block never reach the barrier"):
+        launch(some_never_come)
+    with pytest.raises(RuntimeError, match="threads of a block are not all at the barrier"):
+        launch(two_places)
+
+
+def main(group):
+    simulation.install()
+    outcomes = {}
+    for name, function in CHECKS[group].items():
+        try:
+            function(Simulator())
+            outcomes[name] = None
+        except BaseException:  # those of pytest are none of Exception
+            outcomes[name] = traceback.format_exc()
+    json.dump(outcomes, sys.stdout)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
