@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from unittest import mock
 
 import gpu_checks_elementwise  # noqa: F401 - enlists its checks
+import gpu_checks_linear  # noqa: F401
 import gpu_checks_rows  # noqa: F401
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ class Simulator(Library):
     widths = (1, 2, 3, 33, 257)
     rows = 3
     thorough = False
+    products_of = ("float32", "float64", "float16")
     long_width, split_width = 70, 40
 
     def put(self, array):
@@ -51,17 +53,14 @@ class Simulator(Library):
 
     @contextmanager
     def rows_as(self, road):
-        from numbaloss.cuda import backend, softmax, staged
+        from numbaloss.cuda import backend
 
-        with mock.patch.object(staged, "most_classes", return_value=8):
-            if road == "long":
-                yield
-                return
-            with (
-                mock.patch.object(softmax, "LEAST_PIECE", 16),
-                mock.patch.object(backend, "processors", return_value=8),
-            ):
-                yield
+        count = 8 if road == "split" else 1
+        with (
+            mock.patch.object(backend, "processors", return_value=count),
+            super().rows_as(road),
+        ):
+            yield
 
 
 @check("simulator")

@@ -1,0 +1,123 @@
+"""Checks of losses of linear layers on a GPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from gpu_checks import HALVES, Library, as_kind, assert_close, check, computed
+
+import numbaloss as nl
+
+ROWS, WIDTH, CLASSES = (5, 3), 6, 11
+
+
+def layer(kind: str, transposed: bool) -> tuple[Any, Any, Any, Any]:
+    """Hidden vectors, a weight in either layout, a bias, labels."""
+    rng = np.random.default_rng(0)
+    weight = rng.normal(size=(CLASSES, WIDTH) if transposed else (WIDTH, CLASSES))
+    made = rng.normal(size=(*ROWS, WIDTH)), weight, rng.normal(size=CLASSES)
+    return *(as_kind(one, kind) for one in made), rng.integers(0, CLASSES, ROWS)
+
+
+def expected(loss: Any, hidden: Any, weight: Any, labels: Any, **options: Any) -> Any:
+    """The same on the CPU, in full precision."""
+    real = computed(hidden.dtype.name)
+    if options.get("bias") is not None:
+        options["bias"] = options["bias"].astype(real)
+    return loss.value_and_grad(hidden.astype(real), weight.astype(real), labels, **options)
+
+
+def assert_layer(library: Library, found: Any, wanted: Any, kind: str) -> None:
+    value, gradients = found
+    own = computed(kind)
+    if not isinstance(value, float):
+        assert library.is_result(value, own)
+        value = library.get(value, own)
+    # Logits and gradients are rounded to the dtype on their way.
+    precision, factor = (own, 100.0) if kind not in HALVES else ("float16", 100.0)
+    if kind == "bfloat16":
+        factor = 800.0
+    for one in (value, wanted[0]):
+        assert np.isfinite(one).all()
+    np.testing.assert_allclose(value, wanted[0], rtol=factor * float(np.finfo(precision).eps))
+    assert len(gradients) == len(wanted[1])
+    for one, other in zip(gradients, wanted[1]):
+        assert library.is_result(one, kind)
+        got = library.get(one, kind).astype(np.float64)
+        if kind in HALVES:
+            largest = np.abs(other).max()
+            np.testing.assert_allclose(got, other, rtol=0, atol=largest * factor / 1e4)
+        else:
+            assert_close(got, other, kind, 200.0)
+
+
+@check("linear")
+def layers_of_every_dtype_and_layout(library: Library) -> None:
+    losses = nl.LinearCrossEntropy(), nl.LinearCrossEntropy(label_smoothing=0.1, z_loss=0.01)
+    for kind in library.products_of:
+        for transposed in (False, True):
+            for loss in losses:
+                hidden, weight, bias, labels = layer(kind, transposed)
+                for own_bias in (None, bias):
+                    # A block of all rows, and one of a few.
+                    for workspace in (None, 4 * CLASSES * np.dtype("f4").itemsize):
+                        options = {"transposed": transposed, "workspace": workspace}
+                        wanted = expected(loss, hidden, weight, labels, bias=own_bias,
+                                          transposed=transposed)  # fmt: skip
+                        found = loss.value_and_grad(
+                            *map(library.put, (hidden, weight, labels)),
+                            bias=None if own_bias is None else library.put(own_bias),
+                            **options,
+                        )
+                        assert_layer(library, found, wanted, kind)
+
+
+@check("linear")
+def options_of_layers(library: Library) -> None:
+    loss = nl.LinearCrossEntropy()
+    hidden, weight, bias, labels = layer("float32", False)
+    labels[1, 2] = -100
+    weights, mask = np.arange(15.0).reshape(ROWS), np.arange(15).reshape(ROWS) % 4 != 2
+    small = 4 * CLASSES * 4
+    for reduction in ("mean", "weighted_mean", "sum", "none"):
+        wanted = expected(
+            loss, hidden, weight, labels, bias=bias, reduction=reduction,
+            sample_weight=weights, mask=mask, gradient_scale=2.0,
+        )  # fmt: skip
+        options = {
+            "bias": library.put(bias), "sample_weight": library.put(weights),
+            "mask": library.put(mask), "reduction": reduction, "workspace": small,
+        }  # fmt: skip
+        given = [*map(library.put, (hidden, weight, labels))]
+        found = loss.value_and_grad(*given, **options, gradient_scale=2.0)
+        assert_layer(library, found, wanted, "float32")
+        value = loss(*given, **options)
+        if reduction != "none":
+            assert value == pytest.approx(wanted[0], rel=1e-5)
+            assert float(loss(*given, **options, wait=False)) == value
+    out = tuple(library.put(np.full_like(one, 7)) for one in (hidden, weight, bias))
+    given = [*map(library.put, (hidden, weight, labels))]
+    _, gradients = loss.value_and_grad(*given, bias=library.put(bias), out=out)
+    assert all(one is other for one, other in zip(gradients, out))
+    wanted = expected(loss, hidden, weight, labels, bias=bias)[1]
+    for one, other in zip(out, wanted):
+        assert_close(library.get(one, "float32"), other, "float32", 200.0)
+
+
+@check("linear")
+def errors_of_layers(library: Library) -> None:
+    loss = nl.LinearCrossEntropy()
+    hidden, weight, _, labels = layer("float32", False)
+    labels[3, 1] = CLASSES
+    given = [*map(library.put, (hidden, weight, labels))]
+    for workspace in (None, 4 * CLASSES * 4):
+        with pytest.raises(ValueError, match=r"^target\[3, 1\] is 11; labels of 11 classes"):
+            loss.value_and_grad(*given, workspace=workspace)
+        value = loss(*given, wait=False, workspace=workspace)
+        assert np.isnan(library.number(value))
+        with pytest.raises(ValueError, match="out of range"):
+            float(value)
+    with pytest.raises(ValueError, match=r"hidden lives on .*weight on"):
+        loss(given[0], weight, given[2])
