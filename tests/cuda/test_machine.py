@@ -1,0 +1,467 @@
+"""Losses on a GPU that is a machine in Python, which runs the PTX that GPUs are given.
+
+From the caller's arrays to the results, all is as with a GPU: only memory is the host's, and a
+launch goes to the machine. Results have to be those of the CPU's kernels, but for roundings.
+"""
+
+from contextlib import nullcontext
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from gpu_kernels import without_gpu
+from ptx_machine import Memory, Program
+
+import numbaloss as nl
+
+pytest.importorskip("numba_cuda")
+ml_dtypes = pytest.importorskip("ml_dtypes")
+
+from numbaloss.cuda import backend, softmax, staged  # noqa: E402 (skipped without its package)
+
+if backend.SIMULATED:
+    pytest.skip("the simulator compiles nothing", allow_module_level=True)
+
+DEVICE = 99  # no GPU's number, so that nothing that is kept for one is this machine's
+CAPABILITY = 9, 0
+DTYPES = {
+    "float32": np.dtype(np.float32),
+    "float64": np.dtype(np.float64),
+    "float16": np.dtype(np.float16),
+    "bfloat16": np.dtype(ml_dtypes.bfloat16),
+}
+MEMORY = Memory()
+
+
+class Array:
+    """An array in the machine's memory. NumPy does not know bfloat16: its bits are kept."""
+
+    def __init__(self, array):
+        self.array, self.nbytes = array, array.nbytes
+        self.dtype = array.dtype.name if array.dtype.name == "bfloat16" else array.dtype
+
+    @classmethod
+    def copy(cls, array, offset=0):
+        """A copy on the machine, with the same order of axes in memory."""
+        order = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
+        made = MEMORY.array([array.shape[axis] for axis in order], array.dtype, offset)
+        made = made.transpose(np.argsort(order))
+        made = made[tuple(slice(None, None, -1 if step < 0 else 1) for step in array.strides)]
+        made[...] = array
+        return cls(made)
+
+    def __getitem__(self, where):
+        return Array(self.array[where])
+
+    def copy_to_host(self, target=None, stream=0):
+        if target is not None:
+            target[...] = self.array
+            return target
+        return self.array.copy()
+
+    @property
+    def __cuda_array_interface__(self):
+        array = self.array.view(np.uint16) if self.dtype == "bfloat16" else self.array
+        described = dict(array.__array_interface__)
+        return {**described, "strides": array.strides, "version": 3, "stream": None}
+
+
+class Machine:
+    """What stands in for the GPU, and what was asked of it."""
+
+    def __init__(self):
+        self.programs, self.launched = {}, []
+
+    def configure(self, kernel, place, blocks, shared):
+        program = self.programs.get(kernel)
+        if program is None:
+            with without_gpu(CAPABILITY):
+                program = self.programs[kernel] = Program(kernel.ptx(CAPABILITY))
+        name = kernel.function.__name__
+        handle = SimpleNamespace(kernel=lambda *given: self.run(name, program, *given))
+        library = SimpleNamespace(get_cufunc=lambda: handle)
+        compiled = SimpleNamespace(overloads={0: SimpleNamespace(_codelibrary=library)})
+        return kernel._short_road(compiled, SimpleNamespace(stream=0), blocks, shared)
+
+    def run(self, name, program, config, arguments):
+        (blocks, *_), (threads, *_) = config.grid, config.block
+        self.launched.append((name, blocks))
+        program.run(MEMORY, blocks, threads, arguments, config.shmem_size)
+
+
+_machine = Machine()
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """The machine, with blocks of 64 threads and two multiprocessors."""
+    core = pytest.importorskip("cuda.core")
+    monkeypatch.setattr(core, "LaunchConfig", SimpleNamespace)
+    monkeypatch.setattr(
+        core, "launch", lambda stream, config, handle, *flat: handle(_as_launched(config), flat)
+    )
+    for name, stand_in in {
+        "THREADS": 64,
+        "require": lambda: None,
+        "on_device": lambda device: nullcontext(),
+        "processors": lambda device: 2,
+        "device_of": lambda address: DEVICE,
+        "current_device": lambda: DEVICE,
+        "synchronize": lambda place: None,
+        "empty": lambda shape, dtype: Array(MEMORY.array(shape, dtype)),
+        "upload": Array.copy,
+        "host_copy": lambda given: given.copy_to_host(),
+    }.items():
+        monkeypatch.setattr(backend, name, stand_in)
+    monkeypatch.setattr(
+        backend.Kernel, "_configure", lambda self, *given: _machine.configure(self, *given)
+    )
+    _machine.launched.clear()
+    return _machine
+
+
+def _as_launched(config):
+    """The configuration of a launch, with the threads that blocks have now."""
+    return SimpleNamespace(**{**vars(config), "block": (backend.THREADS, 1, 1)})
+
+
+def host(given, kind=None):
+    """A result as a float64 array of NumPy."""
+    array = given.copy_to_host() if hasattr(given, "copy_to_host") else np.asarray(given)
+    if kind == "bfloat16" and array.dtype == np.uint16:
+        array = array.view(ml_dtypes.bfloat16)
+    return array.astype(np.float64)
+
+
+def put(given):
+    """An argument on the machine."""
+    return Array.copy(given) if isinstance(given, np.ndarray) else given
+
+
+def agree(loss, prediction, target, ulps=40, derivatives=1, **options):
+    """Compare a call on the machine with the same one on the CPU."""
+    kind, outs = prediction.dtype.name, {}
+    if kind == "bfloat16":  # Numba's arrays for results have no bfloat16
+        made = {"out": 1, "hess_out": 2}
+        outs = {name: put(prediction) for name, order in made.items() if order <= derivatives}
+    call = [loss, loss.value_and_grad, loss.value_grad_hess][derivatives]
+    expected = call(prediction, target, **options)
+    given = {name: put(value) for name, value in options.items()}
+    found = call(put(prediction), put(target), **given, **outs)
+    if derivatives == 0:
+        found, expected = [found], [expected]
+    same(found, expected, kind, ulps)
+
+
+def same(found, expected, kind, ulps=40):
+    """All results agree to so many units in the last place of the largest."""
+    for one, other in zip(found, expected):
+        # Values of halves are float32 numbers.
+        stored = np.asarray(other).dtype.name
+        eps = float(ml_dtypes.finfo(stored).eps if stored in DTYPES else 0.0)
+        eps = max(eps, float(np.finfo(np.float64 if kind == "float64" else np.float32).eps))
+        one, other = host(one, kind), host(other)
+        assert one.shape == other.shape
+        np.testing.assert_array_equal(np.isnan(one), np.isnan(other))
+        finite = np.abs(other[np.isfinite(other)])
+        scale = finite.max() if finite.size else 0.0
+        eps = eps * (ulps if eps < 1e-4 else 1.01)
+        np.testing.assert_allclose(one, other, rtol=0, atol=eps * scale, equal_nan=True)
+
+
+def pair(kind, *shape, seed=0):
+    """Predictions, and targets between 0 and 1."""
+    rng = np.random.default_rng(seed)
+    dtype = DTYPES[kind]
+    return rng.normal(0, 2, shape).astype(dtype), rng.random(shape).astype(dtype)
+
+
+def rows(kind, count, classes, seed=0):
+    """Logits and labels."""
+    rng = np.random.default_rng(seed)
+    return rng.normal(0, 2, (count, classes)).astype(DTYPES[kind]), rng.integers(0, classes, count)
+
+
+def launched(machine):
+    """Names of the kernels that ran, without repetitions."""
+    return list(dict.fromkeys(name for name, _ in machine.launched))
+
+
+@pytest.mark.parametrize("kind", DTYPES)
+@pytest.mark.parametrize("size", [1, 33, 700])
+def test_vectors_of_elements(machine, kind, size):
+    prediction, target = pair(kind, size)
+    agree(nl.BinaryCrossEntropy(), prediction, target, derivatives=2)
+    ((name, blocks),) = machine.launched
+    assert name == "elementwise_vectors"
+    assert (blocks > 1) == (size == 700)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "weighted_mean", "sum", "none"])
+@pytest.mark.parametrize("kind", ["float32", "bfloat16"])
+def test_weighted_elements(machine, kind, reduction):
+    prediction, target = pair(kind, 7, 31)
+    prediction[2, 5] = np.nan
+    weight = np.random.default_rng(1).random((7, 31)).astype(DTYPES[kind])
+    weight[2, 5] = 0  # which leaves the NaN out
+    options = {"sample_weight": weight, "reduction": reduction, "gradient_scale": 3.0}
+    agree(nl.BinaryCrossEntropy(), prediction, target, derivatives=2, **options)
+    assert "elementwise_vectors" in launched(machine)
+
+
+def test_whole_blocks_of_elements(machine, monkeypatch):
+    monkeypatch.setattr(backend, "THREADS", 256)
+    prediction, target = pair("float32", 2500)
+    agree(nl.BinaryCrossEntropy(), prediction, target, derivatives=2)
+    assert machine.launched == [("elementwise_vectors", 3)]
+
+
+@pytest.mark.parametrize("kind", ["float64", "float16"])
+@pytest.mark.parametrize("labels", ["int8", "bool", "uint32", "int64", "float16"])
+def test_elements_of_any_strides_and_dtypes(machine, kind, labels):
+    prediction, target = pair(kind, 9, 5, 7)
+    target = (target > 0.5).astype(labels)
+    turned = prediction.transpose(2, 0, 1)[:, ::-1], target.transpose(2, 0, 1)
+    weight = np.random.default_rng(1).random((7, 9, 5)).astype(np.float32)
+    options = {"sample_weight": weight, "reduction": "none"}
+    agree(nl.BinaryCrossEntropy(), *turned, **options)
+    assert launched(machine) == ["elementwise_strided"]
+
+
+def test_elements_of_a_power(machine):
+    prediction, target = pair("float32", 150)
+    agree(nl.Focal(gamma=1.3), prediction, target.round(), derivatives=2)
+
+
+def test_elements_in_place(machine):
+    prediction, target = pair("float32", 300)
+    loss = nl.BinaryCrossEntropy()
+    _, expected = loss.value_and_grad(prediction, target)
+    on_machine = put(prediction)
+    _, found = loss.value_and_grad(on_machine, put(target), out=on_machine)
+    assert found is on_machine
+    same([found], [expected], "float32")
+
+
+def test_an_error_leaves_elements_as_they_were(machine):
+    prediction, target = pair("float32", 300)
+    target[77] = 1.5
+    on_machine = put(prediction)
+    with pytest.raises(ValueError, match=r"takes targets in \[0, 1\]"):
+        nl.BinaryCrossEntropy().value_and_grad(on_machine, put(target), out=on_machine)
+    np.testing.assert_array_equal(on_machine.array, prediction)
+
+
+SMOOTHED = nl.CrossEntropy(label_smoothing=0.1, z_loss=0.01, temperature=0.7)
+# Rows and classes of rows that a thread, some threads, a warp or a whole block take.
+WIDTHS = [(70, 3), (1, 1), (33, 6), (9, 29), (40, 67), (130, 130), (2, 300)]
+
+
+@pytest.mark.parametrize("shape", WIDTHS, ids=str)
+@pytest.mark.parametrize("kind", ["float32", "float16"])
+def test_staged_rows(machine, kind, shape):
+    prediction, target = rows(kind, *shape)
+    agree(nl.CrossEntropy(), prediction, target)
+    assert "softmax_staged" in launched(machine)
+
+
+@pytest.mark.parametrize("kind", ["float64", "bfloat16"])
+@pytest.mark.parametrize("reduction", ["mean", "weighted_mean", "none"])
+def test_staged_rows_with_all_options(machine, kind, reduction):
+    prediction, target = rows(kind, 37, 11)
+    rng = np.random.default_rng(1)
+    target[::5] = -100
+    loss = SMOOTHED.replace(class_weight=rng.random(11) * (rng.random(11) < 0.8))
+    options = {"sample_weight": rng.random(37), "mask": rng.random(37) < 0.8}
+    agree(loss, prediction, target, derivatives=2, reduction=reduction, **options)
+
+
+@pytest.mark.parametrize("labels", ["int64", "int32", "uint8", "int16"])
+def test_staged_rows_of_any_strides(machine, labels):
+    prediction, target = rows("float32", 5 * 6, 9)
+    prediction = prediction.reshape(5, 6, 9).transpose(1, 0, 2)[:, :, ::-1]
+    target = target.astype(labels).reshape(6, 5)
+    agree(nl.CrossEntropy(), prediction, target, reduction="none")
+
+
+def test_whole_blocks_of_rows(machine, monkeypatch):
+    monkeypatch.setattr(backend, "THREADS", 256)
+    agree(nl.CrossEntropy(), *rows("float32", 2, 1500))
+    agree(nl.CrossEntropy(), *rows("float32", 300, 10))
+
+
+def test_rows_that_are_not_finite(machine):
+    prediction, target = rows("float32", 6, 20)
+    prediction[0, 1] = np.nan
+    prediction[1] = -np.inf
+    prediction[2, 0] = -np.inf
+    prediction[3, 5] = np.inf
+    agree(nl.CrossEntropy(), prediction, target, reduction="none")
+
+
+@pytest.mark.parametrize("kind", DTYPES)
+@pytest.mark.parametrize("least", [10**9, 16], ids=["whole", "split"])
+def test_long_rows(machine, monkeypatch, kind, least):
+    monkeypatch.setattr(staged, "most_classes", lambda real: 8)
+    monkeypatch.setattr(softmax, "LEAST_PIECE", least)
+    for shape in ((3, 301), (5, 33), (1, 1000)):
+        agree(nl.CrossEntropy(), *rows(kind, *shape))
+    if kind == "float32":
+        agree(nl.CrossEntropy(), *rows(kind, 3, 301), derivatives=0, reduction="none")
+    # The pieces of split rows are measured first.
+    times = len([name for name, _ in machine.launched if name == "softmax_long"])
+    calls = 4 if kind == "float32" else 3
+    assert times == (calls if least > 16 else 2 * calls)
+
+
+@pytest.mark.parametrize("least", [10**9, 16], ids=["whole", "split"])
+def test_long_rows_with_all_options(machine, monkeypatch, least):
+    monkeypatch.setattr(staged, "most_classes", lambda real: 8)
+    monkeypatch.setattr(softmax, "LEAST_PIECE", least)
+    prediction, target = rows("float32", 4, 131)
+    target[1] = -100
+    rng = np.random.default_rng(1)
+    loss = SMOOTHED.replace(class_weight=rng.random(131))
+    options = {"sample_weight": rng.random(4), "reduction": "weighted_mean"}
+    agree(loss, prediction, target, derivatives=2, **options)
+
+
+@pytest.mark.parametrize("kind", ["float32", "float16"])
+@pytest.mark.parametrize("shape", [(40, 5), (3, 77)], ids=str)
+def test_general_rows(machine, kind, shape):
+    prediction, target = rows(kind, *shape)
+    agree(nl.Brier(), prediction, target, derivatives=2)
+    dense = np.random.default_rng(1).dirichlet(np.ones(shape[1]), shape[0])
+    agree(nl.CrossEntropy(), prediction, dense.astype(DTYPES[kind]), derivatives=2)
+    assert "softmax_general" in launched(machine)
+
+
+def test_rows_in_place(machine):
+    prediction, target = rows("float32", 20, 12)
+    loss = nl.CrossEntropy()
+    _, expected = loss.value_and_grad(prediction, target)
+    on_machine = put(prediction)
+    _, found = loss.value_and_grad(on_machine, put(target), out=on_machine)
+    same([found], [expected], "float32")
+
+
+@pytest.mark.parametrize("label", [12, -1, 2**40])
+@pytest.mark.parametrize("least", [0, 10**9, 4], ids=["staged", "whole", "split"])
+def test_labels_out_of_range_reach_nothing(machine, monkeypatch, label, least):
+    """The machine would tell of an access out of bounds."""
+    if least:
+        monkeypatch.setattr(staged, "most_classes", lambda real: 8)
+        monkeypatch.setattr(softmax, "LEAST_PIECE", least)
+    prediction, target = rows("float32", 20, 12)
+    target[7] = label
+    loss = nl.CrossEntropy(class_weight=np.ones(12))
+    on_machine = put(prediction)
+    with pytest.raises(ValueError, match="labels of 12 classes"):
+        loss.value_and_grad(on_machine, put(target))
+    with pytest.raises(ValueError, match="labels of 12 classes"):
+        loss.value_and_grad(on_machine, put(target), out=on_machine)
+    np.testing.assert_array_equal(on_machine.array, prediction)
+
+
+ADDRESS = "ld.param.u64 %rd1, [a]; mov.u32 %r1, %tid.x; mul.wide.u32 %rd2, %r1, 4; "
+OWN = ADDRESS + "add.s64 %rd1, %rd1, %rd2; "
+
+
+def program(body, shared=""):
+    """A kernel of one address, written by hand."""
+    registers = ".reg .pred %p<9>; .reg .b32 %r<9>; .reg .b64 %rd<9>; .reg .f32 %f<9>;"
+    body = (registers + body + " ret;").replace("; ", ";\n")
+    return Program(f"{shared}\n.visible .entry k(\n.param .u64 a\n)\n{{\n{body}\n}}\n")
+
+
+def ran(body, array, threads=32, shared=""):
+    """The array, once a kernel has run."""
+    given = MEMORY.array(array.shape, array.dtype)
+    given[...] = array
+    program(body, shared).run(MEMORY, 1, threads, [given.ctypes.data])
+    return given
+
+
+def test_machine_rounds_once_in_fma():
+    a = np.float32(1) + np.finfo(np.float32).eps
+    given = np.array([a, a, -(a * a)], np.float32)
+    body = (
+        "ld.global.f32 %f1, [%rd1]; ld.global.f32 %f2, [%rd1+4]; ld.global.f32 %f3, [%rd1+8]; "
+        "fma.rn.f32 %f4, %f1, %f2, %f3; mul.f32 %f5, %f1, %f2; add.f32 %f5, %f5, %f3; "
+        "setp.ne.s32 %p1, %r1, 0; @%p1 bra END; "
+        "st.global.f32 [%rd1], %f4; st.global.f32 [%rd1+4], %f5; END: "
+    )
+    # One thread writes last what all have read.
+    found = ran(ADDRESS + body.replace("setp", "bar.sync 0; setp"), given)
+    assert found[0] == np.float64(a) ** 2 + np.float64(given[2]) != 0
+    assert found[1] == 0
+
+
+def test_machine_shuffles():
+    body = "shfl.sync.bfly.b32 %r3|%p1, %r1, 5, 31, -1; st.global.u32 [%rd1], %r3; "
+    np.testing.assert_array_equal(ran(OWN + body, np.zeros(32, np.int32)), np.arange(32) ^ 5)
+
+
+def test_machine_compares_nan():
+    tests = ["lt", "ltu", "eq", "equ", "ne", "neu", "ge", "geu", "num", "nan"]
+    body = "ld.global.f32 %f1, [%rd1]; mov.u32 %r3, 0; "
+    for bit, test in enumerate(tests):
+        body += f"setp.{test}.f32 %p1, %f1, 0f3F800000; selp.u32 %r4, {1 << bit}, 0, %p1; "
+        body += "or.b32 %r3, %r3, %r4; "
+    given = np.full(32, np.nan, np.float32)
+    given[:3] = 0.5, 1, 2
+    found = ran(OWN + body + "st.global.u32 [%rd1], %r3; ", given).view(np.uint32)
+    names = [{t for bit, t in enumerate(tests) if found[i] >> bit & 1} for i in range(4)]
+    assert names == [
+        {"lt", "ltu", "ne", "neu", "num"},
+        {"eq", "equ", "ge", "geu", "num"},
+        {"ge", "geu", "ne", "neu", "num"},
+        {"ltu", "equ", "neu", "geu", "nan"},
+    ]
+
+
+SHARED = ".visible .shared .align 4 .b8 s[256];"
+EXCHANGE = (
+    OWN + "mov.u64 %rd3, s; add.s64 %rd4, %rd3, %rd2; st.shared.u32 [%rd4], %r1; {} "
+    "xor.b32 %r2, %r1, 33; mul.wide.u32 %rd5, %r2, 4; add.s64 %rd5, %rd5, %rd3; "
+    "ld.shared.u32 %r3, [%rd5]; st.global.u32 [%rd1], %r3; "
+)
+
+
+def test_machine_waits_at_barriers():
+    found = ran(EXCHANGE.format("bar.sync 0;"), np.zeros(64, np.int32), 64, SHARED)
+    np.testing.assert_array_equal(found, np.arange(64) ^ 33)
+    with pytest.raises(RuntimeError, match="race"):
+        ran(EXCHANGE.format(""), np.zeros(64, np.int32), 64, SHARED)
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "message"),
+    [
+        ("ld.global.u32 %r3, [%rd1+128]; ", IndexError, "not an array's"),
+        ("st.global.u32 [%rd1+-4], %r1; ", IndexError, "not an array's"),
+        ("ld.global.u32 %r3, [%rd1+2]; ", ValueError, "not aligned"),
+        ("ld.global.v4.f32 {%f1, %f2, %f3, %f4}, [%rd1+8]; ", ValueError, "not aligned"),
+        ("mov.u64 %rd4, s; ld.shared.u32 %r3, [%rd4+256]; ", IndexError, "shared memory"),
+        ("mov.u64 %rd4, s; ld.shared.u32 %r3, [%rd4+1]; ", ValueError, "not aligned"),
+        ("ld.local.u32 %r3, [%rd1]; ", NotImplementedError, "ld.local"),
+        ("popc.b32 %r3, %r1; ", NotImplementedError, "popc"),
+        ("setp.eq.s32 %p1, %r1, 3; @%p1 bra END; bar.sync 0; END: ", RuntimeError, "barrier"),
+        (
+            "setp.eq.s32 %p1, %r1, 3; @%p1 bra END; shfl.sync.bfly.b32 %r3|%p2, %r1, 1, 31, -1; "
+            "END: ",
+            RuntimeError,
+            "lanes of a warp",
+        ),
+    ],
+)
+def test_machine_tells_what_a_gpu_may_not(body, error, message):
+    with pytest.raises(error, match=message):
+        ran(ADDRESS + body, np.zeros(32, np.int32), shared=SHARED)
+
+
+def test_machine_wants_the_arguments_of_the_kernel():
+    with pytest.raises(TypeError, match="1 parameters"):
+        program("").run(MEMORY, 1, 32, [1, 2])
+    with pytest.raises(TypeError, match="u64"):
+        program("").run(MEMORY, 1, 32, [True])
