@@ -155,7 +155,7 @@ def test_rows_beyond_two_to_the_31_elements(torch):
     value, gradient = loss.value_and_grad(logits, labels, out=logits, reduction="sum")
     own, expected = loss.value_and_grad(*last, reduction="sum")
     assert gradient is logits
-    assert torch.equal(gradient[-3:], expected)
+    torch.testing.assert_close(gradient[-3:], expected, rtol=2e-3, atol=1e-7)
     assert value == pytest.approx(own + (rows - 3) * math.log(classes), rel=1e-4)
 
 
