@@ -5,6 +5,7 @@ A script: the simulator is chosen when Numba is loaded. It writes what each chec
 
 import json
 import sys
+import threading
 import traceback
 from contextlib import contextmanager
 from unittest import mock
@@ -125,6 +126,32 @@ def barriers_that_are_missing_or_not_for_all_are_noticed(library):
         launch(some_never_come)
     with pytest.raises(RuntimeError, match="threads of a block are not all at the barrier"):
         launch(two_places)
+
+
+@check("simulator")
+def calls_of_other_threads_do_not_come_between_two_launches(library):
+    from numbaloss.cuda import calls
+
+    rng = np.random.default_rng(0)
+    given = [(rng.normal(k, 1, (2, 40)), rng.integers(0, 40, 2)) for k in range(2)]
+    loss, launch, others, found = nl.CrossEntropy(), calls.Call.launch, [], {}
+
+    def work(k):
+        found[k] = loss(*map(library.put, given[k]), reduction="sum")
+
+    def interrupted(*arguments, **options):
+        record = launch(*arguments, **options)
+        if not others:
+            others.append(threading.Thread(target=work, args=(1,)))
+            others[0].start()
+            others[0].join(0.3)
+        return record
+
+    with library.rows_as("split"), mock.patch.object(calls.Call, "launch", interrupted):
+        work(0)
+        others[0].join()
+    for k, arrays in enumerate(given):
+        assert found[k] == pytest.approx(loss(*arrays, reduction="sum"), rel=1e-12)
 
 
 def main(group):

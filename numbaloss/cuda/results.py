@@ -27,6 +27,8 @@ class Workspace:
     def __init__(self, place: Place) -> None:
         self.place = place
         self._lock = threading.Lock()
+        # For launches that must follow one another: what one leaves in scratch, the next reads.
+        self.alone = threading.Lock()
         with backend.on_device(place.device):
             self._partials = backend.empty((2 * MOST_BLOCKS,), np.float64)
             self._counter = backend.upload(np.zeros(2, np.uint32))

@@ -281,13 +281,15 @@ class _Run:
         piece = math.ceil(self.classes / pieces / VECTOR_BYTES) * VECTOR_BYTES
         pieces = -(-self.classes // piece)
         left = self.count * pieces * long.NUMBERS * np.dtype(real).itemsize
-        job[rows.LEFT] = self.call.scratch(left)
         job[rows.PIECE], job[rows.PIECES] = piece, pieces
         blocks = blocks_for(self.count * pieces, device, BLOCKS_EACH)
-        job[rows.STEP] = long.MEASURE
-        self._go(kernel, job, head, blocks, **(options | {"divisor": 1.0, "before": None}))
-        job[rows.STEP] = long.EMIT
-        return self._go(kernel, job, head, blocks, **options)
+        # No other thread's launches may come in between.
+        with self.call.workspace.alone:
+            job[rows.LEFT] = self.call.scratch(left)
+            job[rows.STEP] = long.MEASURE
+            self._go(kernel, job, head, blocks, **(options | {"divisor": 1.0, "before": None}))
+            job[rows.STEP] = long.EMIT
+            return self._go(kernel, job, head, blocks, **options)
 
     def _direct(self, job: list[int], outputs: Operands, walked: bool) -> tuple[int, int]:
         """Flags for arrays that can be moved in vectors: of staged rows, and of long ones."""
