@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from numbaloss.arrays import Operand
+
 
 class Simulated:
     """What simulated kernels take for an array on a GPU: any array of NumPy.
@@ -187,13 +189,39 @@ def _shared_array(self: Any, shape: Any, dtype: Any, alignment: int | None = Non
     return self._allocations[key]
 
 
+def _operands(given: Any) -> Iterator[Operand]:
+    if isinstance(given, Operand):
+        yield given
+    elif isinstance(given, (tuple, list)):
+        for one in given:
+            yield from _operands(one)
+
+
+def _for_the_host_alone(module: Any, name: str) -> None:
+    """Let a function of the CPU refuse memory of a GPU, which would be the end of a process."""
+    function = getattr(module, name)
+
+    def guarded(*arguments: Any, **options: Any) -> Any:
+        for one in _operands(arguments):
+            if one.device is not None and one.array.size:
+                raise SystemError(f"{module.__name__}.{name} touches memory of a GPU")
+        return function(*arguments, **options)
+
+    setattr(module, name, guarded)
+
+
 def install() -> None:
     """Make the simulator of this process a fast and strict one."""
     from numba.cuda.simulator import kernel, kernelapi
 
+    from numbaloss.cpu import elementwise, linear, softmax
     from numbaloss.cuda import backend
 
     assert backend.SIMULATED
+    for module in (elementwise, softmax, linear):
+        for name in ("evaluate", "divisor", "sum_of_weights", "check_inputs", "check_targets"):
+            if hasattr(module, name):
+                _for_the_host_alone(module, name)
     launch = kernel.FakeCUDAKernel.__call__
 
     def call(self: Any, *arguments: Any) -> Any:
