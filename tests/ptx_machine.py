@@ -34,12 +34,16 @@ class Memory:
     def __init__(self) -> None:
         self.starts: list[int] = []
         self.ends: list[int] = []
+        self.gone: list[int] = []  # starts of arrays that nobody holds any more
 
     def array(self, shape: Any, dtype: Any, offset: int = 0) -> np.ndarray:
         """A new array, so many elements behind a multiple of 256 bytes; NaN or -1 at first."""
         dtype = np.dtype(dtype)
         count = math.prod(np.atleast_1d(shape))
         room = np.full(count * dtype.itemsize + 1024, 0xFF, np.uint8)
+        while self.gone:  # whose memory the new one may have
+            place = self.starts.index(self.gone.pop())
+            del self.starts[place], self.ends[place]
         start = 256 + -room.ctypes.data % 256 + offset * dtype.itemsize
         found = room[start : start + count * dtype.itemsize].view(dtype).reshape(shape)
         if found.nbytes:
@@ -47,12 +51,8 @@ class Memory:
             place = bisect.bisect(self.starts, low)
             self.starts.insert(place, low)
             self.ends.insert(place, low + found.nbytes)
-            weakref.finalize(room, self._forget, low)
+            weakref.finalize(room, self.gone.append, low)
         return found
-
-    def _forget(self, low: int) -> None:
-        place = bisect.bisect(self.starts, low) - 1
-        del self.starts[place], self.ends[place]
 
     def check(self, address: int, size: int) -> None:
         """Raise unless so many bytes may be accessed at once."""
@@ -75,7 +75,7 @@ class Shared:
         self.readers: dict[int, int] = {}
 
     def check(self, address: int, size: int, thread: int, writes: bool) -> None:
-        if address + size > len(self.bytes):
+        if not 0 <= address <= len(self.bytes) - size:
             raise IndexError(f"{size} bytes at {address} of {len(self.bytes)} in shared memory")
         if address % size:
             raise ValueError(f"{size} bytes at {address} of shared memory are not aligned")
@@ -208,6 +208,7 @@ class Thread:
 
     def __init__(self, number: int, registers: int, launch: Launch) -> None:
         self.number, self.registers, self.at = number, [None] * registers, 0
+        self.unseen = False  # whether other blocks may not see yet what was written
         self.block, self.blocks = launch.block, launch.blocks
         self.threads, self.dynamic = launch.threads, launch.dynamic
         self.parameters, self.memory, self.shared = launch.parameters, launch.memory, launch.shared
@@ -222,6 +223,7 @@ class Thread:
     def write(self, cell: Any, address: int, *numbers: Any) -> None:
         self.memory.check(address, ctypes.sizeof(cell) * len(numbers))
         (cell * len(numbers)).from_address(address)[:] = numbers
+        self.unseen = True
 
     def read_shared(self, kind: str, address: int) -> Any:
         self.shared.check(address, struct.calcsize(kind), self.number, False)
@@ -233,6 +235,8 @@ class Thread:
         struct.pack_into(kind, self.shared.bytes, address, *numbers)
 
     def ticket(self, address: int, limit: int) -> int:
+        if self.unseen:
+            raise RuntimeError("a ticket is taken before a fence")
         found = self.read(ctypes.c_uint32, address)
         self.write(ctypes.c_uint32, address, 0 if found >= limit else found + 1)
         return found
@@ -405,7 +409,7 @@ class Program:
     def _computed(self, one: Instruction) -> str:
         op, *how = one.name
         if op in ("membar", "fence"):
-            return "pass"
+            return "t.unseen = False"
         kind = how[-1]
         if op == "mov" and "{" in one.text:
             return self._regrouped(one)
@@ -559,11 +563,11 @@ class Program:
     def run(
         self, memory: Memory, blocks: int, threads: int, arguments: Any, shared: int = 0
     ) -> None:
-        """Run so many blocks, one after another."""
+        """Run so many blocks, one after another, the last one first."""
         if threads % WARP:
             raise ValueError(f"{threads} threads are not whole warps")
         parameters = self._checked(arguments)
-        for block in range(blocks):
+        for block in reversed(range(blocks)):  # none may rely on those before it
             own = Shared(self.static + shared)
             launch = Launch(block, blocks, threads, shared, parameters, memory, own)
             team = [Thread(number, len(self.numbers), launch) for number in range(threads)]

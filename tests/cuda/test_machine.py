@@ -138,8 +138,11 @@ def put(given):
     return Array.copy(given) if isinstance(given, np.ndarray) else given
 
 
-def agree(loss, prediction, target, ulps=40, derivatives=1, **options):
-    """Compare a call on the machine with the same one on the CPU."""
+def agree(loss, prediction, target, ulps=40, derivatives=1, offset=0, **options):
+    """Compare a call on the machine with the same one on the CPU.
+
+    The prediction begins so many elements behind the address of a vector.
+    """
     kind, outs = prediction.dtype.name, {}
     if kind == "bfloat16":  # Numba's arrays for results have no bfloat16
         made = {"out": 1, "hess_out": 2}
@@ -147,7 +150,7 @@ def agree(loss, prediction, target, ulps=40, derivatives=1, **options):
     call = [loss, loss.value_and_grad, loss.value_grad_hess][derivatives]
     expected = call(prediction, target, **options)
     given = {name: put(value) for name, value in options.items()}
-    found = call(put(prediction), put(target), **given, **outs)
+    found = call(Array.copy(prediction, offset), put(target), **given, **outs)
     if derivatives == 0:
         found, expected = [found], [expected]
     same(found, expected, kind, ulps)
@@ -233,6 +236,15 @@ def test_elements_of_a_power(machine):
     agree(nl.Focal(gamma=1.3), prediction, target.round(), derivatives=2)
 
 
+def test_elements_of_many_losses_at_once(machine):
+    """One compilation for all: a wrong function shows in the gradient's first digits."""
+    prediction, target = pair("float32", 40)
+    prediction = np.clip(abs(prediction) / 4, 0.05, 0.95)
+    total = nl.SquaredLogError() + nl.LogCosh() + nl.PseudoHuber(2.5) + nl.Cauchy(0.4)
+    total = total + nl.Poisson() + nl.Tweedie() + nl.AbsolutePercentageError()
+    agree(total, prediction, np.clip(target, 0.05, 0.95), ulps=100)
+
+
 def test_elements_in_place(machine):
     prediction, target = pair("float32", 300)
     loss = nl.BinaryCrossEntropy()
@@ -282,6 +294,16 @@ def test_staged_rows_of_any_strides(machine, labels):
     prediction = prediction.reshape(5, 6, 9).transpose(1, 0, 2)[:, :, ::-1]
     target = target.astype(labels).reshape(6, 5)
     agree(nl.CrossEntropy(), prediction, target, reduction="none")
+
+
+@pytest.mark.parametrize("kind", ["float32", "float16"])
+@pytest.mark.parametrize("road", ["staged", "whole", "split"])
+def test_rows_that_begin_between_vectors(machine, monkeypatch, kind, road):
+    if road != "staged":
+        monkeypatch.setattr(staged, "most_classes", lambda real: 8)
+    monkeypatch.setattr(softmax, "LEAST_PIECE", 16 if road == "split" else 10**9)
+    for offset in (1, 2, 3):
+        agree(nl.CrossEntropy(), *rows(kind, 7, 45), offset=offset)
 
 
 def test_whole_blocks_of_rows(machine, monkeypatch):
@@ -445,6 +467,7 @@ def test_machine_waits_at_barriers():
         ("mov.u64 %rd4, s; ld.shared.u32 %r3, [%rd4+256]; ", IndexError, "shared memory"),
         ("mov.u64 %rd4, s; ld.shared.u32 %r3, [%rd4+1]; ", ValueError, "not aligned"),
         ("ld.local.u32 %r3, [%rd1]; ", NotImplementedError, "ld.local"),
+        ("st.global.u32 [%rd1], 7; atom.global.inc.u32 %r3, [%rd1], %r1; ", RuntimeError, "fence"),
         ("popc.b32 %r3, %r1; ", NotImplementedError, "popc"),
         ("setp.eq.s32 %p1, %r1, 3; @%p1 bra END; bar.sync 0; END: ", RuntimeError, "barrier"),
         (
