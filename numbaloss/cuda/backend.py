@@ -265,6 +265,9 @@ class SimulatedArray:
     def __getitem__(self, where: Any) -> SimulatedArray:
         return SimulatedArray(self.array[where])
 
+    def __setitem__(self, where: Any, value: Any) -> None:
+        self.array[where] = value
+
     def copy_to_host(self, target: np.ndarray | None = None, stream: Any = 0) -> np.ndarray:
         """A copy in NumPy."""
         if target is None:

@@ -20,7 +20,7 @@ from .backend import Place
 from .products import Library, library
 from .results import Record
 
-__all__ = ["Inputs", "Place", "evaluate"]
+__all__ = ["Inputs", "Place", "clear", "evaluate"]
 
 # Bytes of a block of logits by default, and the share of what is free that it may take.
 WORKSPACE, SHARE = 1 << 30, 4
@@ -39,6 +39,7 @@ class Inputs(NamedTuple):
     operand: Operand  # view of hidden, which has an axis of rows
     classes: int
     rows: list[Operand | None]  # views of target, weight and mask of the rows
+    given: tuple[Any, ...]  # the same as the caller's own
 
 
 def evaluate(
@@ -61,12 +62,15 @@ def evaluate(
     count = math.prod(shape)
     logits_type = np.broadcast_to(np.zeros((), inputs.operand.array.dtype), (count, inputs.classes))
     whole = Operand(logits_type, inputs.operand.kind, device=place.device)
-    rows = [_flat(one, shape) for one in inputs.rows]
+    flat = [_flat(found, one, own, shape) for one, own in zip(inputs.rows, inputs.given)]
+    rows = [operand for operand, _ in flat]
     start = softmax.begin(loss, [whole, *rows], reduction, gradient_scale, place)
     layer = _Layer(found, inputs, outs)
     step = _rows_of_block(inputs, count, budget, place)
     logits = found.empty((step, inputs.classes), layer.hidden)
-    flat_values = None if values is None else _flat(values, shape)
+    flat_values = None
+    if values is not None:
+        flat_values = values._replace(array=values.array.reshape(count))  # in C order
     record: Record | None = None
     for first in range(0, count, step):
         part = slice(first, min(first + step, count))
@@ -153,28 +157,19 @@ class _Layer:
             self.library.copy(own, out)
 
 
-def _flat(operand: Operand | None, shape: tuple[int, ...]) -> Operand | None:
-    """The axes of the rows as one, without touching memory.
-
-    Raises
-    ------
-    ValueError
-        Where that would take a copy.
-    """
+def _flat(
+    found: Library, operand: Operand | None, given: Any, shape: tuple[int, ...]
+) -> tuple[Operand | None, Any]:
+    """The axes of the rows as one, and the array that this is a view of: a copy if need be."""
     if operand is None or len(shape) == 1:
-        return operand
-    array, axes = operand.array, len(shape)
-    rest = array.shape[axes:]
-    stride, length = 0, 1
-    for size, step in reversed([*zip(shape, array.strides[:axes])]):
-        if size == 1:
-            continue
-        if length > 1 and step != stride * length:
-            raise ValueError(
-                "targets, weights and masks of linear losses on a GPU must be contiguous along "
-                "the axes of the rows; copy them"
-            )
-        stride, length = (step, size) if length == 1 else (stride, length * size)
-    steps = (stride, *array.strides[axes:])
-    flat = np.lib.stride_tricks.as_strided(array, (math.prod(shape), *rest), steps)
-    return operand._replace(array=flat)
+        return operand, given
+    flat = found.flat(found.own(given), shape)
+    view, _ = arrays.operand(flat, "rows")
+    return view, flat
+
+
+def clear(family: str, results: list[Any]) -> None:
+    """Fill arrays with zeros: the results of layers without rows, or without classes."""
+    found = library(family)
+    for one in results:
+        found.clear(found.own(one))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -35,7 +36,7 @@ class Library:
 
     def rows(self, array: Any) -> Any:
         """All axes but the last as one."""
-        return array.reshape(-1, array.shape[-1])
+        return array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
 
     def contiguous(self, array: Any) -> bool:
         """Whether an array lies in C order."""
@@ -44,6 +45,17 @@ class Library:
     def copy(self, source: Any, target: Any) -> None:
         """Fill an array."""
         target[...] = source.reshape(target.shape)
+
+    def clear(self, array: Any) -> None:
+        """Fill an array with zeros."""
+        array[...] = 0
+
+    def flat(self, array: Any, shape: tuple[int, ...]) -> Any:
+        """The axes of the rows as one, where an array may have only the first of them."""
+        if array.ndim > len(shape):
+            return array.reshape(-1, array.shape[-1])
+        spread = array.reshape(tuple(array.shape) + (1,) * (len(shape) - array.ndim))
+        return self.xp.broadcast_to(spread, shape).reshape(-1)
 
     def multiply(self, a: Any, b: Any, out: Any, add: bool) -> None:
         """``out = a @ b``, or ``out += a @ b``."""
@@ -87,6 +99,9 @@ class Torch(Library):
 
     def copy(self, source: Any, target: Any) -> None:
         target.detach().copy_(source.reshape(target.shape))
+
+    def clear(self, array: Any) -> None:
+        array.detach().zero_()
 
     def multiply(self, a: Any, b: Any, out: Any, add: bool) -> None:
         with self.xp.no_grad():

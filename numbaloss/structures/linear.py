@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -222,13 +223,19 @@ class Linear(Loss):
             gradients = [arrays.output(one, f"out[{i}]") for i, one in enumerate(results)]
             _check_outputs(gradients, wanted, names, layer, rows)
             gradients = _oriented(gradients, turned)
-        if gpu is not None and layer[0].array.size and layer[1].array.size:
+        if gpu is not None and not _logits(layer, turned).size:
+            empty = [*results, *([values] if reduction == "none" else [])]
+            _gpu_kernels().clear(family.name, empty)
+            nothing = Results(family, like, values, ())
+            value, _, _ = nothing.deliver(0.0, float(math.prod(shape)), reduction)
+            return value, tuple(results)
+        if gpu is not None:
             of_gpu = _gpu_kernels()
             place = of_gpu.Place(gpu, family.stream(hidden))
             call = of_gpu.Inputs(
                 family.name, hidden, weight, bias, turned, _with_rows(layer[0], shape),
                 layer[1].array.shape[0 if turned else 1],
-                [_with_rows(one, shape) for one in rows],
+                [_with_rows(one, shape) for one in rows], (target, sample_weight, mask),
             )  # fmt: skip
             record = of_gpu.evaluate(
                 loss, call, _with_rows(view, shape), tuple(results) if outs is not None else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -356,7 +357,12 @@ class Softmax(Loss):
         results = Results(family, like, values, outs)
         in_place = check_outputs(outs, results.views, inputs)
 
-        if gpu is not None and p.array.size:
+        if gpu is not None and not p.array.size:
+            if results.values is not None and 0 not in p.array.shape[:-1]:
+                results.values[...] = 0  # rows without classes
+            rows = float(math.prod(p.array.shape[:-1]))
+            return results.deliver(0.0, rows, reduction)
+        if gpu is not None:
             of_gpu = _gpu_kernels()
             place = of_gpu.Place(gpu, family.stream(prediction))
             record = of_gpu.evaluate(
