@@ -121,3 +121,22 @@ def errors_of_layers(library: Library) -> None:
             float(value)
     with pytest.raises(ValueError, match=r"hidden lives on .*weight on"):
         loss(given[0], weight, given[2])
+
+
+@check("linear")
+def layers_without_rows_or_length_and_rows_that_share_weights(library: Library) -> None:
+    loss = nl.LinearCrossEntropy()
+    hidden, weight, _, labels = layer("float32", False)
+    cases = [
+        (hidden[:0], weight, labels[:0], None),
+        (hidden[..., :0], weight[:0], labels, None),
+        (hidden, weight, np.asfortranarray(labels), np.arange(float(len(labels)))),
+    ]
+    for *layer_, weights in cases:
+        for reduction in ("sum", "none"):
+            wanted = expected(loss, *layer_, reduction=reduction, sample_weight=weights)
+            own = None if weights is None else library.put(weights)
+            found = loss.value_and_grad(
+                *map(library.put, layer_), reduction=reduction, sample_weight=own
+            )
+            assert_layer(library, found, wanted, "float32")
