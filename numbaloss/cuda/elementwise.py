@@ -37,7 +37,7 @@ from .memory import (
 from .reduce import SCRATCH
 from .results import Record
 
-# Blocks for each multiprocessor: two rounds of full occupancy (1.25 to 1.5 % better than one).
+# Blocks for each multiprocessor: two rounds of full occupancy, so that the last ones even out.
 BLOCKS_EACH = 16
 CHECK_TARGET, CHECK_BINARY, CHECK_PREDICTION, WEIGHTED = 1, 2, 4, 8
 

@@ -377,23 +377,6 @@ def raw_reader(kind: str) -> Callable:
 
 
 @cache
-def integer_writer() -> Callable:
-    """``write(address, index, number)`` of int64."""
-    if backend.SIMULATED:
-        return lambda address, index, number: _simulated_write(address, index, number, "int64")
-
-    @intrinsic
-    def write(typing_context: Any, address: Any, index: Any, number: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            builder.store(arguments[2], _pointer(builder, "int64", *arguments[:2]))
-            return context.get_dummy_value()
-
-        return types.void(types.int64, types.int64, types.int64), generate
-
-    return write
-
-
-@cache
 def ticket() -> Callable:
     """``take(address, limit)``: numbers from 0 to limit, and round again; one a caller."""
     if backend.SIMULATED:
@@ -507,7 +490,6 @@ __all__ = [
     "compute_type",
     "fast_decay",
     "fresh_reader",
-    "integer_writer",
     "itemsize",
     "label_reader",
     "lanes",

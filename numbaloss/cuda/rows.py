@@ -28,7 +28,7 @@ from ..structures.softmax import Softmax
 from ..vmath import float32, float64
 from ..vmath.overloads import install as install_vmath
 from . import backend, reduce
-from .backend import cuda, device_function
+from .backend import device_function
 from .memory import any_reader, compute_type, fast_decay, label_reader, raw_reader, reader
 
 # Integers that describe a call, all of them int64.
@@ -91,7 +91,7 @@ def signature(structure: Structure, real: str) -> tuple[Any, ...]:
 def decay(kind: str) -> Callable:
     """``decay(x)``: e to the power of x <= 0.
 
-    Halves have 8 or 11 bits: the GPU's own exponential, 20 bits and more, is exact for them.
+    Halves have 8 or 11 bits: for them the GPU's own exponential, 20 bits and more, is enough.
     """
     real = compute_type(kind)
     if backend.SIMULATED:
@@ -260,16 +260,3 @@ def group() -> tuple[Callable, Callable]:
         return reduce.group_max(number, width, thread, scratch)
 
     return total, maximum
-
-
-__all__ = [
-    "INTEGERS",
-    "REALS",
-    "beginnings",
-    "cuda",
-    "decay",
-    "describer",
-    "group",
-    "judge",
-    "signature",
-]

@@ -39,7 +39,7 @@ def wait_at_barriers() -> None:
     """Let the threads of a block wait for each other at a barrier.
 
     The simulator's own main thread asks all others, over and over, whether they wait, and holds
-    Python's lock meanwhile: 10 to 50 times slower. Every thread of a kernel has to pass the same
+    Python's lock meanwhile: 10 times slower. Every thread of a kernel has to pass the same
     barriers; on a GPU it had to as well.
     """
     from numba.cuda.simulator.kernel import BlockManager, BlockThread
