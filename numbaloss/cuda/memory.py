@@ -291,10 +291,8 @@ def _shared_places(
 def any_reader(real: str) -> Callable:
     """``read(address, code, index)``: an element of whatever dtype the code says."""
     cast = np.dtype(real).type
-    read = {kind: raw_reader(kind) for kind in CODES}
-    f32, f64, f16, bf16 = (read[k] for k in ("float32", "float64", "float16", "bfloat16"))
-    b1, i64, i32, u8 = (read[k] for k in ("bool", "int64", "int32", "uint8"))
-    i8, i16, u16, u32, u64 = (read[k] for k in ("int8", "int16", "uint16", "uint32", "uint64"))
+    f32, f64, f16, bf16, b1 = (raw_reader(kind) for kind in list(CODES)[:5])
+    integer = integer_reader(real)
 
     @device_function
     def read_any(address, code, index):
@@ -308,6 +306,22 @@ def any_reader(real: str) -> Callable:
             return cast(bf16(address, index))
         if code == 4:
             return cast(b1(address, index))
+        return integer(address, code, index)
+
+    return read_any
+
+
+@cache
+def integer_reader(result: str) -> Callable:
+    """``read(address, code, index)``: an integer of whatever dtype the code says.
+
+    As int64, one beyond 2^63 is negative, and so no label: as it should be.
+    """
+    cast = np.dtype(result).type
+    i64, i32, u8, i8, i16, u16, u32, u64 = (raw_reader(kind) for kind in list(CODES)[5:])
+
+    @device_function
+    def read_integer(address, code, index):
         if code == 5:
             return cast(i64(address, index))
         if code == 6:
@@ -324,36 +338,7 @@ def any_reader(real: str) -> Callable:
             return cast(u32(address, index))
         return cast(u64(address, index))
 
-    return read_any
-
-
-@cache
-def label_reader() -> Callable:
-    """``read(address, code, index)``: an integer of whatever dtype the code says."""
-    read = {kind: raw_reader(kind) for kind in CODES}
-    i64, i32, u8 = (read[k] for k in ("int64", "int32", "uint8"))
-    i8, i16, u16, u32, u64 = (read[k] for k in ("int8", "int16", "uint16", "uint32", "uint64"))
-
-    @device_function
-    def read_label(address, code, index):
-        if code == 5:
-            return i64(address, index)
-        if code == 6:
-            return np.int64(i32(address, index))
-        if code == 7:
-            return np.int64(u8(address, index))
-        if code == 8:
-            return np.int64(i8(address, index))
-        if code == 9:
-            return np.int64(i16(address, index))
-        if code == 10:
-            return np.int64(u16(address, index))
-        if code == 11:
-            return np.int64(u32(address, index))
-        # Beyond 2^63 a negative number, and so no label: as it should be.
-        return np.int64(u64(address, index))
-
-    return read_label
+    return read_integer
 
 
 @cache
@@ -490,8 +475,8 @@ __all__ = [
     "compute_type",
     "fast_decay",
     "fresh_reader",
+    "integer_reader",
     "itemsize",
-    "label_reader",
     "lanes",
     "raw_reader",
     "reader",

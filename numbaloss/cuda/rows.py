@@ -29,7 +29,7 @@ from ..vmath import float32, float64
 from ..vmath.overloads import install as install_vmath
 from . import backend, reduce
 from .backend import device_function
-from .memory import any_reader, compute_type, fast_decay, label_reader, raw_reader, reader
+from .memory import any_reader, compute_type, fast_decay, integer_reader, raw_reader, reader
 
 # Integers that describe a call, all of them int64.
 (
@@ -153,7 +153,7 @@ def describer(kind: str, walked: bool) -> Callable:
     real = compute_type(kind)
     zero, one, nan = real(0), real(1), real(np.nan)
     computed = np.dtype(real).name
-    load_any, load_label = any_reader(computed), label_reader()
+    load_any, load_label = any_reader(computed), integer_reader("int64")
     load_byte, load_real = raw_reader("bool"), reader(computed)
     find = beginnings(walked)
 
