@@ -9,7 +9,9 @@ _imported_at = _time.time_ns()
 from .check import check_gradient
 from .device_value import DeviceValue
 from .losses.binary import AsymmetricFocal, BinaryCrossEntropy, Focal
+from .losses.embeddings import Contrastive, CosineEmbedding, Triplet
 from .losses.exponential_family import Gamma, Poisson, Tweedie
+from .losses.in_batch import BatchTriplet, InfoNCE, NTXent, SigLIP, SupervisedContrastive
 from .losses.language import LinearCrossEntropy
 from .losses.margin import Exponential, Hinge, ModifiedHuber, SquaredHinge
 from .losses.multiclass import (
@@ -35,6 +37,9 @@ from .losses.regression import (
 from .losses.robust import Cauchy, GeneralRobust, Huber, LogCosh, PseudoHuber, SmoothL1
 from .registry import get, losses, register
 from .structures.elementwise import Elementwise
+from .structures.embedding import Diagnosis, Embedding
+from .structures.embedding_batch import KeyedEmbedding, LabelledEmbedding
+from .structures.embedding_rows import PairEmbedding, TripletEmbedding
 from .structures.linear import Linear
 from .structures.softmax import Softmax
 from .vmath import exp, expm1, log, log1p, log_cosh, log_sigmoid, pow, sigmoid, softplus, sqrt, tanh
@@ -45,14 +50,19 @@ __all__ = [
     "AbsoluteError",
     "AbsolutePercentageError",
     "AsymmetricFocal",
+    "BatchTriplet",
     "BinaryCrossEntropy",
     "Brier",
     "CategoricalFocal",
     "Cauchy",
+    "Contrastive",
+    "CosineEmbedding",
     "CrossEntropy",
     "DeviceValue",
+    "Diagnosis",
     "Distillation",
     "Elementwise",
+    "Embedding",
     "Expectile",
     "Exponential",
     "Focal",
@@ -61,23 +71,32 @@ __all__ = [
     "GeneralizedCrossEntropy",
     "Hinge",
     "Huber",
+    "InfoNCE",
     "JensenShannon",
     "KLDivergence",
+    "KeyedEmbedding",
+    "LabelledEmbedding",
     "Linear",
     "LinearCrossEntropy",
     "LogCosh",
     "ModifiedHuber",
     "MultiMargin",
+    "NTXent",
+    "PairEmbedding",
     "Poisson",
     "Poly1",
     "PseudoHuber",
     "Quantile",
+    "SigLIP",
     "SmoothL1",
     "Softmax",
     "SquaredError",
     "SquaredHinge",
     "SquaredLogError",
+    "SupervisedContrastive",
     "SymmetricCrossEntropy",
+    "Triplet",
+    "TripletEmbedding",
     "Tweedie",
     "check_gradient",
     "exp",

@@ -23,6 +23,9 @@ from numba.extending import overload
 from . import vmath
 from .structures.composition import Sum
 from .structures.elementwise import Elementwise
+from .structures.embedding import Embedding
+from .structures.embedding_batch import KeyedEmbedding, LabelledEmbedding
+from .structures.embedding_rows import PairEmbedding, TripletEmbedding
 from .structures.loss import Loss
 from .structures.softmax import Softmax
 from .vmath.target import compiling_for_gpu, for_gpu
@@ -47,14 +50,20 @@ def record(cls: type[Loss]) -> type:
 
 
 def scalars(cls: type[Loss]) -> list[Any]:
-    """The parameters that ``point`` sees: arrays reach kernels on their own."""
-    return [parameter for parameter in cls.parameters() if parameter.kind is not np.ndarray]
+    """The parameters that ``point`` sees: arrays reach kernels on their own, mining the driver."""
+    return [
+        parameter
+        for parameter in cls.parameters()
+        if parameter.kind is not np.ndarray and parameter.name != "mining"
+    ]
 
 
 def lower(loss: Loss) -> Loss:
     """The loss that kernels see: numbers only, sums flat."""
     while not isinstance(loss, Sum):
         if _has_no_point(type(loss)) and _owner(type(loss), "lower") is Loss:
+            if isinstance(loss, Embedding):
+                loss.point(0.0, 0.0)  # raises what its structure says
             first = "log_probability" if isinstance(loss, Softmax) else "prediction"
             raise TypeError(
                 f"{type(loss).__name__} has no point(self, {first}, target): "
@@ -75,7 +84,16 @@ def _owner(cls: type, method: str) -> type:
 
 
 def _has_no_point(cls: type) -> bool:
-    return _owner(cls, "point") in (Elementwise, Softmax)
+    return _owner(cls, "point") in _WITHOUT_POINT
+
+
+_WITHOUT_POINT = (
+    Elementwise,
+    Softmax,
+    PairEmbedding,
+    TripletEmbedding,
+    KeyedEmbedding.__mro__[1],
+)
 
 
 def _overrides_point(cls: type) -> bool:
@@ -180,7 +198,7 @@ def _ours(cls: type) -> bool:
     package = __name__.partition(".")[0]
     module = sys.modules.get(cls.__module__)
     # A loss whose maths was replaced from outside is not ours any more.
-    methods = [getattr(cls, name, None) for name in ("point", "label_point", "normalizer")]
+    methods = [getattr(cls, name, None) for name in METHODS]
     homes = cls.__module__, *(one.__module__ for one in methods if one is not None)
     ours = all(home.startswith(f"{package}.") for home in homes)
     return ours and getattr(module, cls.__name__, None) is cls
@@ -200,7 +218,7 @@ def reason(error: Exception) -> str:
     """The sentence and the line of a Numba error that speak of the author's own code."""
     text = str(error)
     if "wrong tuple length" in text or "failed to unpack" in text:
-        return "it must return three numbers: value, gradient, curvature"
+        return "it must return as many numbers as its structure says: a value, then slopes"
     lines = [line.strip() for line in text.splitlines()]
     starts = [i for i, line in enumerate(lines) if "Failed in " in line]
     rest = [line for line in lines[starts[-1] + 1 if starts else 0 :] if line]
@@ -223,7 +241,23 @@ def normalizer(self, prediction, target):
     return _in_python(self, "normalizer", prediction, target)
 
 
-METHODS = {"point": point, "label_point": label_point, "normalizer": normalizer}
+def term(self, prediction, target):
+    """What two elements add to the total of two vectors; ``prediction`` is their difference."""
+    return _in_python(self, "term", prediction, target)
+
+
+def root(self, prediction, target):
+    """The distance of two vectors; ``prediction`` is the total of the terms."""
+    return _in_python(self, "root", prediction, target)
+
+
+METHODS = {
+    "point": point,
+    "label_point": label_point,
+    "normalizer": normalizer,
+    "term": term,
+    "root": root,
+}
 
 
 def _in_python(self, method, prediction, target):
@@ -298,6 +332,8 @@ for _method in METHODS:
 def _implementation(cls: type[Loss], method: str, kind: types.Type) -> Callable:
     """The body of a generic function for one loss class."""
     if not issubclass(cls, Softmax):
+        if method != "point":
+            return _of_one(cls, method, kind)
         return _positional(specialised(cls.point, kind), 3)  # type: ignore[attr-defined]
     real = np.dtype(kind.name).type
     zero, one = real(0), real(1)
@@ -308,12 +344,7 @@ def _implementation(cls: type[Loss], method: str, kind: types.Type) -> Callable:
 
         return _named_for(cls, of_point)
     if method != "point":
-        single = _compiled(_positional(specialised(getattr(cls, method), kind), 2))
-
-        def of_one(self, prediction, target):
-            return single(self, prediction)
-
-        return _named_for(cls, of_one)
+        return _of_one(cls, method, kind)
     whole = _positional(specialised(cls.point, kind), 3)
     if not cls.sparse:
         return whole
@@ -330,6 +361,16 @@ def _implementation(cls: type[Loss], method: str, kind: types.Type) -> Callable:
         )
 
     return _named_for(cls, of_sparse)
+
+
+def _of_one(cls: type[Loss], method: str, kind: types.Type) -> Callable:
+    """A method of one number, for a generic function that has a target too."""
+    single = _compiled(_positional(specialised(getattr(cls, method), kind), 2))
+
+    def of_one(self, prediction, target):
+        return single(self, prediction)
+
+    return _named_for(cls, of_one)
 
 
 def _named_for(cls: type, function: Callable) -> Callable:

@@ -226,3 +226,47 @@ def check_outputs(
     if one is not None and other is not None and arrays.overlap(one.array, other.array):
         raise ValueError("out and hess_out share memory")
     return in_place
+
+
+def wanted_outputs(out: Any, names: Sequence[str]) -> tuple[Any, ...]:
+    """The arrays that the caller brings for several gradients."""
+    if out is None:
+        return (None,) * len(names)
+    if not isinstance(out, (tuple, list)) or len(out) != len(names):
+        raise TypeError(f"out must be a tuple of arrays for the gradients by {', '.join(names)}")
+    return tuple(out)
+
+
+def check_outputs_apart(
+    gradients: Sequence[arrays.Operand],
+    wanted: Sequence[Any],
+    titles: Sequence[str],
+    sources: Sequence[arrays.Operand],
+    names: Sequence[str],
+    inputs: Sequence[tuple[arrays.Operand | None, str]],
+) -> None:
+    """Raise where an array for a gradient does not fit, or shares memory with another array."""
+    for i, (output, own, of) in enumerate(zip(gradients, wanted, sources)):
+        if own is None:
+            continue
+        title, name = titles[i], names[i]
+        if output.array.shape != of.array.shape:
+            raise ValueError(
+                f"{title} must have the shape of {name}, {of.array.shape}, "
+                f"not {output.array.shape}"
+            )
+        if output.kind != of.kind:
+            raise TypeError(f"{title} must have {name}'s dtype, {of.kind}, not {output.kind}")
+        if output.device != of.device:
+            raise ValueError(
+                f"{title} lives on {output.place} and {name} on {of.place}; "
+                f"it must be on the same device"
+            )
+        if not output.array.flags.writeable:
+            raise ValueError(f"{title} is read-only")
+        for operand, what in inputs:
+            if operand is not None and arrays.overlap(output.array, operand.array):
+                raise ValueError(f"{title} shares memory with {what}; it must not")
+        for j, other in enumerate(gradients[:i]):
+            if arrays.overlap(output.array, other.array):
+                raise ValueError(f"{titles[j]} and {title} share memory")

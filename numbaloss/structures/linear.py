@@ -12,11 +12,13 @@ from .arguments import (
     Results,
     check_labels,
     check_options,
+    check_outputs_apart,
     gpu_of,
     model,
     predicted,
     row_targets,
     row_weights,
+    wanted_outputs,
 )
 from .loss import Loss
 from .softmax import Softmax
@@ -215,13 +217,15 @@ class Linear(Loss):
         wanted: tuple[Any, ...] = ()
         gradients: list[arrays.Operand] | None = None
         if outs is not None:
-            wanted = _wanted(outs[0], names)
+            wanted = wanted_outputs(outs[0], names)
             results = [
                 one.empty_like(model(one, operand, source), None) if own is None else own
                 for own, one, operand, source in zip(wanted, families, layer, given)
             ]
             gradients = [arrays.output(one, f"out[{i}]") for i, one in enumerate(results)]
-            _check_outputs(gradients, wanted, names, layer, rows)
+            inputs = [*zip(layer, names), *zip(rows, ("target", "sample_weight", "mask"))]
+            titles = [f"out[{i}]" for i in range(len(names))]
+            check_outputs_apart(gradients, wanted, titles, layer, names, inputs)
             gradients = _oriented(gradients, turned)
         if gpu is not None and not _logits(layer, turned).size:
             empty = [*results, *([values] if reduction == "none" else [])]
@@ -375,49 +379,6 @@ def _rows(
     if weights is not None and weights.size != classes:
         raise ValueError(f"class_weight has {weights.size} numbers, the weight {classes} classes")
     return [t, *row_weights(sample_weight, mask, shape)]
-
-
-def _wanted(out: Any, names: tuple[str, ...]) -> tuple[Any, ...]:
-    """The arrays that the caller brings for the gradients."""
-    if out is None:
-        return (None,) * len(names)
-    if not isinstance(out, (tuple, list)) or len(out) != len(names):
-        raise TypeError(f"out must be a tuple of arrays for the gradients by {', '.join(names)}")
-    return tuple(out)
-
-
-def _check_outputs(
-    gradients: list[arrays.Operand],
-    wanted: tuple[Any, ...],
-    names: tuple[str, ...],
-    layer: list[arrays.Operand],
-    rows: list[arrays.Operand | None],
-) -> None:
-    """Raise where an array for a gradient does not fit."""
-    inputs = [*zip(layer, names), *zip(rows, ("target", "sample_weight", "mask"))]
-    for i, (output, own, of) in enumerate(zip(gradients, wanted, layer)):
-        if own is None:
-            continue
-        if output.array.shape != of.array.shape:
-            raise ValueError(
-                f"out[{i}] must have the shape of {names[i]}, {of.array.shape}, "
-                f"not {output.array.shape}"
-            )
-        if output.kind != of.kind:
-            raise TypeError(f"out[{i}] must have {names[i]}'s dtype, {of.kind}, not {output.kind}")
-        if output.device != of.device:
-            raise ValueError(
-                f"out[{i}] lives on {output.place} and {names[i]} on {of.place}; "
-                f"it must be on the same device"
-            )
-        if not output.array.flags.writeable:
-            raise ValueError(f"out[{i}] is read-only")
-        for operand, name in inputs:
-            if operand is not None and arrays.overlap(output.array, operand.array):
-                raise ValueError(f"out[{i}] shares memory with {name}; it must not")
-        for j, other in enumerate(gradients[:i]):
-            if arrays.overlap(output.array, other.array):
-                raise ValueError(f"out[{j}] and out[{i}] share memory")
 
 
 def _oriented(layer: list[arrays.Operand], turned: bool) -> list[arrays.Operand]:
