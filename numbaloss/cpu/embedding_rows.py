@@ -130,14 +130,16 @@ _doubles = types.CPointer(types.float64)
 KERNEL_ARGUMENTS = (_doubles, types.int64, types.int64, types.int64, _doubles)
 
 
-def loss_kernel(structure: Structure, real: str, make: Callable[[], Callable], what: str) -> Code:
-    """Compile a loop over rows for one loss; ``self`` sees float64 whatever ``real`` is."""
-    loss = LossType(structure, types.float64)
+def compile_for_loss(
+    structure: Structure, kind: str, make: Callable[[], Callable], what: str
+) -> Code:
+    """Compile a loop over rows that calls the methods of one loss, in numbers of ``kind``."""
+    loss = LossType(structure, getattr(types, kind))
     try:
         return c_function(
             make,
             types.void(loss, *KERNEL_ARGUMENTS),
-            f"{what} {real} {loss.name}",
+            f"{what} {loss.name}",
             cacheable=structure.cacheable,
             error_model="numpy",
         )
@@ -159,7 +161,8 @@ def kernel(structure: Structure, real: str) -> Code:
         raise ValueError(
             f"{cls.__name__}.metric must be 'distance' or 'cosine', not {cls.metric!r}"
         )
-    return loss_kernel(structure, real, lambda: make(real), f"embedding {make.__name__}")
+    what = f"embedding {make.__name__} {real}"
+    return compile_for_loss(structure, "float64", lambda: make(real), what)
 
 
 @cache

@@ -1,0 +1,181 @@
+"""The order of work on all pairs of a batch, whatever machine does it.
+
+The matrix of all similarities never exists. Blocks of it are made by matrix products, looked
+at, turned in place into the slopes of the loss by the similarities, and multiplied again:
+
+    S = Q K'        dQ = G K        dK = G' Q
+
+Three products are needed where a block holds whole rows, and rows are all that is looked at. A
+loss that looks at columns too knows none of them before it has seen the last row, and makes
+each block twice: four products. Where the columns are the rows again, S is symmetric; the
+blocks right of the diagonal then stand for those left of it, G + G' is computed in one go, and
+two products are enough: half of one to look, half of one to look again, and one for the
+gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol
+
+from .structures.embedding_batch import Batch
+
+
+class Shape(NamedTuple):
+    """How a matrix of similarities is cut."""
+
+    rows: int  # of a block
+    columns: int  # of a block, at most; all of them where whole rows are wanted
+    whole: bool  # whether a block holds whole rows
+
+    def blocks(self, batch: Batch) -> Iterator[range]:
+        """The rows of the batch, a block after the other."""
+        for start in range(0, batch.rows, self.rows):
+            yield range(start, min(start + self.rows, batch.rows))
+
+    def tiles(self, first: int, last: int) -> Iterator[range]:
+        """Columns from first to last, no more at a time than fit into a block."""
+        for start in range(first, last, self.columns):
+            yield range(start, min(start + self.columns, last))
+
+
+def shape_of(batch: Batch, form: str, mining: str, symmetric: bool, numbers: int, best: int) -> Shape:
+    """Cut a batch into blocks of so many numbers.
+
+    ``best`` is how many rows, and columns, products like to have.
+    """
+    columns = max(batch.columns, 1)
+    every = form == "triplets" and mining != "hard"
+    whole = max(1, numbers // columns)
+    # Blocks of few rows take a product too long; making the block twice takes less.
+    one_pass = form == "softmax" and not batch.labelled and not symmetric
+    if every or (one_pass and (whole >= best // 4 or whole >= batch.rows)):
+        return Shape(min(whole, 2 * best), columns, True)
+    rows = max(1, min(best, int(numbers**0.5)))
+    return Shape(rows, max(1, min(numbers // rows, 4 * best)), False)
+
+
+class Machine(Protocol):
+    """What does the work: products, and loops over a block of similarities."""
+
+    def product(self, rows: range, columns: range) -> Any:
+        """A block of similarities, before temperature and bias."""
+
+    def carry(self, block: Any, rows: range, columns: range, both: bool) -> None:
+        """Add a block of slopes times the columns' vectors to the sums of the rows; and, where
+        ``both``, its transpose times the rows' vectors to those of the columns."""
+
+    def measure_rows(self, block: Any, rows: range, columns: range) -> None:
+        """Go on with the maxima and sums of exponentials of rows."""
+
+    def measure_columns(self, block: Any, rows: range, columns: range) -> None:
+        """The same for columns."""
+
+    def close(self, rows: range) -> None:
+        """From maxima and sums to the logs of sums, of rows and of the columns if measured."""
+
+    def positives(self, block: Any, rows: range, columns: range) -> None:
+        """Values of the rows, and the slopes by the logs of their sums, from positives."""
+
+    def emit(self, block: Any, rows: range, columns: range) -> None:
+        """Turn similarities into slopes; add to the values, where the form is pairs."""
+
+    def mine_rows(self, block: Any, rows: range, columns: range) -> None:
+        """Go on with the farthest positives and nearest negatives of rows."""
+
+    def mine_columns(self, block: Any, rows: range, columns: range) -> None:
+        """The same for columns."""
+
+    def settle_triplets(self, gradients: bool) -> None:
+        """Values, and sums of gradients, from the triplets that were mined."""
+
+    def emit_triplets(self, block: Any, rows: range) -> None:
+        """Values of whole rows; turn similarities into slopes over distances."""
+
+
+def run(
+    machine: Machine, batch: Batch, shape: Shape, form: str, mining: str, symmetric: bool,
+    gradients: bool,
+) -> None:  # fmt: skip
+    """Do all that a loss needs, up to the sums of its gradients by the vectors."""
+    if form == "softmax" and shape.whole:
+        _softmax_by_rows(machine, batch, shape, gradients)
+    elif form == "softmax":
+        _softmax(machine, batch, shape, symmetric, gradients)
+    elif form == "pairs":
+        _pairs(machine, batch, shape, gradients)
+    elif mining == "hard":
+        _hard(machine, batch, shape, gradients)
+    else:
+        for rows in shape.blocks(batch):
+            columns = range(batch.columns)
+            block = machine.product(rows, columns)
+            machine.emit_triplets(block, rows)
+            if gradients:
+                machine.carry(block, rows, columns, True)
+
+
+def _softmax_by_rows(machine: Machine, batch: Batch, shape: Shape, gradients: bool) -> None:
+    columns = range(batch.columns)
+    for rows in shape.blocks(batch):
+        block = machine.product(rows, columns)
+        machine.measure_rows(block, rows, columns)
+        machine.close(rows)
+        machine.positives(block, rows, columns)
+        if gradients:
+            machine.emit(block, rows, columns)
+            machine.carry(block, rows, columns, True)
+
+
+def _softmax(
+    machine: Machine, batch: Batch, shape: Shape, symmetric: bool, gradients: bool
+) -> None:
+    both = symmetric or batch.labelled
+    for rows, columns in _walk(batch, shape):
+        block = machine.product(rows, columns)
+        machine.measure_rows(block, rows, columns)
+        if both and not _diagonal(batch, rows, columns):
+            machine.measure_columns(block, rows, columns)
+    machine.close(range(batch.rows))
+    for rows in shape.blocks(batch):
+        first, last = int(batch.starts[rows[0]]), int(batch.ends[rows[-1]])
+        for columns in shape.tiles(first, last):
+            machine.positives(machine.product(rows, columns), rows, columns)
+    if gradients:
+        for rows, columns in _walk(batch, shape):
+            block = machine.product(rows, columns)
+            machine.emit(block, rows, columns)
+            machine.carry(block, rows, columns, not _diagonal(batch, rows, columns))
+
+
+def _pairs(machine: Machine, batch: Batch, shape: Shape, gradients: bool) -> None:
+    # Of labels, the slopes by a row's pairs as anchor and as another's are known at once: whole
+    # rows of G + G' and no look at columns.
+    for rows in shape.blocks(batch):
+        for columns in shape.tiles(0, batch.columns):
+            block = machine.product(rows, columns)
+            machine.emit(block, rows, columns)
+            if gradients:
+                machine.carry(block, rows, columns, not batch.labelled)
+
+
+def _hard(machine: Machine, batch: Batch, shape: Shape, gradients: bool) -> None:
+    for rows, columns in _walk(batch, shape):
+        block = machine.product(rows, columns)
+        machine.mine_rows(block, rows, columns)
+        if not _diagonal(batch, rows, columns):
+            machine.mine_columns(block, rows, columns)
+    machine.settle_triplets(gradients)
+
+
+def _walk(batch: Batch, shape: Shape) -> Iterator[tuple[range, range]]:
+    """All blocks; of a symmetric matrix those on the diagonal, which are square, and right of it."""
+    for rows in shape.blocks(batch):
+        if batch.labelled:
+            yield rows, rows
+        for columns in shape.tiles(rows.stop if batch.labelled else 0, batch.columns):
+            yield rows, columns
+
+
+def _diagonal(batch: Batch, rows: range, columns: range) -> bool:
+    return batch.labelled and rows == columns
