@@ -39,7 +39,9 @@ class Shape(NamedTuple):
             yield range(start, min(start + self.columns, last))
 
 
-def shape_of(batch: Batch, form: str, mining: str, symmetric: bool, numbers: int, best: int) -> Shape:
+def shape_of(
+    batch: Batch, form: str, mining: str, symmetric: bool, numbers: int, best: int
+) -> Shape:
     """Cut a batch into blocks of so many numbers.
 
     ``best`` is how many rows, and columns, products like to have.

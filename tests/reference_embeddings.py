@@ -6,6 +6,7 @@ at once; gradients are derived by hand, from slopes by similarities or distances
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -30,7 +31,7 @@ def reference(
 def _reduced(loss, vectors, labels, sample_weight, reduction):
     by_row = type(loss).__name__ in ROWS
     lead = vectors[0].shape[:-1]
-    flat = [one.reshape(-1, one.shape[-1]) for one in vectors]
+    flat = [one.reshape(math.prod(one.shape[:-1]), one.shape[-1]) for one in vectors]
     count = len(flat[0])
     if labels is not None:
         labels = np.asarray(labels).reshape(-1)

@@ -21,7 +21,8 @@ from . import threads
 from .blocks import HEADER
 from .embedding_rows import chunk_code
 from .movers import describe, with_layouts
-from .products import multiply
+from .products import one_thread_each
+from .tiled_products import multiply_in_tiles
 
 # Bytes of a block of similarities: one of whole rows, and one that is made twice, which is the
 # faster for staying in the second-level cache.
@@ -54,15 +55,15 @@ def evaluate(
     several = batch.labelled or options.symmetric
     bytes_ = budget or (TWICE if several and loss.form == "softmax" else WHOLE)
     numbers = max(1, bytes_ // itemsize)
-    shape = all_pairs.shape_of(
-        batch, loss.form, options.mining, options.symmetric, numbers, ROWS
-    )
-    machine.prepare(shape)
-    all_pairs.run(
-        machine, batch, shape, loss.form, options.mining, options.symmetric, gradients is not None
-    )
-    if gradients is not None:
-        machine.finish(gradients)
+    shape = all_pairs.shape_of(batch, loss.form, options.mining, options.symmetric, numbers, ROWS)
+    with one_thread_each():
+        machine.prepare(shape)
+        all_pairs.run(
+            machine, batch, shape, loss.form, options.mining, options.symmetric,
+            gradients is not None,
+        )  # fmt: skip
+        if gradients is not None:
+            machine.finish(gradients)
     return machine.values, int(machine.active.sum())
 
 
@@ -185,7 +186,7 @@ class _Machine:
     def product(self, rows: range, columns: range) -> np.ndarray:
         block = self.space[: len(rows) * len(columns)].reshape(len(rows), len(columns))
         left = self.rows.vectors[rows.start : rows.stop]
-        multiply(left, self.columns.vectors[columns.start : columns.stop].T, block)
+        multiply_in_tiles(left, self.columns.vectors[columns.start : columns.stop].T, block)
         return block
 
     def carry(self, block: np.ndarray, rows: range, columns: range, both: bool) -> None:
@@ -198,7 +199,7 @@ class _Machine:
         if not side.started:
             side.sums[...] = 0
             side.started = True
-        multiply(slopes, vectors, side.sums[where.start : where.stop], add=True)
+        multiply_in_tiles(slopes, vectors, side.sums[where.start : where.stop], add=True)
 
     def _of_block(self, block: np.ndarray, rows: range, columns: range) -> np.ndarray:
         """The description of a block, for the loops over it."""
@@ -346,9 +347,7 @@ class _Machine:
         reals = fields.view(np.float64)
         reals[blocks.MARGIN] = getattr(self.loss, "margin", 0.0)
         code = blocks.emit_triplets(self.structure, self.real)
-        self._go(
-            chunk_code().address, code.address, fields, count, chunk, 4 * self.batch.columns
-        )
+        self._go(chunk_code().address, code.address, fields, count, chunk, 4 * self.batch.columns)
         if self.gradients:
             # A difference x - y pulls by x, and by -y: the sums of slopes over rows and columns
             # go with x, the products with y.

@@ -96,6 +96,9 @@ PIECE = 1024
 # A squared distance of less than this part of the squared lengths has lost too many digits in
 # their difference, and is computed from the vectors.
 CANCELLED = 1.0 / 64.0
+# Vectors nearer than so many units in the last place of their lengths are equal but for rounding:
+# their direction would be noise, and one over their distance huge.
+EQUAL_ULPS = 4.0
 
 _inner: dict[str, Any] = {"forceinline": True, "error_model": "numpy"}
 _exact: dict[str, Any] = {**_inner, "fastmath": {"contract"}}
@@ -132,6 +135,7 @@ def _tools(real: str) -> Any:
     itemsize = np.dtype(real).itemsize
     lanes = 256 // itemsize
     decay = (float32 if real == "float32" else float64).decay
+    rounding = (EQUAL_ULPS * float(np.finfo(real).eps)) ** 2
 
     @njit(**_inner)
     def array(place, which):
@@ -215,6 +219,17 @@ def _tools(real: str) -> Any:
             r = np.float64(a[k]) - np.float64(b[k])
             total += r * r
         return total
+
+    @njit(**_inner)
+    def apart_squared(place, i, j):
+        """The squared distance of two vectors, by their difference."""
+        fields = pointer(place, 1)
+        size, squares = fields[LENGTH], array(place, SQUARES)
+        here = pointer(fields[VECTORS] + i * size * itemsize, zero)
+        there = pointer(fields[VECTORS] + j * size * itemsize, zero)
+        found = distance_squared(here, there, size)
+        scale = np.float64(squares[i]) + np.float64(squares[j])
+        return 0.0 if found <= rounding * scale else found
 
     return namespace(locals())
 
@@ -674,9 +689,7 @@ def mine_rows(real: str) -> Callable:
             )
             far[i], of_far[i] = best, np.int32(of_best)
             best, of_best = farthest(row, first, first, low, squares, -one, -near[i], of_near[i])
-            best, of_best = farthest(
-                row, first, high, last, squares, -one, best, np.int32(of_best)
-            )
+            best, of_best = farthest(row, first, high, last, squares, -one, best, np.int32(of_best))
             near[i], of_near[i] = -best, np.int32(of_best)
 
     return mine
@@ -745,13 +758,11 @@ def mine_columns(real: str) -> Callable:
 def settle_(real: str) -> Callable:
     """Values of anchors, each with its farthest positive and nearest negative."""
     t = _tools(real)
-    zero, cast, itemsize = t.zero, t.cast, t.itemsize
+    cast = t.cast
 
     def settle(loss, parameters, place, start, count, result):
         self = unpack(loss, parameters)
         fields = pointer(place, 1)
-        size = fields[LENGTH]
-        step = size * itemsize
         of_far = pointer(fields[OF_FARTHEST], np.int32(0))
         of_near = pointer(fields[OF_NEAREST], np.int32(0))
         to_far, to_near = t.array(place, TO_FARTHEST), t.array(place, TO_NEAREST)
@@ -759,11 +770,8 @@ def settle_(real: str) -> Callable:
         active = t.integers(place, ACTIVE)
         for i in range(start, start + count):
             if (of_far[i] >= 0) & (of_near[i] >= 0):
-                anchor = pointer(fields[VECTORS] + i * step, zero)
-                far = pointer(fields[VECTORS] + of_far[i] * step, zero)
-                near = pointer(fields[VECTORS] + of_near[i] * step, zero)
-                positive = t.distance_squared(anchor, far, size)
-                negative = t.distance_squared(anchor, near, size)
+                positive = t.apart_squared(place, i, np.int64(of_far[i]))
+                negative = t.apart_squared(place, i, np.int64(of_near[i]))
                 pull = push = 2.0
                 if fields[SQUARED] == 0:
                     positive, negative = np.sqrt(positive), np.sqrt(negative)
@@ -834,7 +842,7 @@ def emit_triplets_(real: str) -> Callable:
         few = 0
         for k in range(size):
             x = own + squares[k] - two * row[k]
-            few += 1 if x < cancelled * (own + squares[k]) else 0
+            few += 1 if x <= cancelled * (own + squares[k]) else 0
             row[k] = x
         return few
 
@@ -847,13 +855,10 @@ def emit_triplets_(real: str) -> Callable:
     @njit(**_inner)
     def mend(place, row, i):
         """Distances that have lost their digits, from the vectors."""
-        fields = pointer(place, 1)
-        size, squares = fields[LENGTH], t.array(place, SQUARES)
-        here = pointer(fields[VECTORS] + i * size * itemsize, zero)
-        for j in range(fields[WIDTH]):
-            if row[j] < cancelled * (squares[i] + squares[j]):
-                there = pointer(fields[VECTORS] + j * size * itemsize, zero)
-                row[j] = cast(t.distance_squared(here, there, size))
+        squares = t.array(place, SQUARES)
+        for j in range(pointer(place, 1)[WIDTH]):
+            if row[j] <= cancelled * (squares[i] + squares[j]):
+                row[j] = cast(t.apart_squared(place, i, j))
 
     @njit(**_inner)
     def sink(keys, places, root, size):

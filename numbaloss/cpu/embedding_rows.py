@@ -202,9 +202,7 @@ def _tools(real: str) -> Any:
         fields = pointer(place, 1)
         if fields[slot] != 0:
             layout = place + 8 * fields[slot]
-            call_mover(
-                pointer(layout, 1)[0], (fields[ARRAYS + slot], layout, start, size, scratch)
-            )
+            call_mover(pointer(layout, 1)[0], (fields[ARRAYS + slot], layout, start, size, scratch))
 
     @njit(**_inner)
     def move_numbers(place, slot, start, size, scratch):

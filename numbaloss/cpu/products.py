@@ -8,8 +8,11 @@ into a temporary tile and added took 1.2 to 1.3 times as long).
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -31,10 +34,10 @@ TILE_BYTES = 4 << 20
 
 def usable(array: np.ndarray) -> bool:
     """Whether BLAS takes a matrix of native floats as it lies."""
-    return array.flags.aligned and array.dtype.isnative and _layout(array) is not None
+    return array.flags.aligned and array.dtype.isnative and layout_of(array) is not None
 
 
-def _layout(array: np.ndarray) -> tuple[int, int] | None:
+def layout_of(array: np.ndarray) -> tuple[int, int] | None:
     """Whether rows or columns are contiguous, and the step between them in elements."""
     (rows, columns), size = array.shape, array.itemsize
     down, along = array.strides
@@ -77,7 +80,7 @@ def _add_by_tiles(left: np.ndarray, right: np.ndarray, into: np.ndarray) -> None
 
 
 def _add_by_gemm(left: np.ndarray, right: np.ndarray, into: np.ndarray) -> bool:
-    layouts = [_layout(one) for one in (left, right, into)]
+    layouts = [layout_of(one) for one in (left, right, into)]
     found = _gemm(into.dtype.name)
     if found is None or None in layouts:
         return False
@@ -105,11 +108,23 @@ def _add_by_gemm(left: np.ndarray, right: np.ndarray, into: np.ndarray) -> bool:
 
 
 @cache
+def _library() -> Any:
+    """The BLAS that NumPy multiplies with; None where it hides.
+
+    A library is looked through together with those it was linked to.
+    """
+    try:
+        return ctypes.CDLL(import_module("numpy._core._multiarray_umath").__file__)
+    except (ImportError, OSError):
+        return None
+
+
+@cache
 def _gemm(real: str) -> Any:
     """``cblas_?gemm`` of the very BLAS that NumPy multiplies with; None where it hides.
 
-    A library is looked through together with those it was linked to. NumPy's wheels name
-    the symbols of their own OpenBLAS apart; other builds link to the standard names.
+    NumPy's wheels name the symbols of their own OpenBLAS apart; other builds link to the
+    standard names.
     """
     letter = "s" if real == "float32" else "d"
     names = [f"scipy_cblas_{letter}gemm64_", f"cblas_{letter}gemm64_"]
@@ -117,13 +132,9 @@ def _gemm(real: str) -> Any:
         # With 32-bit integers, or 64: where each argument fills a register or eight bytes
         # of the stack, and numbers are small and positive, the two are called alike.
         names += [f"scipy_cblas_{letter}gemm", f"cblas_{letter}gemm"]
-    try:
-        library = ctypes.CDLL(import_module("numpy._core._multiarray_umath").__file__)
-    except (ImportError, OSError):
-        return None
     integer, number, place = ctypes.c_int64, np.ctypeslib.as_ctypes_type(real), ctypes.c_void_p
     for name in names:
-        found = getattr(library, name, None)
+        found = getattr(_library(), name, None)
         if found is not None:
             found.restype = None
             found.argtypes = [
@@ -133,6 +144,78 @@ def _gemm(real: str) -> Any:
             ]
             return found
     return None
+
+
+def address_of_gemm(real: str) -> int:
+    """Where compiled code finds ``cblas_?gemm``; 0 where it does not, or may not call it.
+
+    It may where the threads of BLAS can be held back: see :func:`one_thread_each`.
+    """
+    found = _gemm(real)
+    if found is None or _threads_of_blas() is None:
+        return 0
+    return ctypes.cast(found, ctypes.c_void_p).value or 0
+
+
+@cache
+def _threads_of_blas() -> tuple[Any, Any] | None:
+    """What tells, and what sets, the number of threads of OpenBLAS."""
+    for prefix, suffix in (("scipy_", "64_"), ("scipy_", ""), ("", "64_"), ("", "")):
+        both = [
+            getattr(_library(), f"{prefix}openblas_{verb}_num_threads{suffix}", None)
+            for verb in ("get", "set")
+        ]
+        if None not in both:
+            return both[0], both[1]
+    return None
+
+
+_limit = threading.Lock()
+_limited = 0
+_unlimited = 1
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Let every thread that calls BLAS do its product alone, until all who asked are done.
+
+    Products of Numba's threads, side by side, instead of those of BLAS's own: two pools of
+    threads that take turns hold each other up, each waiting on its feet for more work, by 2 ms
+    a turn on two cores. Products elsewhere in the process meanwhile take one thread too.
+    """
+    global _limited, _unlimited
+    found = _threads_of_blas()
+    if found is None:
+        yield
+        return
+    get, set_ = found
+    with _limit:
+        if _limited == 0:
+            _unlimited = get()
+            set_(1)
+        _limited += 1
+    try:
+        yield
+    finally:
+        with _limit:
+            _limited -= 1
+            if _limited == 0:
+                set_(_unlimited)
+
+
+def _after_fork() -> None:
+    # The thread that would lift the limit did not come along.
+    global _limit, _limited
+    _limit = threading.Lock()
+    if _limited:
+        _limited = 0
+        found = _threads_of_blas()
+        if found is not None:
+            found[1](_unlimited)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def widen(source: Operand, target: np.ndarray) -> None:

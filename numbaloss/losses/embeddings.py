@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 from ..registry import register
@@ -131,6 +132,8 @@ class Triplet(TripletEmbedding):
     bounds: ClassVar = {"margin": "[0, inf)", "p": "[1, inf)"}
 
     def validate(self) -> None:
+        if self.p == math.inf:
+            raise ValueError("p must be in [1, inf), not inf")
         if self.squared and self.p != 2.0:
             raise ValueError(f"squared distances are Euclidean: p must be 2, not {self.p}")
 

@@ -131,7 +131,7 @@ class NTXent(LabelledEmbedding):
     --------
     >>> views = [[1.0, 0.0], [0.8, 0.6], [-1.0, 0.0], [0.0, -1.0]]
     >>> round(NTXent(0.5)(views, [0, 0, 1, 1]), 6)
-    0.420889
+    0.356787
     """
 
     aliases = ("nt_xent", "ntxent", "simclr")
@@ -178,7 +178,7 @@ class SupervisedContrastive(LabelledEmbedding):
     --------
     >>> views = [[1.0, 0.0], [0.8, 0.6], [-1.0, 0.0], [0.0, -1.0]]
     >>> round(SupervisedContrastive(0.5)(views, [0, 0, 1, 1]), 6)
-    0.420889
+    0.356787
     """
 
     aliases = ("supcon", "sup_con", "supervised_contrastive_loss")
@@ -220,7 +220,8 @@ class BatchTriplet(LabelledEmbedding):
     :meth:`diagnose` tells. The gradient of a distance of 0 is 0. ``"all"`` takes
     :math:`n^2 \log n` steps, not n³, and sums hinges only: a subclass with a map of its own
     mines hard or semi-hard triplets. Candidates are found by distances from a matrix product,
-    whose rounding decides between distances that are equal but for it.
+    whose rounding decides between distances that are equal but for it. In float32, vectors
+    whose squared lengths overflow (from 1e19 on) give NaN.
 
     References
     ----------
@@ -232,9 +233,9 @@ class BatchTriplet(LabelledEmbedding):
 
     Examples
     --------
-    >>> rows = [[0.0, 0.0], [3.0, 4.0], [6.0, 8.0], [0.0, 5.5]]
-    >>> BatchTriplet()(rows, [0, 0, 1, 1])
-    3.0
+    >>> rows = [[0.0, 0.0], [3.0, 4.0], [0.0, 5.0], [3.0, 9.0]]
+    >>> BatchTriplet(margin=2.0)(rows, [0, 0, 1, 1], reduction="none").round(6).tolist()
+    [2.0, 3.837722, 3.837722, 2.0]
     """
 
     aliases = ("batch_hard_triplet", "triplet_hard", "triplet_semihard", "batch_all_triplet")

@@ -108,19 +108,20 @@ def row_weights(
     return weight, counts
 
 
-def row_targets(given: Any) -> arrays.Operand:
+def row_targets(given: Any, name: str = "target") -> arrays.Operand:
     """View of labels or of dense targets."""
-    if isinstance(given, (list, tuple, int)):
+    if isinstance(given, (list, tuple, range, int)):
         given = np.asarray(given)  # integers stay integers
-    return arrays.operand(given, "target")[0]
+    return arrays.operand(given, name)[0]
 
 
-def check_labels(target: arrays.Operand) -> None:
+def check_labels(target: arrays.Operand, name: str = "target") -> None:
     """Raise where labels are no integers."""
     if target.kind in arrays.FLOATS or target.kind == "bool":
+        have = "have" if name.endswith("s") else "has"
         raise TypeError(
-            f"labels are integers, target has dtype {target.kind}: cast it, "
-            f"target.astype(numpy.int64)"
+            f"labels are integers, {name} {have} dtype {target.kind}: cast, "
+            f"{name}.astype(numpy.int64)"
         )
 
 
@@ -252,8 +253,7 @@ def check_outputs_apart(
         title, name = titles[i], names[i]
         if output.array.shape != of.array.shape:
             raise ValueError(
-                f"{title} must have the shape of {name}, {of.array.shape}, "
-                f"not {output.array.shape}"
+                f"{title} must have the shape of {name}, {of.array.shape}, not {output.array.shape}"
             )
         if output.kind != of.kind:
             raise TypeError(f"{title} must have {name}'s dtype, {of.kind}, not {output.kind}")

@@ -173,9 +173,7 @@ class _BatchEmbedding(Embedding):
             )
             value, _, _ = results.receive(record, reduction, wait, "", lambda: None)
             return value, None if outputs is None else outputs.finish()
-        found, _ = _kernels().evaluate(
-            self, vectors.operands, batch, gradients, scale, budget
-        )
+        found, _ = _kernels().evaluate(self, vectors.operands, batch, gradients, scale, budget)
         if batch.weight is not None:
             with np.errstate(all="ignore"):
                 found = np.where(batch.weight == 0.0, 0.0, found * batch.weight)
@@ -193,8 +191,7 @@ class _BatchEmbedding(Embedding):
         for operand, name in zip(vectors.operands, names):
             if operand.array.ndim != 2:
                 raise ValueError(
-                    f"{name} must have two dimensions, rows and elements, not "
-                    f"{operand.array.ndim}"
+                    f"{name} must have two dimensions, rows and elements, not {operand.array.ndim}"
                 )
         shapes = [one.array.shape for one in vectors.operands]
         count = shapes[0][0]
@@ -216,12 +213,12 @@ class _BatchEmbedding(Embedding):
         weight, _ = row_weights(sample_weight, None, (count,))
         if labels is None:
             return vectors, None, weight
-        found = row_targets(labels)
+        found = row_targets(labels, "labels")
         if found.array.shape != (count,):
             raise ValueError(
                 f"labels must have the shape of the rows, {(count,)}, not {found.array.shape}"
             )
-        check_labels(found)
+        check_labels(found, "labels")
         return vectors, found, weight
 
     def _batch(
@@ -235,7 +232,9 @@ class _BatchEmbedding(Embedding):
             bad = ~(weights >= 0.0)
             if bad.any():
                 first = int(bad.argmax())
-                raise ValueError(f"sample_weight[{first}] is {weights[first]:.9g}; weights are >= 0")
+                raise ValueError(
+                    f"sample_weight[{first}] is {weights[first]:.9g}; weights are >= 0"
+                )
         if labels is None:
             starts = np.arange(rows)
             return self._counted(Batch(

@@ -1,5 +1,7 @@
 """Losses of vectors against dense formulas in float64, whatever arrays and options they get."""
 
+import os
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from reference_embeddings import differences, reference
 
 import numbaloss as nl
 
+MORE = int(os.environ.get("NUMBALOSS_TEST_EXAMPLES", "1"))
 REDUCTIONS = ["mean", "weighted_mean", "sum", "none"]
 # Of gradients. Values of half precision come in float32, and are as good.
 DTYPES = {
@@ -213,7 +216,7 @@ def calls(draw, family):
 
 @pytest.mark.parametrize("family", EVERY, ids=name_of)
 def test_any_call_agrees_with_dense_formulas(family):
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=15 * MORE, deadline=None)
     @given(calls(family))
     def run(call):
         check(**call)
