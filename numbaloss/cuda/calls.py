@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Operand, walk
+from ..arrays import Operand, operand, walk
 from . import backend
 from .backend import Kernel, Place
 from .memory import CODES, VECTOR_BYTES
@@ -65,6 +65,18 @@ class Call:
         with backend.on_device(self.place.device), self._accessible():
             kernel.launch(self.place, min(blocks, MOST_BLOCKS), (*arguments, tail), shared)
         return record
+
+    def run(self, kernel: Kernel, blocks: int, arguments: tuple[Any, ...]) -> None:
+        """Run a kernel that leaves no record."""
+        with backend.on_device(self.place.device), self._accessible():
+            kernel.launch(self.place, min(blocks, MOST_BLOCKS), arguments)
+
+    def touch(self, array: Any) -> int:
+        """Address of an array of another library's that launches may touch."""
+        view = operand(array, "array")[0].array
+        if backend.SIMULATED:
+            self._touched.append(view)
+        return view.ctypes.data
 
     def _accessible(self) -> Any:
         if not backend.SIMULATED:

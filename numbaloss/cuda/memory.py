@@ -362,6 +362,80 @@ def raw_reader(kind: str) -> Callable:
 
 
 @cache
+def integer_writer() -> Callable:
+    """``write(address, index, number)`` of an int64."""
+    if backend.SIMULATED:
+
+        def write_simulated(address: int, index: int, number: int) -> None:
+            backend.simulated_cell(int(address) + 8 * int(index), np.int64).value = int(number)
+
+        return write_simulated
+
+    @intrinsic
+    def write(typing_context: Any, address: Any, index: Any, number: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            builder.store(arguments[2], _pointer(builder, "int64", *arguments[:2]))
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64, types.int64), generate
+
+    return write
+
+
+@cache
+def atomic(operation: str) -> Callable:
+    """``change(address, index, number)`` of an int64 >= 0 that others change too: add, or min.
+
+    Of integers, so that the result does not depend on who comes first.
+    """
+    if backend.SIMULATED:  # whose threads take turns
+        combine: Any = {"add": lambda a, b: a + b, "min": min}[operation]
+
+        def change_simulated(address: int, index: int, number: int) -> None:
+            cell = backend.simulated_cell(int(address) + 8 * int(index), np.int64)
+            cell.value = combine(cell.value, int(number))
+
+        return change_simulated
+
+    @intrinsic
+    def change(typing_context: Any, address: Any, index: Any, number: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            long = ir.IntType(64)
+            place = builder.add(arguments[0], builder.mul(arguments[1], long(8)))
+            assembly = ir.InlineAsm(
+                ir.FunctionType(long, [long, long]),
+                f"atom.global.{operation}.u64 $0, [$1], $2;",
+                "=l,l,l",
+                side_effect=True,
+            )
+            builder.call(assembly, [place, arguments[2]])
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64, types.int64), generate
+
+    return change
+
+
+@cache
+def bits(real: str) -> Callable:
+    """``bits_(number)`` of a number >= 0, as an int64: the larger number has the larger ones."""
+    if backend.SIMULATED:
+        whole = np.uint32 if real == "float32" else np.uint64
+        return lambda number: int(np.dtype(real).type(number).view(whole))
+    word = ir.IntType(32 if real == "float32" else 64)
+
+    @intrinsic
+    def bits_(typing_context: Any, number: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            found = builder.bitcast(arguments[0], word)
+            return builder.zext(found, ir.IntType(64)) if word.width < 64 else found
+
+        return types.int64(getattr(types, real)), generate
+
+    return bits_
+
+
+@cache
 def ticket() -> Callable:
     """``take(address, limit)``: numbers from 0 to limit, and round again; one a caller."""
     if backend.SIMULATED:
@@ -472,10 +546,13 @@ def _bfloat16_bits(number: Any) -> int:
 __all__ = [
     "CODES",
     "any_reader",
+    "atomic",
+    "bits",
     "compute_type",
     "fast_decay",
     "fresh_reader",
     "integer_reader",
+    "integer_writer",
     "itemsize",
     "lanes",
     "raw_reader",

@@ -34,6 +34,10 @@ class Library:
         """An uninitialised array of the dtype and on the device of another."""
         return self.xp.empty(shape, like.dtype)
 
+    def make(self, shape: tuple[int, ...], kind: str, like: Any) -> Any:
+        """An uninitialised array of a dtype by name, on the device of another."""
+        return self.xp.empty(shape, kind)
+
     def rows(self, array: Any) -> Any:
         """All axes but the last as one."""
         return array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
@@ -94,6 +98,9 @@ class Torch(Library):
     def empty(self, shape: tuple[int, ...], like: Any) -> Any:
         return self.xp.empty(shape, dtype=like.dtype, device=like.device)
 
+    def make(self, shape: tuple[int, ...], kind: str, like: Any) -> Any:
+        return self.xp.empty(shape, dtype=getattr(self.xp, kind), device=like.device)
+
     def contiguous(self, array: Any) -> bool:
         return bool(array.is_contiguous())
 
@@ -143,6 +150,6 @@ def library(family: str) -> Library:
         if name in makers and importlib.util.find_spec(name) is not None:
             return makers[name]()
     raise RuntimeError(
-        "linear losses on a GPU multiply matrices by CuPy or PyTorch, and neither is installed: "
+        "linear and in-batch losses on a GPU multiply matrices by CuPy or PyTorch, and neither is installed: "
         'python -m pip install "cupy-cuda13x", or PyTorch'
     )
