@@ -820,8 +820,8 @@ def gather(real: str) -> Callable:
 
 
 def scratch_bytes(most: int) -> int:
-    """What a row with so many positives needs: four numbers each, and some to spare."""
-    return 8 * 4 * (most + 2)
+    """What a row with so many positives needs: four numbers each, and limits up to a power of two."""
+    return 8 * 6 * (most + 2)
 
 
 def emit_triplets_(real: str) -> Callable:
@@ -834,6 +834,7 @@ def emit_triplets_(real: str) -> Callable:
     t = _tools(real)
     zero, two, cast, itemsize = t.zero, t.cast(2), t.cast, t.itemsize
     cancelled = cast(CANCELLED)
+    ranks_bytes = 4 * PIECE
 
     @njit(**_inner)
     def squares_of(row, size, own, squares):
@@ -885,28 +886,29 @@ def emit_triplets_(real: str) -> Callable:
             sink(keys, places, 0, last)
 
     @njit(**_inner)
-    def nearer(keys, size, distance, margin):
-        """How many of the sorted keys, with a margin added, are not beyond a distance."""
-        low, high = 0, size
-        while low < high:
-            middle = (low + high) // 2
-            if keys[middle] + margin <= distance:
-                low = middle + 1
-            else:
-                high = middle
-        return low
+    def locate(row, size, limits, span, ranks, equal):
+        """How many of the sorted limits are below each number of a row, or equal to it.
 
-    @njit(**_inner)
-    def below(keys, size, distance):
-        """How many of the sorted keys are below a distance."""
-        low, high = 0, size
-        while low < high:
-            middle = (low + high) // 2
-            if keys[middle] < distance:
-                low = middle + 1
+        ``span`` is a power of two beyond their number; behind the last limit they are infinite.
+        A step of all searches at a time has no branches, and runs in whole registers: three
+        times as fast as a search after the other.
+        """
+        prefer_wide_vectors()
+        no_alias()
+        for k in range(size):
+            ranks[k] = 0
+        step = span // 2
+        while step > 0:
+            hop = np.int32(step)
+            if equal:
+                for k in range(size):
+                    rank = np.int32(ranks[k] + hop)
+                    ranks[k] = rank if limits[rank - 1] <= row[k] else ranks[k]
             else:
-                high = middle
-        return low
+                for k in range(size):
+                    rank = np.int32(ranks[k] + hop)
+                    ranks[k] = rank if limits[rank - 1] < row[k] else ranks[k]
+            step //= 2
 
     @njit(**_inner)
     def slope_of(distance, squared):
@@ -914,62 +916,89 @@ def emit_triplets_(real: str) -> Callable:
             return 2.0
         return 1.0 / distance if distance > 0.0 else 0.0
 
-    @njit(**_inner)
-    def hinges(row, width, low, high, keys, places, sums, counts, size, margin, factor, squared):
-        """All triplets of an anchor: its value, and how many hinges are open."""
+    @njit(**_fast)
+    def open_hinges(row, ranks, size, count, margin, factor, squared):
+        """Slopes by the negatives, and what they add to the values of the open hinges."""
+        prefer_wide_vectors()
+        no_alias()
         total, is_open = 0.0, 0
-        sums[size] = 0.0
-        for q in range(size - 1, -1, -1):
-            sums[q] = sums[q + 1] + keys[q]
-        for q in range(size + 1):
-            counts[q] = 0
-        for j in range(width):
-            if (low <= j) & (j < high):
-                continue
-            distance = np.float64(row[j])
-            closed = nearer(keys, size, distance, margin)
-            still = size - closed
-            total += sums[closed] + still * (margin - distance)
-            is_open += still
-            counts[closed] += 1
-            row[j] = cast(-still * factor * slope_of(distance, squared))
-        seen = 0
-        for q in range(size):
-            seen += counts[q]
-            row[places[q]] = cast(seen * factor * slope_of(keys[q], squared))
+        wide = np.float64(count)
+        for k in range(size):
+            distance = np.float64(row[k])
+            still = wide - np.float64(ranks[k])
+            total += still * (margin - distance)
+            is_open += count - ranks[k]
+            one = 2.0 if squared else (1.0 / distance if distance > 0.0 else 0.0)
+            row[k] = cast(-factor * still * one)
         return total, is_open
 
     @njit(**_inner)
-    def nearest(self, row, width, low, high, keys, places, best, of_best, size, factor, squared):
+    def hinges(row, width, low, high, keys, places, limits, span, counts, size, margin, factor,
+               squared):  # fmt: skip
+        """All triplets of an anchor: its value, and how many hinges are open."""
+        ranks = pointer(stack_memory(ranks_bytes), np.int32(0))
+        total, is_open = 0.0, 0
+        for q in range(size + 1):
+            counts[q] = 0
+        for side in range(2):
+            at = 0 if side == 0 else high
+            last = low if side == 0 else width
+            while at < last:
+                count = min(PIECE, last - at)
+                here = pointer(row + at * itemsize, zero)
+                locate(here, count, limits, span, ranks, True)
+                for k in range(count):
+                    counts[ranks[k]] += 1
+                more = open_hinges(here, ranks, count, size, margin, factor, squared)
+                total, is_open = total + more[0], is_open + more[1]
+                at += count
+        seen = 0
+        own = pointer(row, zero)
+        for q in range(size):
+            seen += counts[q]
+            total += seen * keys[q]
+            own[places[q]] = cast(seen * factor * slope_of(keys[q], squared))
+        return total, is_open
+
+    @njit(**_inner)
+    def nearest(self, row, width, low, high, keys, places, limits, span, best, of_best, size,
+                factor, squared):  # fmt: skip
         """Each positive with the nearest negative beyond it: the value, and how many are open.
 
         Negatives between two neighbours among the positives are beyond the same ones: the
         nearest of them is kept. For a positive that is the first kept behind it; where there is
         none, the farthest of all negatives.
         """
+        ranks = pointer(stack_memory(ranks_bytes), np.int32(0))
         for q in range(size + 1):
             best[q], of_best[q] = np.inf, -1
-        last, of_last = -1.0, -1
-        for j in range(width):
-            if (low <= j) & (j < high):
-                continue
-            distance = np.float64(row[j])
-            q = below(keys, size, distance)
-            if distance < best[q]:
-                best[q], of_best[q] = distance, j
-            if distance > last:
-                last, of_last = distance, j
-            row[j] = zero
+        farthest, of_farthest = -1.0, -1
+        for side in range(2):
+            at = 0 if side == 0 else high
+            last = low if side == 0 else width
+            while at < last:
+                count = min(PIECE, last - at)
+                here = pointer(row + at * itemsize, zero)
+                locate(here, count, limits, span, ranks, False)
+                for k in range(count):
+                    distance, q = np.float64(here[k]), ranks[k]
+                    if distance < best[q]:
+                        best[q], of_best[q] = distance, at + k
+                    if distance > farthest:
+                        farthest, of_farthest = distance, at + k
+                t.fill(here, count, zero)
+                at += count
         total, is_open = 0.0, 0
-        negative, of_negative = last, of_last
+        negative, of_negative = farthest, of_farthest
+        own = pointer(row, zero)
         for q in range(size - 1, -1, -1):
             if of_best[q + 1] >= 0:
                 negative, of_negative = best[q + 1], of_best[q + 1]
             value, pull, push = point(self, keys[q], negative)
             total += value
             is_open += 1 if value > 0.0 else 0
-            row[places[q]] = cast(factor * pull * slope_of(keys[q], squared))
-            row[of_negative] += cast(factor * push * slope_of(negative, squared))
+            own[places[q]] = cast(factor * pull * slope_of(keys[q], squared))
+            own[of_negative] += cast(factor * push * slope_of(negative, squared))
         return total, is_open
 
     @njit(**_fast)
@@ -991,13 +1020,16 @@ def emit_triplets_(real: str) -> Callable:
         margin = pointer(place, 1.0)[MARGIN]
         each = fields[SCRATCH_EACH]
         scratch = fields[SCRATCH] + start // fields[CHUNK_ROWS] * each
-        part = each // 4
+        part = each // 6
         keys, places = pointer(scratch, 1.0), pointer(scratch + part, 1)
         numbers, counts = pointer(scratch + 2 * part, 1.0), pointer(scratch + 3 * part, 1)
+        limits = pointer(scratch + 4 * part, zero)
+        every = fields[ALL_TRIPLETS] != 0
         for r in range(start, start + count):
             i = fields[ROW] + r
             low, high = starts[i], ends[i]
-            row = pointer(fields[BLOCK] + r * width * itemsize, zero)
+            place_ = fields[BLOCK] + r * width * itemsize
+            row = pointer(place_, zero)
             size = high - low - 1
             if (size == 0) | (high - low == width):
                 t.fill(row, width, zero)
@@ -1013,16 +1045,21 @@ def emit_triplets_(real: str) -> Callable:
                     keys[q], places[q] = np.float64(row[j]), j
                     q += 1
             sort(keys, places, size)
+            span = 1
+            while span <= size:
+                span *= 2
+            for q in range(span):
+                limits[q] = cast(keys[q] + (margin if every else 0.0)) if q < size else t.highest
             factor = np.float64(factors[i])
-            if fields[ALL_TRIPLETS] != 0:
+            if every:
                 values[i], active[i] = hinges(
-                    row, width, low, high, keys, places, numbers, counts, size, margin, factor,
-                    squared,
+                    place_, width, low, high, keys, places, limits, span, counts, size, margin,
+                    factor, squared,
                 )  # fmt: skip
             else:
                 values[i], active[i] = nearest(
-                    self, row, width, low, high, keys, places, numbers, counts, size, factor,
-                    squared,
+                    self, place_, width, low, high, keys, places, limits, span, numbers, counts,
+                    size, factor, squared,
                 )  # fmt: skip
             row[i] = zero
             pulls[r] = cast(sum_of(row, width))
