@@ -16,7 +16,6 @@ import argparse
 import importlib.util
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,10 +24,10 @@ from typing import Any
 
 import numpy as np
 
+from .contestant import Contestant
 from .high_water import can_measure, extra_bytes
 from .peers import machine
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 TITLES = {
     "products": "three products, nothing else",
     "ours": "numbaloss",
@@ -109,34 +108,6 @@ def torch_steps(name: str, given: tuple[Any, ...], workspace: int | None) -> dic
     return {name: step}
 
 
-class Contestant:
-    """A process with one contestant, or the other side of it."""
-
-    def __init__(self, name: str, sizes: tuple[int, ...], workspace: int | None) -> None:
-        command = [sys.executable, "-m", "benchmarks.linear", "--worker", name]
-        command += ["--size", *map(str, sizes)]
-        command += ["--workspace", str(workspace)] if workspace else []
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY
-        )
-
-    def ask(self, order: str) -> dict[str, Any]:
-        """Have it done."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(order + "\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"the process ended with status {self.process.wait()}")
-        return json.loads(line)
-
-    def end(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
-
-
 def work(name: str, sizes: tuple[int, ...], workspace: int | None) -> None:
     """The process of a contestant: an order a line, an answer a line."""
     channel = os.fdopen(os.dup(1), "w", buffering=1)
@@ -178,7 +149,8 @@ def measure(
         "times": {},
         "memory": {},
     }
-    running = {name: Contestant(name, sizes, workspace) for name in names}
+    given = ["--size", *map(str, sizes), *(["--workspace", str(workspace)] if workspace else [])]
+    running = {name: Contestant("linear", ["--worker", name, *given]) for name in names}
     try:
         for name, process in running.items():
             print(f"memory of {TITLES[name]} ...", file=sys.stderr, flush=True)

@@ -8,25 +8,34 @@ from typing import Any
 import numpy as np
 
 from .structures.elementwise import Elementwise
+from .structures.embedding import Embedding
+from .structures.embedding_batch import KeyedEmbedding, LabelledEmbedding
+from .structures.embedding_rows import TripletEmbedding
 from .structures.softmax import Softmax
 
 EPSILON, TINY = np.finfo(np.float64).eps, np.finfo(np.float64).tiny
 
 
 def check_gradient(
-    loss: Elementwise | Softmax, prediction: Any, target: Any, *, step: float = 1e-3
+    loss: Elementwise | Softmax | Embedding,
+    prediction: Any,
+    target: Any,
+    *more: Any,
+    step: float = 1e-3,
 ) -> float:
     """Worst relative error of a loss's gradient against central differences, in float64.
 
     Parameters
     ----------
-    loss : Elementwise or Softmax
+    loss : Elementwise, Softmax or Embedding
         The loss, a user's own or one of the registry.
-    prediction, target : array
-        Where to look. A difference across a kink (of the absolute error at 0, say) shows
+    prediction, target, *more : array
+        Where to look: what the loss takes, in its order; for losses of embeddings vectors, and a
+        target or labels if there are any. A difference across a kink (of the absolute error at 0, say) shows
         an error that is none: stay ``step`` away from it. So it does where prediction plus
         or minus the step leaves the domain. Rows of C logits cost 6 C evaluations of all
-        rows, since every logit moves alone: a few rows of a few hundred classes will do.
+        rows, since every logit moves alone: a few rows of a few hundred classes will do. So
+        does every element of a batch of embeddings: a few dozen vectors of a few elements.
     step : float
         Largest step, in units of ``max(1, |prediction|)``. Three steps, each half of the
         former, are extrapolated to 0 (Richardson), which leaves an error near 1e-11 for
@@ -46,7 +55,13 @@ def check_gradient(
     True
     >>> nl.check_gradient(nl.Brier(), [[0.5, -2.0, 1.0]], [2]) < 1e-9
     True
+    >>> nl.check_gradient(nl.Triplet(), [[0.0, 0.0]], [[3.0, 4.0]], [[0.0, 5.5]]) < 1e-9
+    True
     """
+    if isinstance(loss, Embedding):
+        return _of_vectors(loss, (prediction, target, *more), step)
+    if more:
+        raise TypeError(f"{type(loss).__name__} takes a prediction and a target, no more")
     p = np.array(prediction, dtype=np.float64)
     t = np.asarray(target)
     rows = isinstance(loss, Softmax)
@@ -73,6 +88,36 @@ def check_gradient(
         worst = max(worst, float(error.max()))
         if np.isnan(error).any():
             return float("nan")
+    return worst
+
+
+def _of_vectors(loss: Any, given: tuple[Any, ...], step: float) -> float:
+    """The worst error of a loss of vectors; every element of every vector moves alone."""
+    count = 3 if isinstance(loss, TripletEmbedding) else 2
+    count = 1 if isinstance(loss, LabelledEmbedding) else count
+    vectors = [np.array(one, dtype=np.float64) for one in given[:count]]
+    rest = given[count:]
+    _, gradients = loss.value_and_grad(*vectors, *rest, reduction="sum")
+    whole = isinstance(loss, (KeyedEmbedding, LabelledEmbedding))  # all rows in every value
+    worst = 0.0
+    for array, gradient in zip(vectors, [gradients] if count == 1 else gradients):
+        columns = np.ndindex(array.shape) if whole else range(array.shape[-1])
+        for column in columns:
+            where: Any = column if whole else (..., column)
+
+            def values(at: np.ndarray, array: np.ndarray = array, where: Any = where) -> Any:
+                kept = array[where].copy()
+                array[where] = at
+                found = loss(*vectors, *rest, reduction="sum" if whole else "none")
+                array[where] = kept
+                return np.asarray(found)
+
+            # What a row of a batch comes to is a sum of numbers that may be larger than it.
+            least = float(len(array)) if whole else 1.0
+            error = _error(values, np.asarray(array[where]), gradient[where], step, least)
+            if np.isnan(error).any():
+                return float("nan")
+            worst = max(worst, float(error.max(initial=0.0)))
     return worst
 
 

@@ -99,6 +99,22 @@ ROW_LOSSES: list[Any] = [
 # What integer labels and dense targets each of them takes.
 ROW_CASES: list[Any] = [(loss, form) for loss in ROW_LOSSES for form in loss.accepts]
 
+# Losses of pairs and triplets of vectors.
+EMBEDDING_ROW_LOSSES: list[Any] = [
+    nl.Contrastive(),
+    nl.Contrastive(3.5),
+    nl.CosineEmbedding(),
+    nl.CosineEmbedding(0.3),
+    nl.Triplet(),
+    nl.Triplet(0.2, swap=True),
+    nl.Triplet(p=1.0),
+    nl.Triplet(p=1.0, swap=True),
+    nl.Triplet(p=3.0),
+    nl.Triplet(p=1.5, swap=True),
+    nl.Triplet(squared=True),
+    nl.Triplet(2.0, squared=True, swap=True),
+]
+
 # The same, one loss a class: for promises that do not depend on parameters.
 EACH: list[Any] = list({type(loss): loss for loss in reversed(LOSSES)}.values())[::-1]
 EACH_ROW_LOSS: list[Any] = list({type(loss): loss for loss in reversed(ROW_LOSSES)}.values())[::-1]

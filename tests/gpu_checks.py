@@ -101,14 +101,17 @@ def epsilon(kind: str) -> float:
     return float(ml_dtypes.finfo(as_kind(np.ones(()), kind).dtype).eps)
 
 
-def assert_close(found: Any, expected: Any, kind: str, factor: float) -> None:
-    """Equal where infinite or NaN, and within a tolerance of the largest number elsewhere."""
+def assert_close(found: Any, expected: Any, kind: str, factor: float, from_: float = 0.0) -> None:
+    """Equal where infinite or NaN, and within a tolerance of the largest number elsewhere.
+
+    Where that is what numbers leave that cancel, ``from_`` says how large they are.
+    """
     found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
     assert found.shape == expected.shape
     finite = np.isfinite(expected)
     np.testing.assert_array_equal(found[~finite], expected[~finite])
     if finite.any():
-        largest = float(np.abs(expected[finite]).max())
+        largest = max(float(np.abs(expected[finite]).max()), from_)
         # Rounding to a half may go either way.
         tolerance = epsilon(kind) if kind in HALVES else factor * epsilon(kind)
         smallest = 2.0**-24 if kind == "float16" else 1e-37
@@ -118,7 +121,12 @@ def assert_close(found: Any, expected: Any, kind: str, factor: float) -> None:
 
 
 def assert_results(
-    library: Library, found: Any, expected: Any, kind: str, factor: float = 50.0
+    library: Library,
+    found: Any,
+    expected: Any,
+    kind: str,
+    factor: float = 50.0,
+    from_: float = 0.0,
 ) -> None:
     """Results of a call on a GPU against those of the same call on the host."""
     found, expected = (one if isinstance(one, tuple) else (one,) for one in (found, expected))
@@ -131,7 +139,7 @@ def assert_results(
             assert library.is_result(one, own), (type(one), own)
             one = library.get(one, own)
         # Exponentials of halves are exact to 2^-22, no more.
-        assert_close(one, other, own, 4 * factor if kind in HALVES else factor)
+        assert_close(one, other, own, 4 * factor if kind in HALVES else factor, from_)
 
 
 def call(loss: Any, derivatives: int, *arguments: Any, **options: Any) -> Any:

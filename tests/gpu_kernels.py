@@ -42,6 +42,24 @@ class Mellow(nl.Softmax):
         return target * (1.0 - power) / self.q, -target * power, -target * self.q * power
 
 
+class Softened(nl.PairEmbedding):
+    """The same, of pairs of vectors, with a distance of its own."""
+
+    width: float = 0.5
+
+    def term(self, difference):
+        ratio = difference / self.width
+        size = nl.sqrt(1.0 + ratio * ratio)
+        return size - 1.0, ratio / (size * self.width)
+
+    def root(self, total):
+        return nl.log1p(total), 1.0 / (1.0 + total)
+
+    def point(self, distance, target):
+        apart = distance - target
+        return apart * apart, 2.0 * apart
+
+
 class Case(NamedTuple):
     """A kernel: what it is made of, and what it is compiled for."""
 
@@ -79,7 +97,7 @@ def _structures(losses: Iterable[Any]) -> dict[Any, Any]:
 @cache
 def reached() -> dict[str, list[tuple[tuple[type, ...], bool]]]:
     """The losses that each kernel may be compiled for."""
-    from cases import LOSSES, ROW_LOSSES
+    from cases import EMBEDDING_ROW_LOSSES, LOSSES, ROW_LOSSES
 
     found: dict[str, list[Any]] = {name: [] for name in ("vectors", "strided")}
     for structure in _structures([*LOSSES, Quartic(), nl.Huber() + 0.5 * nl.LogCosh()]):
@@ -91,14 +109,21 @@ def reached() -> dict[str, list[tuple[tuple[type, ...], bool]]]:
             by_label.append(tuple(structure))
         # Dense targets, or smoothed labels of losses that are not linear.
         general.append(tuple(structure))
-    return found | {"staged": by_label, "long": by_label, "general": general}
+    of_vectors = map(tuple, _structures([*EMBEDDING_ROW_LOSSES, Softened()]))
+    return found | {
+        "staged": by_label,
+        "long": by_label,
+        "general": general,
+        "embedding_rows": list(of_vectors),
+    }
 
 
 def every_case() -> Iterator[Case]:
     """Each kernel with each loss, one at a time, for all that it may be compiled for."""
     for name, losses in reached().items():
-        shapes = (False, True) if name in ("staged", "long", "general") else (False,)
-        for loss, *rest in product(losses, KINDS, (0, 1, 2), shapes, CAPABILITIES):
+        shapes = (False,) if name in ("vectors", "strided") else (False, True)
+        derivatives = (0, 1) if name == "embedding_rows" else (0, 1, 2)
+        for loss, *rest in product(losses, KINDS, derivatives, shapes, CAPABILITIES):
             yield Case(name, *loss, *rest)
 
 
@@ -106,10 +131,16 @@ def sums_of_all() -> Iterator[Case]:
     """Each kernel with each loss and each dtype, several losses in one compilation.
 
     All of a loss's code is in a sum with others too. The kernels for each capability come by
-    turns, and so do those for rows along one axis and along several.
+    turns, and so do those for rows along one axis and along several. Losses of vectors have no
+    sums.
     """
     size = {"vectors": 8, "strided": 11, "staged": 10, "long": 10, "general": 7}
     for name, losses in reached().items():
+        if name == "embedding_rows":
+            for place, loss in enumerate(losses):
+                for turn, kind in enumerate(KINDS, start=place):
+                    yield Case(name, *loss, kind, 1, turn % 4 > 1, CAPABILITIES[turn % 2])
+            continue
         singles = [classes[0] for classes, weighted in losses if not weighted]
         for turn, kind in enumerate(KINDS, start=len(name)):
             walked = name in ("staged", "general") and turn % 4 > 1

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from unittest import mock
 
 import gpu_checks_elementwise  # noqa: F401 - enlists its checks
+import gpu_checks_embeddings  # noqa: F401
 import gpu_checks_linear  # noqa: F401
 import gpu_checks_rows  # noqa: F401
 import numpy as np

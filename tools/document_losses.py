@@ -19,32 +19,59 @@ HEADER = """# Losses
 
 Written by `python tools/document_losses.py` from the docstrings, which say more:
 `help(numbaloss.Huber)`. `r` is prediction minus target. Targets outside the domain are an error.
-Losses of rows of logits, from `CrossEntropy` on, take integer labels or dense targets, for which
-the column holds; `MultiMargin` takes labels alone, `Distillation` dense logits alone.
-
-| class | aliases | parameters | targets | what it is |
-|---|---|---|---|---|
 """
+
+STRUCTURES: dict[type, tuple[str, str]] = {
+    nl.Elementwise: ("One number at a time", "targets"),
+    nl.Softmax: (
+        "Rows of logits",
+        "dense targets",
+    ),
+    nl.Linear: ("Hidden vectors and a weight", "dense targets"),
+    nl.Embedding: ("Vectors", "takes"),
+}
+NOTES: dict[type, str] = {
+    nl.Softmax: "Targets are integer labels, or dense, for which the column holds; `MultiMargin` "
+    "takes labels alone, `Distillation` dense logits alone.",
+}
+
+
+def takes(cls: type) -> str:
+    """What a loss is given beside its prediction, or its vectors."""
+    if issubclass(cls, nl.Embedding):
+        # Names of the arguments, up to the options.
+        names = list(inspect.signature(cls.__call__).parameters.values())[1:]
+        given = [one.name for one in names if one.kind is one.POSITIONAL_OR_KEYWORD]
+        text = ", ".join(given)
+        return text.replace("target", f"target in `{domain(cls.target_domain)}`")
+    of_target = cls.target_domain
+    targets = "by power" if isinstance(of_target, property) else str(domain(of_target))
+    return "any" if targets == "(-inf, inf)" else f"`{targets}`"
 
 
 def row(cls: type) -> str:
-    """One line of the table."""
+    """One line of a table."""
     signature = ", ".join(
         name if parameter.default is inspect.Parameter.empty else f"{name}={parameter.default!r}"
         for name, parameter in inspect.signature(cls).parameters.items()
     )
     summary = (inspect.getdoc(cls) or "").splitlines()[0]
-    of_target = cls.target_domain
-    targets = "by power" if isinstance(of_target, property) else str(domain(of_target))
-    targets = "any" if targets == "(-inf, inf)" else f"`{targets}`"
     aliases = ", ".join(f"`{alias}`" for alias in cls.aliases)
-    cells = [f"`{cls.__name__}`", aliases, f"`{signature}`" if signature else "", targets, summary]
+    parameters = f"`{signature}`" if signature else ""
+    cells = [f"`{cls.__name__}`", aliases, parameters, takes(cls), summary]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def page() -> str:
-    """The whole page."""
-    return HEADER + "\n".join(row(cls) for cls in nl.losses().values()) + "\n"
+    """The whole page, a table a structure."""
+    parts = [HEADER]
+    for structure, (title, column) in STRUCTURES.items():
+        rows = [row(cls) for cls in nl.losses().values() if cls.structure() is structure]
+        note = f"{NOTES[structure]}\n\n" if structure in NOTES else ""
+        head = f"| class | aliases | parameters | {column} | what it is |\n|---|---|---|---|---|\n"
+        parts.append(f"## {title}\n\n{note}{head}" + "\n".join(rows) + "\n")
+    assert sum(part.count("\n| `") for part in parts) == len(nl.losses())
+    return "\n".join(parts)
 
 
 if __name__ == "__main__":

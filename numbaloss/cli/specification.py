@@ -101,8 +101,7 @@ def _read(text: str) -> tuple[str, Scorable]:
         raise UsageFailure(f"--loss {text!r}: {first_line(error)}") from None
     if not isinstance(total, Scorable):
         raise UsageFailure(
-            f"--loss {text!r}: no columns of a table hold what a "
-            f"{total.structure().__name__.lower()} loss takes"
+            f"--loss {text!r}: no columns of a table hold what {type(total).__name__} takes"
         )
     return name, total
 

@@ -324,7 +324,7 @@ def evaluate(
     size = prediction.array.size
     earlier, divisor, scale = None, 1.0, gradient_scale
     if reduction == "weighted_mean" and weight is not None:
-        earlier, divisor = _sum(call, weight, gradient_scale), 0.0
+        earlier, divisor = sum_of(call, weight, gradient_scale), 0.0
     elif reduction in ("mean", "weighted_mean"):
         divisor, scale = float(size), gradient_scale / size
     guard = None
@@ -375,7 +375,8 @@ class _Run:
         return self.call.launch(kernel, blocks, (found.parameters, *numbers, *reals), **options)
 
 
-def _sum(call: Call, operand: Operand, numerator: float) -> Record:
+def sum_of(call: Call, operand: Operand, numerator: float) -> Record:
+    """Sum an array, for launches that divide by it or scale by the numerator over it."""
     size = operand.array.size
     where = call.upload(layout(operand.array.shape, [operand]))
     blocks = blocks_for(-(-size // (4 * backend.THREADS)), call.place.device, BLOCKS_EACH)

@@ -103,12 +103,12 @@ def decay(kind: str) -> Callable:
 
 
 @cache
-def beginnings(walked: bool) -> Callable:
+def beginnings(walked: bool, field: int = LAYOUT, arrays: int = 7) -> Callable:
     """``find(job, row, stride, which)``: where a row begins in an array, in elements.
 
     ``stride`` is that of its rows; ``which`` its place in the layout by which rows along several
-    axes are walked. Kernels for these are a compilation of their own, which spares the others the
-    registers.
+    axes are walked. Where that lies a field of the job says; it is one of so many arrays. Kernels
+    for these are a compilation of their own, which spares the others the registers.
     """
     if not walked:
 
@@ -121,7 +121,7 @@ def beginnings(walked: bool) -> Callable:
 
     @device_function
     def find(job, row, stride, which):
-        layout = job[LAYOUT]
+        layout = job[field]
         axes, place, left, found = number(layout, 0), 1, row, 0
         axis = 0
         while axis < axes:
@@ -131,7 +131,7 @@ def beginnings(walked: bool) -> Callable:
                 left = index // length
                 index = index - left * length
             found += index * number(layout, place + which)
-            place += 8
+            place += 1 + arrays
             axis += 1
         return found
 

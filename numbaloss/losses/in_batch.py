@@ -45,7 +45,7 @@ class InfoNCE(KeyedEmbedding):
     0.313262
     """
 
-    aliases = ("info_nce", "clip", "clip_loss", "multiple_negatives_ranking")
+    aliases = ("multiple_negatives_ranking",)
     temperature: float = 0.1
     symmetric: bool = False
     normalize: bool = True
@@ -238,7 +238,7 @@ class BatchTriplet(LabelledEmbedding):
     [2.0, 3.837722, 3.837722, 2.0]
     """
 
-    aliases = ("batch_hard_triplet", "triplet_hard", "triplet_semihard", "batch_all_triplet")
+    aliases = ("batch_hard_triplet", "triplet_hard")
     form = "triplets"
     hinge = True
     margin: float = 1.0

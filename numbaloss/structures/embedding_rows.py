@@ -69,7 +69,7 @@ class _RowEmbedding(Embedding):
         gradients = None if outputs is None else outputs.views
         results = results_of(vectors, values)
         target_, weight = of_rows
-        if gpu is not None and vectors.operands[0].array.size:
+        if gpu is not None and count:
             of_gpu = _gpu_kernels()
             place = of_gpu.Place(gpu, vectors.families[0].stream(given[0]))
             record = of_gpu.evaluate(

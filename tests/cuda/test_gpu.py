@@ -9,12 +9,13 @@ import textwrap
 from pathlib import Path
 
 import gpu_checks_elementwise  # noqa: F401 - enlists its checks
+import gpu_checks_embeddings  # noqa: F401
 import gpu_checks_linear  # noqa: F401
 import gpu_checks_rows  # noqa: F401
 import gpu_libraries
 import numpy as np
 import pytest
-from cases import EACH, EACH_ROW_CASE, identify, inputs, row_inputs
+from cases import EACH, EACH_ROW_CASE, EMBEDDING_ROW_LOSSES, identify, inputs, row_inputs
 from gpu_checks import CHECKS
 
 import numbaloss as nl
@@ -175,6 +176,25 @@ def test_elements_beyond_two_to_the_31(torch):
     assert nl.SquaredError()(prediction[::2], target[::2], reduction="sum") == 16.0
 
 
+def test_vectors_beyond_two_to_the_31_elements(torch):
+    rows, length = (1 << 22) + 3, 512
+    size = rows * length
+    if torch.cuda.mem_get_info()[0] < 17 * size:
+        pytest.skip("takes 34 GB of the GPU")
+    first = torch.zeros((rows, length), dtype=torch.float16, device="cuda")
+    second, out = torch.zeros_like(first), (torch.ones_like(first), torch.ones_like(first))
+    target = torch.ones(rows, dtype=torch.int32, device="cuda")
+    first[-2:, -1] = 2.0
+    value, (of_first, of_second) = nl.Contrastive().value_and_grad(
+        first, second, target, out=out, reduction="sum"
+    )
+    assert value == 8.0
+    for one, sign in ((of_first, 4.0), (of_second, -4.0)):
+        assert one[-3:, -1].tolist() == [0.0, sign, sign]
+        assert not one[:-2].any()
+        assert not one[-2:, :-1].any()
+
+
 # Runs
 
 
@@ -202,6 +222,21 @@ def test_losses_of_rows_are_the_same_in_every_run(torch, loss, form):
             again, other = loss.value_and_grad(*given)
             assert again == value
             assert torch.equal(gradient, other)
+
+
+@pytest.mark.parametrize("loss", EMBEDDING_ROW_LOSSES, ids=identify)
+def test_losses_of_vectors_are_the_same_in_every_run(torch, loss):
+    pairs = isinstance(loss, nl.PairEmbedding)
+    for rows, length in ((4099, 10), (3000, 128), (5, 100_000)):
+        torch.manual_seed(0)
+        given = [torch.randn(rows, length, device="cuda") for _ in range(2 if pairs else 3)]
+        if pairs:
+            given.append(torch.arange(rows, device="cuda") % 2)
+        value, gradients = loss.value_and_grad(*given)
+        for _ in range(3):
+            again, others = loss.value_and_grad(*given)
+            assert again == value
+            assert all(torch.equal(one, other) for one, other in zip(gradients, others))
 
 
 def test_many_threads_of_the_host_may_call_at_once(torch):
@@ -359,6 +394,11 @@ SCRIPT = """
             t = backend.upload(rng.integers(0, classes, rows))
             for loss in (nl.CrossEntropy(), nl.CrossEntropy(label_smoothing=0.1), nl.MultiMargin()):
                 loss.value_and_grad(p, t)
+        for rows, length in ((3, 10), (70, 16), (2, 5000), (300, 9)):
+            a, b, c = (backend.upload(rng.normal(size=(rows, length)).astype(kind)) for _ in "abc")
+            t = backend.upload(np.arange(rows) % 2)
+            nl.CosineEmbedding().value_and_grad(a, b, t)
+            nl.Triplet(swap=True).value_and_grad(a, b, c)
     print("done")
 """
 

@@ -74,10 +74,11 @@ def complaints(case):
     loads, stores = (
         {f"{access}.global.{vector}" for vector in VECTORS[case.kind]} for access in ("ld", "st")
     )
-    if case.kernel in ("vectors", "staged", "long") and not vectors & loads:
+    in_vectors = "vectors", "staged", "embedding_rows"
+    if case.kernel in (*in_vectors, "long") and not vectors & loads:
         # Values alone of rows in shared memory come in vectors too.
         yield f"has no loads of 16 bytes: {vectors}"
-    stores_vectors = case.kernel in ("vectors", "staged") and case.derivatives > 0
+    stores_vectors = case.kernel in in_vectors and case.derivatives > 0
     if case.kernel == "long" and not case.walked:
         stores_vectors = case.derivatives == 1
     if stores_vectors and not vectors & stores:
@@ -111,6 +112,9 @@ def test_kernels_are_what_they_should_be(case):
     Case("long", (nl.Brier,), False, "float32", 2, True),
     Case("long", (nl.Brier,), False, "bfloat16", 2, True, (8, 0)),
     Case("general", (nl.Brier,), False, "float16", 0),
+    Case("embedding_rows", (nl.Contrastive,), False, "float32", 0),
+    Case("embedding_rows", (nl.CosineEmbedding,), False, "bfloat16", 0, True),
+    Case("embedding_rows", (nl.Triplet,), False, "float64", 0, False, (8, 0)),
 ], ids=str)  # fmt: skip
 def test_kernels_of_one_loss_are_what_they_should_be(case):
     assert not list(complaints(case))

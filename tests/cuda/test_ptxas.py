@@ -11,7 +11,7 @@ import pytest
 from gpu_kernels import ALL, CAPABILITIES, Case, every_case, ptx
 
 import numbaloss as nl
-from numbaloss.losses import binary, multiclass
+from numbaloss.losses import binary, embeddings, multiclass
 
 pytestmark = pytest.mark.skipif(find_spec("numba_cuda") is None, reason="needs numba-cuda")
 
@@ -30,6 +30,11 @@ OFTEN = [
     Case("long", (multiclass._LogLikelihood,), False, "float32", 1, False, (8, 0)),
     Case("general", (multiclass._Fading,), False, "float32", 2),
     Case("general", (nl.JensenShannon,), False, "float64", 2, True, (8, 0)),
+    Case("embedding_rows", (nl.Contrastive,), False, "float32", 1),
+    Case("embedding_rows", (nl.CosineEmbedding,), False, "float16", 1, False, (8, 0)),
+    Case("embedding_rows", (embeddings._EuclideanTriplet,), False, "float32", 1),
+    Case("embedding_rows", (nl.Triplet,), False, "bfloat16", 1, True),
+    Case("embedding_rows", (nl.Triplet,), False, "float64", 1, False, (8, 0)),
 ]
 
 
@@ -93,5 +98,6 @@ def test_kernels_leave_room_for_many_threads(assembler, case):
 
 
 def test_the_list_has_every_kernel_and_capability():
-    assert {case.kernel for case in OFTEN} == {"vectors", "strided", "staged", "long", "general"}
+    kernels = {"vectors", "strided", "staged", "long", "general", "embedding_rows"}
+    assert {case.kernel for case in OFTEN} == kernels
     assert {case.capability for case in OFTEN} == set(CAPABILITIES)
