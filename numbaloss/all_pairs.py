@@ -171,7 +171,7 @@ def _hard(machine: Machine, batch: Batch, shape: Shape, gradients: bool) -> None
 
 
 def _walk(batch: Batch, shape: Shape) -> Iterator[tuple[range, range]]:
-    """All blocks; of a symmetric matrix those on the diagonal, which are square, and right of it."""
+    """All blocks; of a symmetric matrix the square ones on the diagonal, and those right of it."""
     for rows in shape.blocks(batch):
         if batch.labelled:
             yield rows, rows

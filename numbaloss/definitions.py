@@ -24,7 +24,7 @@ from . import vmath
 from .structures.composition import Sum
 from .structures.elementwise import Elementwise
 from .structures.embedding import Embedding
-from .structures.embedding_batch import KeyedEmbedding, LabelledEmbedding
+from .structures.embedding_batch import BatchEmbedding
 from .structures.embedding_rows import PairEmbedding, TripletEmbedding
 from .structures.loss import Loss
 from .structures.softmax import Softmax
@@ -92,7 +92,7 @@ _WITHOUT_POINT = (
     Softmax,
     PairEmbedding,
     TripletEmbedding,
-    KeyedEmbedding.__mro__[1],
+    BatchEmbedding,
 )
 
 

@@ -83,6 +83,16 @@ def slug(text: str) -> str:
 
 
 def _read(text: str) -> tuple[str, Scorable]:
+    name, loss = read(text)
+    if not isinstance(loss, Scorable):
+        raise UsageFailure(
+            f"--loss {text!r}: no columns of a table hold what {type(loss).__name__} takes"
+        )
+    return name, loss
+
+
+def read(text: str) -> tuple[str, Any]:
+    """The name and the loss of one option, whatever the loss takes."""
     pieces = _BETWEEN_TERMS.split(text)
     total: Any = 0
     name = slug(text)
@@ -99,10 +109,6 @@ def _read(text: str) -> tuple[str, Scorable]:
             total = total + (loss if factor == 1.0 else factor * loss)
     except (TypeError, ValueError) as error:
         raise UsageFailure(f"--loss {text!r}: {first_line(error)}") from None
-    if not isinstance(total, Scorable):
-        raise UsageFailure(
-            f"--loss {text!r}: no columns of a table hold what {type(total).__name__} takes"
-        )
     return name, total
 
 

@@ -17,12 +17,13 @@ from rich.text import Text
 
 from .. import registry
 from ..structures.elementwise import Elementwise
+from ..structures.embedding import Embedding
 from ..structures.loss import Loss, Parameter
 from ..structures.softmax import Softmax
-from . import warming_rows
+from . import warming_rows, warming_vectors
 from .failures import Failure, UsageFailure
 from .report import console, counted, duration
-from .specification import Chosen, Scorable, choose
+from .specification import Scorable, choose, read
 
 # What the public methods and `numbaloss score` ask for: derivatives, whether the values of
 # single rows are kept, whether there are weights.
@@ -50,10 +51,12 @@ def warm(
     """Compile losses in all variants that are likely to be used, or find them on disk."""
     started = time.perf_counter()
     check_place()
-    losses = [_package_loss(one) for one in choose(texts)] if texts else registered()
+    losses, vectors = _asked_for(texts) if texts else (registered(), warming_vectors.registered())
     of_points = [loss for loss in losses if isinstance(loss, Elementwise)]
     of_rows = [loss for loss in losses if isinstance(loss, Softmax)]
     tasks: list[Task] = [(compile_task, (loss, real)) for loss in of_points for real in reals]
+    if vectors:  # which share nearly all loops: two processes would compile them twice
+        tasks += [(warming_vectors.compile_all, (vectors, real)) for real in reals]
     maps: list[Task] = []
     if of_rows:
         tasks += warming_rows.kernel_tasks(reals, widths)
@@ -65,7 +68,7 @@ def warm(
             compiled += fresh
             done += 1
             progress(done / (len(tasks) + len(maps)))
-    names = texts or {type(loss) for loss in losses}
+    names = texts or {type(loss) for loss in (*losses, *vectors)}
     return Warmed(len(names), compiled, time.perf_counter() - started)
 
 
@@ -89,15 +92,25 @@ def registered() -> list[Scorable]:
     return found
 
 
-def _package_loss(chosen: Chosen) -> Scorable:
+def _asked_for(texts: list[str]) -> tuple[list[Scorable], list[Embedding]]:
+    """The losses that were named: of columns of a table, and of vectors."""
+    of_vectors = [text for text in texts if isinstance(read(text)[1], Embedding)]
+    others = [text for text in texts if text not in of_vectors]
+    losses = [one.loss for one in choose(others)] if others else []
+    vectors = [read(text)[1] for text in of_vectors]
+    for text, loss in (*zip(others, losses), *zip(of_vectors, vectors)):
+        _check_package(text, loss)
+    return losses, vectors
+
+
+def _check_package(text: str, loss: Loss) -> None:
     from ..definitions import Structure, lower
 
-    if not Structure.of(lower(chosen.loss)).cacheable:
+    if not Structure.of(lower(loss)).cacheable:
         raise UsageFailure(
-            f"{chosen.text}: only the code of registered losses is kept; that of your own may "
+            f"{text}: only the code of registered losses is kept; that of your own may "
             f"change without a trace"
         )
-    return chosen.loss
 
 
 def _some_value(cls: type[Loss], parameter: Parameter) -> Any:

@@ -50,7 +50,7 @@ def evaluate(
         for one in gradients or ():
             one.array[...] = 0
         return np.zeros(0), 0
-    machine = _Machine(loss, vectors, batch, gradients is not None, scale)
+    machine = _Machine(loss, vectors, batch, gradients, scale)
     itemsize = np.dtype(machine.real).itemsize
     several = batch.labelled or options.symmetric
     bytes_ = budget or (TWICE if several and loss.form == "softmax" else WHOLE)
@@ -62,8 +62,7 @@ def evaluate(
             machine, batch, shape, loss.form, options.mining, options.symmetric,
             gradients is not None,
         )  # fmt: skip
-        if gradients is not None:
-            machine.finish(gradients)
+        machine.finish()
     return machine.values, int(machine.active.sum())
 
 
@@ -98,9 +97,15 @@ class _Machine:
     """BLAS and loops; see `all_pairs.Machine`."""
 
     def __init__(
-        self, loss: Any, vectors: Sequence[Operand], batch: Batch, gradients: bool, scale: float
+        self,
+        loss: Any,
+        vectors: Sequence[Operand],
+        batch: Batch,
+        outputs: Sequence[Operand] | None,
+        scale: float,
     ) -> None:
-        self.loss, self.batch, self.gradients = loss, batch, gradients
+        self.loss, self.batch = loss, batch
+        self.outputs, self.gradients = outputs or (), outputs is not None
         self.options = loss.batch_options()
         self.real = vectors[0].compute
         self.rows = _Side(self.real, vectors[0], batch.order)
@@ -131,8 +136,11 @@ class _Machine:
         two = self.loss.form == "softmax" and (self.batch.labelled or self.options.symmetric)
         for side in {id(one): one for one in (self.rows, self.columns)}.values():
             self._copy(side)
-            if self.gradients:
-                side.sums = np.empty_like(side.vectors)
+        for side, output in zip((self.rows, self.columns), self.outputs):
+            # Where the gradient has the shape of the sums, they grow in its place.
+            array = output.array
+            own = side.order is None and array.flags.c_contiguous and output.direct(self.real)
+            side.sums = array if own else np.empty_like(side.vectors)
         if self.loss.form == "softmax":
             self.rows.measured()
             if two and self.columns is not self.rows:
@@ -328,7 +336,7 @@ class _Machine:
             self.rows.sums[...] = np.nan
 
     def emit_triplets(self, block: np.ndarray, rows: range) -> None:
-        side, count = self.rows, len(rows)
+        count = len(rows)
         if self.tainted:
             self._taint()
             block[...] = np.nan
@@ -359,9 +367,9 @@ class _Machine:
                 self.pulls += ones.dot(block)[0]
                 np.negative(block, out=block)
 
-    def finish(self, gradients: Sequence[Operand]) -> None:
+    def finish(self) -> None:
         """From sums to gradients: through the lengths, in the order in which the vectors came."""
-        for side, output in zip((self.rows, self.columns), gradients):
+        for side, output in zip((self.rows, self.columns), self.outputs):
             if not side.started and not self.triplets:
                 side.sums[...] = 0
             fields = self._fields(side, describe(output, self.real, "store"))

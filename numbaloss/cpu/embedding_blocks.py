@@ -820,7 +820,7 @@ def gather(real: str) -> Callable:
 
 
 def scratch_bytes(most: int) -> int:
-    """What a row with so many positives needs: four numbers each, and limits up to a power of two."""
+    """What a row with so many positives needs: six numbers each, and some to spare."""
     return 8 * 6 * (most + 2)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import numpy as np
 from numba import types
@@ -17,7 +16,7 @@ from numba import types
 from ..definitions import Structure, point
 from ..vmath import log, sqrt
 from ..vmath.overloads import install as install_vmath
-from . import backend, reduce
+from . import reduce
 from .backend import Kernel, cuda, device_function
 from .memory import atomic, bits, compute_type, integer_writer, raw_reader, reader, writer
 from .reduce import SCRATCH, WARP, block_max, block_sum
@@ -234,8 +233,9 @@ def measure_rows(kind: str) -> Callable:
                 j += cuda.blockDim.x
             total = block_sum(total, thread, scratch)
             if thread == 0 and any_ != zero:
-                if former != lowest:
-                    total += load(job[TOTAL], i) * falling((top - former) * scale)
+                seen = load(job[TOTAL], i)
+                if seen != zero:  # NaN stays, though no maximum knows it
+                    total += seen * falling((top - former) * scale)
                 store(job[TOP], i, top)
                 store(job[TOTAL], i, total)
             r += cuda.gridDim.x
@@ -287,8 +287,9 @@ def measure_columns(kind: str) -> Callable:
                 total = zero
                 for w in range(warps):
                     total += shared[w * WARP + lane]
-                if former != lowest:
-                    total += load(job[COLUMN_TOTAL], j) * falling((top - former) * scale)
+                seen = load(job[COLUMN_TOTAL], j)
+                if seen != zero:
+                    total += seen * falling((top - former) * scale)
                 store(job[COLUMN_TOP], j, top)
                 store(job[COLUMN_TOTAL], j, total)
             cuda.syncthreads()
@@ -682,7 +683,7 @@ def emit_triplets(kind: str) -> Callable:
         """The distance of two vectors, or its square; by their difference where digits are lost."""
         own, other = load(job[SQUARES], i), load(job[SQUARES], j)
         found = own + other - two * similarity
-        if found <= cancelled * (own + other):
+        if not found > cancelled * (own + other):  # nor NaN, of squares that overflow
             found = zero
             k = 0
             while k < job[LENGTH]:
@@ -706,10 +707,12 @@ def emit_triplets(kind: str) -> Callable:
                     b = a ^ step
                     if b > a:
                         x, y = load(keys, a), load(keys, b)
-                        if (x > y) == ((a & span) == 0) and x != y:
+                        of_x, of_y = integer(places, a), integer(places, b)
+                        # What fills up to a power of two is behind all, infinite ones too.
+                        later = x > y or (x == y and of_x > of_y)
+                        if later == ((a & span) == 0):
                             store(keys, a, y)
                             store(keys, b, x)
-                            of_x, of_y = integer(places, a), integer(places, b)
                             put(places, a, of_y)
                             put(places, b, of_x)
                     a += cuda.blockDim.x
@@ -745,7 +748,8 @@ def emit_triplets(kind: str) -> Callable:
             i, row = job[ROW] + r, r * width
             low, high = integer(job[STARTS], i), integer(job[ENDS], i)
             size = high - low - 1
-            some = size > 0 and high - low < width
+            terms = size > 0 and high - low < width
+            some = terms and not tainted  # no place is found by NaN
             total, sum_ = zero, zero
             factor = load(job[FACTOR], i)
             j = thread
@@ -861,7 +865,7 @@ def emit_triplets(kind: str) -> Callable:
                 while j < width:
                     store(job[BLOCK], row + j, highest - highest)
                     j += cuda.blockDim.x
-                total = sum_ = (highest - highest) if some else zero
+                total = sum_ = (highest - highest) if terms else zero
             if thread == 0:
                 if not tainted:
                     store(job[BLOCK], row + i, zero)

@@ -150,6 +150,7 @@ def library(family: str) -> Library:
         if name in makers and importlib.util.find_spec(name) is not None:
             return makers[name]()
     raise RuntimeError(
-        "linear and in-batch losses on a GPU multiply matrices by CuPy or PyTorch, and neither is installed: "
+        "linear and in-batch losses on a GPU multiply matrices by CuPy or PyTorch, and neither is "
+        "installed: "
         'python -m pip install "cupy-cuda13x", or PyTorch'
     )

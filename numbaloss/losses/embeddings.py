@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from ..registry import register
 from ..structures.embedding_rows import PairEmbedding, TripletEmbedding
-from ..vmath import pow, sqrt
+from ..vmath import pow
 
 
 @register

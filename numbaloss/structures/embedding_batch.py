@@ -81,7 +81,7 @@ class Batch(NamedTuple):
         return found
 
 
-class _BatchEmbedding(Embedding):
+class BatchEmbedding(Embedding):
     """What losses of keys and of labels share."""
 
     form: ClassVar[str] = "softmax"
@@ -292,7 +292,7 @@ class _BatchEmbedding(Embedding):
         return Diagnosis(batch.rows, anchors, terms, active, zeros, spread)
 
 
-class KeyedEmbedding(_BatchEmbedding):
+class KeyedEmbedding(BatchEmbedding):
     r"""A loss of queries and keys, in which query i belongs to key i.
 
     All pairs of a query and a key are compared, by the similarity
@@ -430,7 +430,7 @@ class KeyedEmbedding(_BatchEmbedding):
             raise ValueError("losses of triplets take labels: see LabelledEmbedding")
 
 
-class LabelledEmbedding(_BatchEmbedding):
+class LabelledEmbedding(BatchEmbedding):
     r"""A loss of vectors with labels: rows of one label belong together.
 
     Every row is compared with all others. A subclass gives the map of its ``form``: of

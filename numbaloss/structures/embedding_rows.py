@@ -23,7 +23,7 @@ from .loss import domain
 from .offenders import raise_first_number
 
 
-class _RowEmbedding(Embedding):
+class RowEmbedding(Embedding):
     """What losses of pairs and of triplets share: how vectors are compared, and a call."""
 
     def term(self, difference: Any) -> tuple[Any, Any]:
@@ -145,7 +145,7 @@ class _RowEmbedding(Embedding):
         return Diagnosis(count, count, count, active, zeros, spread)
 
 
-class PairEmbedding(_RowEmbedding):
+class PairEmbedding(RowEmbedding):
     r"""A loss of pairs of vectors, by their distance or their cosine.
 
     .. math:: \ell = \varphi\bigl(d(a, b),\ t\bigr)
@@ -278,7 +278,7 @@ class PairEmbedding(_RowEmbedding):
         return self._diagnose((first, second), ("first", "second"), target, check)
 
 
-class TripletEmbedding(_RowEmbedding):
+class TripletEmbedding(RowEmbedding):
     r"""A loss of an anchor, a vector that is like it, and one that is not.
 
     .. math:: \ell = \varphi\bigl(d(a, p),\ d(a, n)\bigr)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import numbaloss as nl
+from numbaloss.cli import warming_vectors
 from numbaloss.cli.warming import registered
 from numbaloss.cpu.compile import FOLDER_PREFIX
 
@@ -92,3 +93,16 @@ def test_a_place_that_cannot_be_written_to_is_an_error(tmp_path, start, monkeypa
     out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (1, "")
     assert "cannot be kept" in err
+
+
+def test_losses_of_vectors_are_compiled_for_calls_of_any_size(cache, start):
+    names = ("triplet", "info_nce", "supcon", "batch_triplet:mining=all")
+    arguments = ("warmup", *names, "--dtype", "float32")
+    out, err = start(*arguments).communicate(timeout=300)
+    assert err == ""
+    assert "4 losses ready" in out
+    out, _ = start(*arguments).communicate(timeout=120)
+    assert "nothing had to be compiled" in out
+    found = {repr(loss) for loss in warming_vectors.registered()}
+    assert repr(nl.BatchTriplet(mining="semi-hard")) in found
+    assert repr(nl.InfoNCE(symmetric=True)) in found
