@@ -33,9 +33,10 @@ def check_gradient(
         Where to look: what the loss takes, in its order; for losses of embeddings vectors, and a
         target or labels if there are any. A difference across a kink (of the absolute error at
         0, say) shows an error that is none: stay ``step`` away from it. So it does where
-        prediction plus or minus the step leaves the domain. Rows of C logits cost 6 C evaluations of all
-        rows, since every logit moves alone: a few rows of a few hundred classes will do. So
-        does every element of a batch of embeddings: a few dozen vectors of a few elements.
+        prediction plus or minus the step leaves the domain. Rows of C logits cost 6 C
+        evaluations of all rows, since every logit moves alone: a few rows of a few hundred
+        classes will do. So does every element of a batch of embeddings: a few dozen vectors of
+        a few elements.
     step : float
         Largest step, in units of ``max(1, |prediction|)``. Three steps, each half of the
         former, are extrapolated to 0 (Richardson), which leaves an error near 1e-11 for

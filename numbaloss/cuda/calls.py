@@ -27,6 +27,7 @@ class Call:
         if backend.SIMULATED:
             self._touched = [one.array for one in operands if one is not None]
         self._kept: list[Any] = []
+        self._lent: list[Any] = []
 
     def keep(self, array: Any) -> int:
         """Address of an array of Numba's that launches read; it lives until the call is over."""
@@ -72,8 +73,9 @@ class Call:
             kernel.launch(self.place, min(blocks, MOST_BLOCKS), arguments)
 
     def touch(self, array: Any) -> int:
-        """Address of an array of another library's that launches may touch."""
+        """Address of an array of another library's that launches may touch; it lives as long."""
         view = operand(array, "array")[0].array
+        self._lent.append(array)
         if backend.SIMULATED:
             self._touched.append(view)
         return view.ctypes.data

@@ -26,8 +26,9 @@ from .results import Record
 
 __all__ = ["Place", "evaluate"]
 
-# Bytes of a block of similarities by default, and the share of what is free that it may take.
-WORKSPACE, SHARE = 1 << 30, 4
+# Bytes of a block of similarities by default, the share of what is free that it may take, and
+# what it takes in any case: libraries may have in store what is not free.
+WORKSPACE, SHARE, LEAST = 1 << 30, 4, 64 << 20
 # Rows of a block that products are fast with, and of which a symmetric matrix has several.
 ROWS = 2048
 # Blocks of a launch for each multiprocessor.
@@ -47,18 +48,24 @@ def evaluate(
 ) -> Record:
     """Ask the GPU for the value; ``values`` and ``gradients`` will receive what they are for."""
     options = loss.batch_options()
-    machine = _Machine(loss, vectors, batch, values, gradients, scale, place)
+    family = vectors.families[0].name
+    products = library(family)
     if budget is None:
-        budget = min(WORKSPACE, backend.free_memory(place.device) // SHARE)
-    numbers = max(1, budget // np.dtype(machine.real).itemsize)
-    shape = all_pairs.shape_of(batch, loss.form, options.mining, options.symmetric, numbers, ROWS)
-    machine.prepare(shape)
-    all_pairs.run(
-        machine, batch, shape, loss.form, options.mining, options.symmetric, gradients is not None
-    )
-    if gradients is not None:
-        machine.finish(gradients)
-    return machine.total(values, divisor)
+        budget = max(LEAST, min(WORKSPACE, backend.free_memory(place.device) // SHARE))
+    with products.on(place, family):
+        machine = _Machine(loss, vectors, batch, values, gradients, scale, place, products)
+        numbers = max(1, budget // np.dtype(machine.real).itemsize)
+        shape = all_pairs.shape_of(
+            batch, loss.form, options.mining, options.symmetric, numbers, ROWS
+        )
+        machine.prepare(shape)
+        all_pairs.run(
+            machine, batch, shape, loss.form, options.mining, options.symmetric,
+            gradients is not None,
+        )  # fmt: skip
+        if gradients is not None:
+            machine.finish(gradients)
+        return machine.total(values, divisor)
 
 
 class _Side:
@@ -84,10 +91,11 @@ class _Machine:
         gradients: Sequence[Operand] | None,
         scale: float,
         place: Place,
+        products: Library,
     ) -> None:
         self.loss, self.batch, self.options = loss, batch, loss.batch_options()
         self.call = Call(place, [*vectors.operands, values, *(gradients or ())])
-        self.library: Library = library(vectors.families[0].name)
+        self.library = products
         self.like = self.library.own(vectors.given[0])
         self.real, self.kind = vectors.operands[0].compute, vectors.operands[0].kind
         self.gradients = gradients is not None
@@ -97,7 +105,7 @@ class _Machine:
         self.rows = _Side(vectors.operands[0])
         self.columns = self.rows if batch.labelled else _Side(vectors.operands[1])
         self.both = batch.labelled or self.options.symmetric
-        self.triplets = loss.form == "triplets"
+        self.triplets, self.for_positives = loss.form == "triplets", 0
         half = 0.5 if self.options.symmetric else 1.0
         weight = 1.0 if batch.weight is None else batch.weight
         factor = np.where(batch.terms > 0, weight * batch.share * scale * half, 0.0)
@@ -108,10 +116,12 @@ class _Machine:
         self.factor = self._upload(factor, self.real)
         self.values = self._zeros(batch.rows)
 
+    # All memory is the library's: it hands out again what was returned in the order of the stream,
+    # so that nothing has to wait until kernels have run.
+
     def _upload(self, numbers: np.ndarray, kind: str = "int64") -> int:
-        with backend.on_device(self.call.place.device):
-            array = backend.upload(np.ascontiguousarray(numbers, kind))
-        return self.call.keep(array)
+        """Address of a copy of numbers of the host."""
+        return self.call.touch(self.library.put(np.ascontiguousarray(numbers, kind), self.like))
 
     def _made(self, shape: tuple[int, ...]) -> tuple[Any, int]:
         """An array of the library's in the compute type, and its address."""
@@ -153,9 +163,7 @@ class _Machine:
         side.places[blocks.TAINT] = self._zeros(1)
         job = self._job(side)
         if not self.options.normalize:  # where it is the direction that counts
-            mean = self.library.sum_rows(side.vectors)
-            job[blocks.MEAN] = self.call.touch(mean)
-            self.mean = mean  # alive until the call is over
+            job[blocks.MEAN] = self.call.touch(self.library.sum_rows(side.vectors))
         self._rows(blocks.center(self.real), job, count, (1.0 / count, 0.0, 0.0))
         if self.options.mining == "hard":
             none = np.full(count, -1)
@@ -163,7 +171,6 @@ class _Machine:
                 blocks.FARTHEST: self._filled(count, -np.inf),
                 blocks.NEAREST: self._filled(count, np.inf),
                 blocks.OF_FARTHEST: self._upload(none),
-                # Not the same memory: what is kept is found by address.
                 blocks.OF_NEAREST: self._upload(none),
                 blocks.TO_FARTHEST: self._zeros(count),
                 blocks.TO_NEAREST: self._zeros(count),
@@ -303,12 +310,14 @@ class _Machine:
         most = 1
         while most < int(self.batch.positives.max()):
             most *= 2
-        count = blocks_for(len(rows), self.call.place.device, BLOCKS_EACH)
-        if not hasattr(self, "for_positives"):
-            size = -(-count * blocks.SPACE_BYTES * (most + 1) // np.dtype(self.real).itemsize)
-            self.for_positives = self._made((size,))
-        job[blocks.SPACE], job[blocks.MOST] = self.for_positives[1], most
-        self._with_loss(blocks.emit_triplets, job, len(rows))
+        each, itemsize = blocks.SPACE_BYTES * (most + 1), np.dtype(self.real).itemsize
+        # Large classes get fewer blocks of threads, not more memory than the similarities.
+        room = max(LEAST, self.space.shape[0] * itemsize) // each
+        count = blocks_for(min(len(rows), max(1, room)), self.call.place.device, BLOCKS_EACH)
+        if self.for_positives == 0:  # the first rows are the most
+            _, self.for_positives = self._made((-(-count * each // itemsize),))
+        job[blocks.SPACE], job[blocks.MOST] = self.for_positives, most
+        self._with_loss(blocks.emit_triplets, job, count)
         if self.gradients:
             # A difference x - y pulls by x, and by -y: the sums of slopes over rows and columns
             # go with x, the products with y.

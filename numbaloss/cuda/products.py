@@ -10,11 +10,13 @@ import importlib
 import importlib.util
 import math
 from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
 from typing import Any
 
 import numpy as np
 
 from . import backend
+from .backend import Place
 
 # Bytes of a product that has to be added by itself, at most.
 TILE_BYTES = 64 << 20
@@ -37,6 +39,25 @@ class Library:
     def make(self, shape: tuple[int, ...], kind: str, like: Any) -> Any:
         """An uninitialised array of a dtype by name, on the device of another."""
         return self.xp.empty(shape, kind)
+
+    def put(self, numbers: np.ndarray, like: Any) -> Any:
+        """A copy of an array of the host, on the device of another; in the order of the stream."""
+        return self.xp.array(numbers)
+
+    def on(self, place: Place, family: str) -> Any:
+        """A context in which the library works on a device and stream.
+
+        The current ones are right for its own arrays; others know of no stream of the library's.
+        """
+        stack = ExitStack()
+        stack.enter_context(self.xp.cuda.Device(place.device))
+        if family != "cupy":
+            stack.enter_context(self._stream(place))
+        return stack
+
+    def _stream(self, place: Place) -> Any:
+        streams = self.xp.cuda
+        return streams.ExternalStream(place.stream) if place.stream else streams.Stream.null
 
     def rows(self, array: Any) -> Any:
         """All axes but the last as one."""
@@ -101,6 +122,19 @@ class Torch(Library):
     def make(self, shape: tuple[int, ...], kind: str, like: Any) -> Any:
         return self.xp.empty(shape, dtype=getattr(self.xp, kind), device=like.device)
 
+    def put(self, numbers: np.ndarray, like: Any) -> Any:
+        # What is not pinned is read before this returns; nobody waits for the stream.
+        return self.xp.from_numpy(numbers).to(like.device, non_blocking=True)
+
+    def on(self, place: Place, family: str) -> Any:
+        if family == "torch":
+            return nullcontext()
+        streams = self.xp.cuda
+        stream = streams.default_stream(place.device)
+        if place.stream:
+            stream = streams.ExternalStream(place.stream, device=place.device)
+        return streams.stream(stream)
+
     def contiguous(self, array: Any) -> bool:
         return bool(array.is_contiguous())
 
@@ -130,6 +164,9 @@ class Simulated(Library):
 
     def own(self, array: Any) -> Any:
         return array if isinstance(array, np.ndarray) else backend.simulated_view(array)
+
+    def on(self, place: Place, family: str) -> Any:
+        return nullcontext()
 
     def multiply(self, a: Any, b: Any, out: Any, add: bool) -> None:
         out[...] = (out if add else 0) + a @ b
