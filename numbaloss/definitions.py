@@ -51,10 +51,11 @@ def record(cls: type[Loss]) -> type:
 
 def scalars(cls: type[Loss]) -> list[Any]:
     """The parameters that ``point`` sees: arrays reach kernels on their own, mining the driver."""
+    elsewhere = {"mining"} if issubclass(cls, BatchEmbedding) else set()
     return [
         parameter
         for parameter in cls.parameters()
-        if parameter.kind is not np.ndarray and parameter.name != "mining"
+        if parameter.kind is not np.ndarray and parameter.name not in elsewhere
     ]
 
 
@@ -79,8 +80,8 @@ def lower(loss: Loss) -> Loss:
 
 
 def _owner(cls: type, method: str) -> type:
-    """The class that defines what ``cls`` calls ``method``."""
-    return next(base for base in cls.__mro__ if method in base.__dict__)
+    """The class that defines what ``cls`` calls ``method``; object where there is none."""
+    return next((base for base in cls.__mro__ if method in base.__dict__), object)
 
 
 def _has_no_point(cls: type) -> bool:
@@ -99,11 +100,13 @@ _WITHOUT_POINT = (
 def _overrides_point(cls: type) -> bool:
     """Whether ``point`` is newer than ``lower``: a subclass that brings maths of its own.
 
-    The loss that an inherited ``lower`` returns would not know of them.
+    The loss that an inherited ``lower`` returns would not know of them. So it is with the other
+    methods that kernels call.
     """
-    by_point, by_lower = _owner(cls, "point"), _owner(cls, "lower")
-    order = cls.__mro__
-    return by_lower is not Loss and order.index(by_point) < order.index(by_lower)
+    by_lower, order = _owner(cls, "lower"), cls.__mro__
+    return by_lower is not Loss and any(
+        order.index(_owner(cls, method)) < order.index(by_lower) for method in METHODS
+    )
 
 
 def terms(loss: Loss) -> tuple[tuple[float, Loss], ...]:
@@ -214,11 +217,11 @@ def _field_type(parameter: Any, cls: type, dtype: types.Type) -> types.Type:
     return kinds[parameter.kind]
 
 
-def reason(error: Exception) -> str:
+def reason(error: Exception, results: str = "three numbers: value, gradient, curvature") -> str:
     """The sentence and the line of a Numba error that speak of the author's own code."""
     text = str(error)
     if "wrong tuple length" in text or "failed to unpack" in text:
-        return "it must return as many numbers as its structure says: a value, then slopes"
+        return f"it must return {results}"
     lines = [line.strip() for line in text.splitlines()]
     starts = [i for i, line in enumerate(lines) if "Failed in " in line]
     rest = [line for line in lines[starts[-1] + 1 if starts else 0 :] if line]
@@ -334,7 +337,8 @@ def _implementation(cls: type[Loss], method: str, kind: types.Type) -> Callable:
     if not issubclass(cls, Softmax):
         if method != "point":
             return _of_one(cls, method, kind)
-        return _positional(specialised(cls.point, kind), 3)  # type: ignore[attr-defined]
+        shown = ("self", *cls.point_takes()) if issubclass(cls, Embedding) else None
+        return _positional(specialised(cls.point, kind), 3, shown)  # type: ignore[attr-defined]
     real = np.dtype(kind.name).type
     zero, one = real(0), real(1)
     if method == "label_point" and cls.label_point is Softmax.label_point:
@@ -365,7 +369,8 @@ def _implementation(cls: type[Loss], method: str, kind: types.Type) -> Callable:
 
 def _of_one(cls: type[Loss], method: str, kind: types.Type) -> Callable:
     """A method of one number, for a generic function that has a target too."""
-    single = _compiled(_positional(specialised(getattr(cls, method), kind), 2))
+    shown = {"term": ("self", "difference"), "root": ("self", "total")}.get(method)
+    single = _compiled(_positional(specialised(getattr(cls, method), kind), 2, shown))
 
     def of_one(self, prediction, target):
         return single(self, prediction)
@@ -379,13 +384,14 @@ def _named_for(cls: type, function: Callable) -> Callable:
     return function
 
 
-def _positional(function: Callable, count: int) -> Callable:
+def _positional(function: Callable, count: int, shown: tuple[str, ...] | None = None) -> Callable:
     """Give the arguments the names that the overload has, whatever the author called them."""
     code = function.__code__
     names = ("self", "prediction", "target")[:count]
     if code.co_argcount != count:
         name = function.__qualname__.rpartition("_")[0]
-        raise TypeError(f"{name} must take ({', '.join(names)})")
+        wanted = ", ".join(names if shown is None else shown)
+        raise TypeError(f"{name} must take ({wanted})")
     taken = set(code.co_varnames[count:]) & set(names)
     rename = dict(zip(code.co_varnames[:count], names)) | {name: f"{name}_" for name in taken}
     code = code.replace(co_varnames=tuple(rename.get(n, n) for n in code.co_varnames))

@@ -7,6 +7,7 @@ to their mean where the loss compares them so. The loops over blocks of similari
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -82,7 +83,7 @@ class _Side:
         """Room for maxima and sums of exponentials."""
         real = self.vectors.dtype
         self.top, self.total = np.full(self.count, -np.inf, real), np.zeros(self.count, real)
-        self.log_sum, self.slope = np.zeros(self.count, real), np.zeros(self.count, real)
+        self.log_sum, self.slope = np.zeros(self.count), np.zeros(self.count, real)
 
     def mined(self) -> None:
         """Room for the farthest positives and the nearest negatives."""
@@ -114,9 +115,10 @@ class _Machine:
         weight = 1.0 if batch.weight is None else batch.weight
         half = 0.5 if self.options.symmetric else 1.0
         factor = np.where(batch.terms > 0, weight * batch.share * scale * half, 0.0)
-        self.rows.factor[...] = factor
-        if self.options.symmetric:
-            self.columns.factor[...] = factor
+        with np.errstate(all="ignore"):  # what float32 cannot hold is infinite
+            self.rows.factor[...] = factor
+            if self.options.symmetric:
+                self.columns.factor[...] = factor
         self.share = batch.share * half
         self.triplets = loss.form == "triplets"
         lowered = lower(loss)
@@ -160,12 +162,19 @@ class _Machine:
         """Distances do not change with the origin, but their rounding does: the mean is best."""
         side = self.rows
         mean = np.zeros(side.length, self.real)
+        self.unit = 1.0
         if not self.options.normalize:  # where it is the direction that counts
             with np.errstate(all="ignore"):
                 mean = np.full((1, side.count), 1.0 / side.count, self.real).dot(side.vectors)[0]
+            # In a unit of about the largest element squares neither overflow nor vanish.
+            ends = side.vectors.min(initial=0.0), side.vectors.max(initial=0.0)
+            largest = max(-float(ends[0]), float(ends[1]))
+            if 0.0 < largest < np.inf:
+                self.unit = 2.0 ** math.frexp(largest)[1]
         self.squares = np.empty(side.count, self.real)
         fields = self._fields(side, [])
         fields[blocks.MEAN], fields[blocks.SQUARES] = mean.ctypes.data, self.squares.ctypes.data
+        fields.view(np.float64)[blocks.UNIT] = self.unit
         self._launch(blocks.center(self.real), fields, side.count, side.length)
         self.tainted = not np.isfinite(self.squares).all()
 
@@ -239,6 +248,7 @@ class _Machine:
             fields[blocks.VECTORS] = of_rows.vectors.ctypes.data
             fields[blocks.LENGTH] = of_rows.length
             fields[blocks.SQUARED] = self.options.squared
+            reals[blocks.UNIT] = self.unit
             fields[blocks.FARTHEST] = of_rows.farthest.ctypes.data
             fields[blocks.NEAREST] = of_rows.nearest.ctypes.data
             fields[blocks.OF_FARTHEST] = of_rows.of_farthest.ctypes.data
@@ -271,8 +281,8 @@ class _Machine:
             sides.append((self.columns, slice(None)))
         for side, some in sides:
             with np.errstate(all="ignore"):
-                logs = np.log(side.total[some].astype(np.float64))
-                side.log_sum[some] = side.top[some] * scale + shift + logs
+                top, total = (one[some].astype(np.float64) for one in (side.top, side.total))
+                side.log_sum[some] = top * scale + shift + np.log(total)
             side.log_sum[some][side.total[some] == 0] = -np.inf  # nothing was summed
 
     def positives(self, block: np.ndarray, rows: range, columns: range) -> None:

@@ -86,8 +86,9 @@ from .threads import CHUNK, LAYOUTS, SIZE
     SCALE,  # float64
     SHIFT,
     MARGIN,
-) = range(52)
-FIELDS = 52
+    UNIT,  # of the vectors of triplets: a power of two
+) = range(53)
+FIELDS = 53
 
 # Columns of a strip.
 STRIP = 256
@@ -262,6 +263,14 @@ def prepare(real: str) -> Callable:
         for k in range(size):
             row[k] = cast(np.float64(row[k]) * factor)
 
+    @njit(**_inner)
+    def largest(row, size):
+        found = 0.0
+        for k in range(size):
+            x = abs(np.float64(row[k]))
+            found = x if x > found else found
+        return found
+
     def prepare_rows(job, _, index, result):
         place = job[LAYOUTS]
         fields = pointer(place, 1)
@@ -277,10 +286,17 @@ def prepare(real: str) -> Callable:
                     pointer(layout, 1)[0], (fields[SOURCE], layout, source * size, size, target)
                 )
             if fields[NORMALIZE] != 0:
-                length = np.sqrt(square_of(row, size))
+                square, unit = square_of(row, size), 1.0
+                if (square < 1e-290) | (square == np.inf):
+                    # Too short or too long for squares of float64.
+                    unit = largest(row, size)
+                    unit = unit if (unit > 0.0) & (unit < np.inf) else 1.0
+                    scale(row, size, 1.0 / unit)
+                    square = square_of(row, size)
+                length = np.sqrt(square)
                 # A zero vector stays: it has no direction, and gets no gradient.
                 inverse = 0.0 if length == 0.0 else 1.0 / length
-                pointer(fields[INVERSE], 1.0)[i] = inverse
+                pointer(fields[INVERSE], 1.0)[i] = inverse / unit
                 scale(row, size, inverse)
 
     return prepare_rows
@@ -288,17 +304,17 @@ def prepare(real: str) -> Callable:
 
 @_loop
 def center(real: str) -> Callable:
-    """Vectors less their mean, and their squared lengths."""
+    """Vectors less their mean, in a unit of about the largest, and their squared lengths."""
     t = _tools(real)
     zero, cast, itemsize = t.zero, t.cast, t.itemsize
 
     @njit(**_fast)
-    def move(row, mean, size):
+    def move(row, mean, size, inverse):
         prefer_wide_vectors()
         no_alias()
         total = 0.0
         for k in range(size):
-            x = row[k] - mean[k]
+            x = cast((np.float64(row[k]) - np.float64(mean[k])) * inverse)
             row[k] = x
             total += np.float64(x) * np.float64(x)
         return total
@@ -307,9 +323,10 @@ def center(real: str) -> Callable:
         place = job[LAYOUTS]
         fields = pointer(place, 1)
         size, squares = fields[LENGTH], t.array(place, SQUARES)
+        unit = pointer(place, 1.0)[UNIT]
         for i in range(index * job[CHUNK], min((index + 1) * job[CHUNK], job[SIZE])):
             row = pointer(fields[VECTORS] + i * size * itemsize, zero)
-            squares[i] = cast(move(row, t.array(place, MEAN), size))
+            squares[i] = cast(move(row, t.array(place, MEAN), size, 1.0 / unit))
 
     return center_rows
 
@@ -434,7 +451,9 @@ def positives_(real: str) -> Callable:
         self = unpack(loss, parameters)
         fields, reals = pointer(place, 1), pointer(place, 1.0)
         width, first = fields[WIDTH], fields[COLUMN]
-        log_sums, slopes = t.array(place, LOG_SUM), t.array(place, SLOPE)
+        # In float64: the log of a sum is near its largest term, and the difference small.
+        log_sums, slopes = pointer(fields[LOG_SUM], 1.0), t.array(place, SLOPE)
+        totals = t.array(place, TOTAL)
         factors, shares = t.array(place, FACTOR), pointer(fields[SHARE], 1.0)
         values = pointer(fields[VALUES], 1.0)
         starts, ends = t.integers(place, STARTS), t.integers(place, ENDS)
@@ -451,10 +470,12 @@ def positives_(real: str) -> Callable:
                 size = (middle if part == 0 else high) - begin
                 if size > 0:
                     here = pointer(row + begin * itemsize, zero)
-                    more = add(self, here, size, scale, shift, np.float64(log_sums[i]))
+                    more = add(self, here, size, scale, shift, log_sums[i])
                     value, slope = value + more[0], slope + more[1]
             values[i] += value * shares[i]
-            slopes[i] += cast(slope * factors[i])
+            # Over the sum of exponentials: what an exponential has to be multiplied by.
+            if totals[i] != zero:
+                slopes[i] += cast(slope * factors[i] / totals[i])
 
     return positives
 
@@ -469,19 +490,19 @@ def emit_(real: str) -> Callable:
     kept_bytes = 2 * PIECE * itemsize
 
     @njit(**_exact)
-    def by_row(row, size, scale, shift, log_sum, slope):
+    def by_row(row, size, scale, top, slope):
         prefer_wide_vectors()
         for k in range(size):
-            row[k] = slope * decay(row[k] * scale + shift - log_sum)
+            row[k] = slope * decay((row[k] - top) * scale)
 
     @njit(**_exact)
-    def by_both(row, size, scale, shift, log_sum, slope, log_sums, slopes):
+    def by_both(row, size, scale, top, slope, tops, slopes):
         prefer_wide_vectors()
         no_alias()
         for k in range(size):
-            x = row[k] * scale + shift
-            there = slopes[k] * decay(x - log_sums[k])
-            row[k] = slope * decay(x - log_sum) + there
+            x = row[k]
+            there = slopes[k] * decay((x - tops[k]) * scale)
+            row[k] = slope * decay((x - top) * scale) + there
 
     @njit(**_inner)
     def of_positives(self, row, size, scale, shift, log_sum, factor):
@@ -496,11 +517,11 @@ def emit_(real: str) -> Callable:
         mode = flush_denormals()
         fields, reals = pointer(place, 1), pointer(place, 1.0)
         width, first = fields[WIDTH], fields[COLUMN]
-        log_sums, slopes = t.array(place, LOG_SUM), t.array(place, SLOPE)
-        factors = t.array(place, FACTOR)
+        log_sums, slopes = pointer(fields[LOG_SUM], 1.0), t.array(place, SLOPE)
+        tops, factors = t.array(place, TOP), t.array(place, FACTOR)
         starts, ends = t.integers(place, STARTS), t.integers(place, ENDS)
         wide_scale, wide_shift = reals[SCALE], reals[SHIFT]
-        scale, shift = cast(wide_scale), cast(wide_shift)
+        scale = cast(wide_scale)
         both, labelled = fields[BOTH] != 0, fields[LABELLED] != 0
         alone = fields[NEGATIVES_ALONE] != 0
         # Positives are kept while the loop over the whole row runs over them.
@@ -526,22 +547,22 @@ def emit_(real: str) -> Callable:
                     t.fill(here, size, zero)
                 elif both:
                     by_both(
-                        here, size, scale, shift, log_sums[i], slopes[i],
-                        t.shifted(fields[COLUMN_LOG_SUM], at), t.shifted(fields[COLUMN_SLOPE], at),
+                        here, size, scale, tops[i], slopes[i],
+                        t.shifted(fields[COLUMN_TOP], at), t.shifted(fields[COLUMN_SLOPE], at),
                     )  # fmt: skip
                 else:
-                    by_row(here, size, scale, shift, log_sums[i], slopes[i])
+                    by_row(here, size, scale, tops[i], slopes[i])
                 if inside:
-                    log_sum = np.float64(log_sums[i])
+                    log_sum = log_sums[i]
                     of_positives(self, kept, size, wide_scale, wide_shift, log_sum, factors[i])
                     for k in range(size):
                         here[k] += kept[k]
                     if both:
-                        theirs = t.shifted(fields[COLUMN_LOG_SUM], at)
+                        theirs = pointer(fields[COLUMN_LOG_SUM] + 8 * at, 1.0)
                         factor = t.shifted(fields[COLUMN_FACTOR], at)
                         for k in range(size):
                             x = np.float64(other[k]) * wide_scale + wide_shift
-                            _, s, _ = point(self, x, np.float64(theirs[k]))
+                            _, s, _ = point(self, x, theirs[k])
                             here[k] += cast(np.float64(factor[k]) * s)
                     if labelled & (at <= i) & (i < stop):
                         here[i - at] = zero
@@ -767,7 +788,7 @@ def settle_(real: str) -> Callable:
         of_near = pointer(fields[OF_NEAREST], np.int32(0))
         to_far, to_near = t.array(place, TO_FARTHEST), t.array(place, TO_NEAREST)
         factors, values = t.array(place, FACTOR), pointer(fields[VALUES], 1.0)
-        active = t.integers(place, ACTIVE)
+        active, unit = t.integers(place, ACTIVE), pointer(place, 1.0)[UNIT]
         for i in range(start, start + count):
             if (of_far[i] >= 0) & (of_near[i] >= 0):
                 positive = t.apart_squared(place, i, np.int64(of_far[i]))
@@ -777,6 +798,10 @@ def settle_(real: str) -> Callable:
                     positive, negative = np.sqrt(positive), np.sqrt(negative)
                     pull = 1.0 / positive if positive > 0.0 else 0.0
                     push = 1.0 / negative if negative > 0.0 else 0.0
+                    positive, negative = positive * unit, negative * unit
+                else:
+                    positive, negative = positive * unit * unit, negative * unit * unit
+                    pull = push = 2.0 * unit
                 value, of_positive, of_negative = point(self, positive, negative)
                 values[i] = value
                 active[i] = 1 if value > 0.0 else 0
@@ -848,10 +873,14 @@ def emit_triplets_(real: str) -> Callable:
         return few
 
     @njit(**_inner)
-    def roots_of(row, size):
+    def distances_of(row, size, unit, squared):
         prefer_wide_vectors()
-        for k in range(size):
-            row[k] = np.sqrt(row[k])
+        if squared:
+            for k in range(size):
+                row[k] = row[k] * unit * unit
+        else:
+            for k in range(size):
+                row[k] = np.sqrt(row[k]) * unit
 
     @njit(**_inner)
     def mend(place, row, i):
@@ -886,7 +915,7 @@ def emit_triplets_(real: str) -> Callable:
             sink(keys, places, 0, last)
 
     @njit(**_inner)
-    def locate(row, size, limits, span, ranks, equal):
+    def locate(row, size, limits, count, span, ranks, equal):
         """How many of the sorted limits are below each number of a row, or equal to it.
 
         ``span`` is a power of two beyond their number; behind the last limit they are infinite.
@@ -897,6 +926,7 @@ def emit_triplets_(real: str) -> Callable:
         no_alias()
         for k in range(size):
             ranks[k] = 0
+        most = np.int32(count)
         step = span // 2
         while step > 0:
             hop = np.int32(step)
@@ -909,15 +939,18 @@ def emit_triplets_(real: str) -> Callable:
                     rank = np.int32(ranks[k] + hop)
                     ranks[k] = rank if limits[rank - 1] < row[k] else ranks[k]
             step //= 2
+        for k in range(size):  # an infinite distance is beyond what stands behind the last limit
+            ranks[k] = min(ranks[k], most)
 
     @njit(**_inner)
-    def slope_of(distance, squared):
+    def slope_of(distance, squared, unit):
+        """Of a distance, by the difference of two vectors in their unit."""
         if squared:
-            return 2.0
-        return 1.0 / distance if distance > 0.0 else 0.0
+            return 2.0 * unit
+        return unit / distance if distance > 0.0 else 0.0
 
     @njit(**_fast)
-    def open_hinges(row, ranks, size, count, margin, factor, squared):
+    def open_hinges(row, ranks, size, count, margin, factor, squared, unit):
         """Slopes by the negatives, and what they add to the values of the open hinges."""
         prefer_wide_vectors()
         no_alias()
@@ -928,13 +961,13 @@ def emit_triplets_(real: str) -> Callable:
             still = wide - np.float64(ranks[k])
             total += still * (margin - distance)
             is_open += count - ranks[k]
-            one = 2.0 if squared else (1.0 / distance if distance > 0.0 else 0.0)
+            one = 2.0 * unit if squared else (unit / distance if distance > 0.0 else 0.0)
             row[k] = cast(-factor * still * one)
         return total, is_open
 
     @njit(**_inner)
     def hinges(row, width, low, high, keys, places, limits, span, counts, size, margin, factor,
-               squared):  # fmt: skip
+               squared, unit):  # fmt: skip
         """All triplets of an anchor: its value, and how many hinges are open."""
         ranks = pointer(stack_memory(ranks_bytes), np.int32(0))
         total, is_open = 0.0, 0
@@ -946,10 +979,10 @@ def emit_triplets_(real: str) -> Callable:
             while at < last:
                 count = min(PIECE, last - at)
                 here = pointer(row + at * itemsize, zero)
-                locate(here, count, limits, span, ranks, True)
+                locate(here, count, limits, size, span, ranks, True)
                 for k in range(count):
                     counts[ranks[k]] += 1
-                more = open_hinges(here, ranks, count, size, margin, factor, squared)
+                more = open_hinges(here, ranks, count, size, margin, factor, squared, unit)
                 total, is_open = total + more[0], is_open + more[1]
                 at += count
         seen = 0
@@ -957,12 +990,12 @@ def emit_triplets_(real: str) -> Callable:
         for q in range(size):
             seen += counts[q]
             total += seen * keys[q]
-            own[places[q]] = cast(seen * factor * slope_of(keys[q], squared))
+            own[places[q]] = cast(seen * factor * slope_of(keys[q], squared, unit))
         return total, is_open
 
     @njit(**_inner)
     def nearest(self, row, width, low, high, keys, places, limits, span, best, of_best, size,
-                factor, squared):  # fmt: skip
+                factor, squared, unit):  # fmt: skip
         """Each positive with the nearest negative beyond it: the value, and how many are open.
 
         Negatives between two neighbours among the positives are beyond the same ones: the
@@ -972,14 +1005,14 @@ def emit_triplets_(real: str) -> Callable:
         ranks = pointer(stack_memory(ranks_bytes), np.int32(0))
         for q in range(size + 1):
             best[q], of_best[q] = np.inf, -1
-        farthest, of_farthest = -1.0, -1
+        farthest, of_farthest = -1.0, np.int64(0) if low > 0 else high
         for side in range(2):
             at = 0 if side == 0 else high
             last = low if side == 0 else width
             while at < last:
                 count = min(PIECE, last - at)
                 here = pointer(row + at * itemsize, zero)
-                locate(here, count, limits, span, ranks, False)
+                locate(here, count, limits, size, span, ranks, False)
                 for k in range(count):
                     distance, q = np.float64(here[k]), ranks[k]
                     if distance < best[q]:
@@ -997,8 +1030,8 @@ def emit_triplets_(real: str) -> Callable:
             value, pull, push = point(self, keys[q], negative)
             total += value
             is_open += 1 if value > 0.0 else 0
-            own[places[q]] = cast(factor * pull * slope_of(keys[q], squared))
-            own[of_negative] += cast(factor * push * slope_of(negative, squared))
+            own[places[q]] = cast(factor * pull * slope_of(keys[q], squared, unit))
+            own[of_negative] += cast(factor * push * slope_of(negative, squared, unit))
         return total, is_open
 
     @njit(**_fast)
@@ -1017,7 +1050,7 @@ def emit_triplets_(real: str) -> Callable:
         values, active = pointer(fields[VALUES], 1.0), t.integers(place, ACTIVE)
         pulls = t.array(place, PULLS)
         starts, ends = t.integers(place, STARTS), t.integers(place, ENDS)
-        margin = pointer(place, 1.0)[MARGIN]
+        margin, unit = pointer(place, 1.0)[MARGIN], pointer(place, 1.0)[UNIT]
         each = fields[SCRATCH_EACH]
         scratch = fields[SCRATCH] + start // fields[CHUNK_ROWS] * each
         part = each // 6
@@ -1037,8 +1070,7 @@ def emit_triplets_(real: str) -> Callable:
                 continue
             if squares_of(row, width, squares[i], squares) > 0:
                 mend(place, row, i)
-            if not squared:
-                roots_of(row, width)
+            distances_of(row, width, cast(unit), squared)
             q = 0
             for j in range(low, high):
                 if j != i:
@@ -1054,12 +1086,12 @@ def emit_triplets_(real: str) -> Callable:
             if every:
                 values[i], active[i] = hinges(
                     place_, width, low, high, keys, places, limits, span, counts, size, margin,
-                    factor, squared,
+                    factor, squared, unit,
                 )  # fmt: skip
             else:
                 values[i], active[i] = nearest(
                     self, place_, width, low, high, keys, places, limits, span, numbers, counts,
-                    size, factor, squared,
+                    size, factor, squared, unit,
                 )  # fmt: skip
             row[i] = zero
             pulls[r] = cast(sum_of(row, width))

@@ -144,13 +144,15 @@ def compile_for_loss(
             error_model="numpy",
         )
     except NumbaError as error:
-        raise TypeError(f"{structure.title} does not compile: {reason(error)}") from error
+        gives = structure.classes[0].point_gives()  # type: ignore[attr-defined]
+        raise TypeError(f"{structure.title} does not compile: {reason(error, gives)}") from error
 
 
 @cache
 def kernel(structure: Structure, real: str) -> Code:
     """Machine code of the rows of one loss."""
     (cls,) = structure.classes
+    _check_results(cls)
     if not issubclass(cls, PairEmbedding):
         make: Callable = _triplets
     elif cls.metric == "cosine":
@@ -163,6 +165,22 @@ def kernel(structure: Structure, real: str) -> Code:
         )
     what = f"embedding {make.__name__} {real}"
     return compile_for_loss(structure, "float64", lambda: make(real), what)
+
+
+def _check_results(cls: type) -> None:
+    """Say what is missing of a distance that comes without its slope: Numba has many words."""
+    loss: Any = object.__new__(cls)
+    for parameter in cls.parameters():  # type: ignore[attr-defined]
+        loss.__dict__[parameter.name] = 1.0 if parameter.required else parameter.default
+    for name in ("term", "root"):
+        try:
+            found = getattr(loss, name)(0.5)
+        except Exception:  # what works in compiled code alone
+            continue
+        if not isinstance(found, tuple) or len(found) != 2:
+            raise TypeError(
+                f"{cls.__qualname__}.{name} must return two numbers: a result, and its slope"
+            )
 
 
 @cache

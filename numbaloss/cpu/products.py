@@ -161,12 +161,13 @@ def address_of_gemm(real: str) -> int:
 def _threads_of_blas() -> tuple[Any, Any] | None:
     """What tells, and what sets, the number of threads of OpenBLAS."""
     for prefix, suffix in (("scipy_", "64_"), ("scipy_", ""), ("", "64_"), ("", "")):
-        both = [
-            getattr(_library(), f"{prefix}openblas_{verb}_num_threads{suffix}", None)
-            for verb in ("get", "set")
+        names = ("get_num_threads", "set_num_threads", "get_parallel")
+        found: list[Any] = [
+            getattr(_library(), f"{prefix}openblas_{one}{suffix}", None) for one in names
         ]
-        if None not in both:
-            return both[0], both[1]
+        # 2 is OpenMP, which counts threads for each that calls by itself.
+        if None not in found and found[2]() != 2:
+            return found[0], found[1]
     return None
 
 
@@ -189,17 +190,18 @@ def one_thread_each() -> Iterator[None]:
         yield
         return
     get, set_ = found
-    with _limit:
-        if _limited == 0:
-            _unlimited = get()
-            set_(1)
-        _limited += 1
+    counted = False
     try:
+        with _limit:
+            if _limited == 0:
+                _unlimited = get()
+            _limited, counted = _limited + 1, True
+            set_(1)
         yield
     finally:
         with _limit:
-            _limited -= 1
-            if _limited == 0:
+            _limited -= counted
+            if _limited == 0 and counted:
                 set_(_unlimited)
 
 

@@ -525,10 +525,10 @@ def mine_columns(kind: str) -> Callable:
                 if warp == 0 and present:
                     for w in range(warps):
                         x, of_x = shared[w * WARP + lane], places[w * WARP + lane]
-                        if of_x >= 0:
-                            # Of equals the first.
-                            if of_best < 0 or x > best or (x == best and of_x < of_best):
-                                best, of_best = x, of_x
+                        # Of equals the first.
+                        better = of_best < 0 or x > best or (x == best and of_x < of_best)
+                        if of_x >= 0 and better:
+                            best, of_best = x, of_x
                     if of_best >= 0:
                         if side == 0:
                             store(job[FARTHEST], j, best)

@@ -123,8 +123,11 @@ class Torch(Library):
         return self.xp.empty(shape, dtype=getattr(self.xp, kind), device=like.device)
 
     def put(self, numbers: np.ndarray, like: Any) -> Any:
-        # What is not pinned is read before this returns; nobody waits for the stream.
-        return self.xp.from_numpy(numbers).to(like.device, non_blocking=True)
+        # Only from pinned memory does a copy of any size not wait for the stream.
+        found = self.xp.from_numpy(numbers)
+        if like.is_cuda:
+            found = found.pin_memory()
+        return found.to(like.device, non_blocking=True)
 
     def on(self, place: Place, family: str) -> Any:
         if family == "torch":

@@ -45,7 +45,6 @@ class InfoNCE(KeyedEmbedding):
     0.313262
     """
 
-    aliases = ("multiple_negatives_ranking",)
     temperature: float = 0.1
     symmetric: bool = False
     normalize: bool = True
@@ -219,9 +218,10 @@ class BatchTriplet(LabelledEmbedding):
     "non-zero" variant divide ``"all"`` by those that are active, the number of which
     :meth:`diagnose` tells. The gradient of a distance of 0 is 0. ``"all"`` takes
     :math:`n^2 \log n` steps, not n³, and sums hinges only: a subclass with a map of its own
-    mines hard or semi-hard triplets. Candidates are found by distances from a matrix product,
-    whose rounding decides between distances that are equal but for it. In float32, vectors
-    whose squared lengths overflow (from 1e19 on) give NaN.
+    mines hard or semi-hard triplets. Candidates are found by distances from a matrix product:
+    squared distances that differ by less than the rounding of the squared lengths, seen from the
+    mean, count as equal, and one outlier makes all lengths long. The distances of hard triplets
+    are then computed anew.
 
     References
     ----------

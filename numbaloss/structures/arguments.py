@@ -22,6 +22,17 @@ def check_options(reduction: str, device: str | None) -> None:
         raise ValueError(f"device must be one of {DEVICES}, not {device!r}")
 
 
+def bytes_of(workspace: Any) -> int | None:
+    """The number of bytes that a block may take, where somebody said so."""
+    if workspace is None:
+        return None
+    if isinstance(workspace, bool) or not hasattr(workspace, "__index__"):
+        raise TypeError(f"workspace must be a whole number of bytes, not {workspace!r}")
+    if workspace <= 0:
+        raise ValueError(f"workspace must be a number of bytes > 0, not {workspace}")
+    return workspace.__index__()
+
+
 def gpu_of(
     operands: Sequence[arrays.Operand | None], names: Sequence[str], device: str | None
 ) -> int | None:
@@ -264,6 +275,9 @@ def check_outputs_apart(
             )
         if not output.array.flags.writeable:
             raise ValueError(f"{title} is read-only")
+        steps = zip(output.array.strides, output.array.shape)
+        if any(step == 0 and length > 1 for step, length in steps):
+            raise ValueError(f"{title} has elements that share memory")
         for operand, what in inputs:
             if operand is not None and arrays.overlap(output.array, operand.array):
                 raise ValueError(f"{title} shares memory with {what}; it must not")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -46,7 +47,18 @@ class Embedding(Loss):
 
     def point(self, first: Any, second: Any) -> tuple[Any, ...]:
         """The map of the loss: value and slopes, by what the structure measures."""
-        raise NotImplementedError(f"{type(self).__name__} has no point")
+        takes = ", ".join(self.point_takes())
+        raise NotImplementedError(f"{type(self).__name__} has no point(self, {takes})")
+
+    @classmethod
+    def point_takes(cls) -> tuple[str, str]:
+        """What the two arguments of ``point`` are called."""
+        return "distance", "target"
+
+    @classmethod
+    def point_gives(cls) -> str:
+        """What ``point`` returns, in words."""
+        return "two numbers: the value, and its slope"
 
     @classmethod
     def sum_class(cls) -> Any:
@@ -145,7 +157,7 @@ def refuse_host(loss: Loss) -> None:
 
 def look(vectors: Sequence[np.ndarray]) -> tuple[int, float]:
     """Number of zero vectors, and the spread, of rows of vectors on the host."""
-    rows = [one.reshape(-1, one.shape[-1]) for one in vectors]
+    rows = [one.reshape(math.prod(one.shape[:-1]), one.shape[-1]) for one in vectors]
     pieces = [one[i : i + _LOOK] for one in rows for i in range(0, len(one), _LOOK)]
     if not pieces:
         return 0, 0.0

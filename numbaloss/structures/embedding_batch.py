@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from .. import arrays
-from .arguments import check_labels, check_options, gpu_of, row_targets, row_weights
+from .arguments import bytes_of, check_labels, check_options, gpu_of, row_targets, row_weights
 from .embedding import (
     Diagnosis,
     Embedding,
@@ -98,12 +98,21 @@ class BatchEmbedding(Embedding):
         negative)`` gives value and slopes by the two distances. Compiled by Numba, as
         ``Elementwise.point`` is.
         """
-        names = {
-            "softmax": "similarity, log_sum",
-            "pairs": "similarity, positive",
-            "triplets": "positive, negative",
-        }
-        raise NotImplementedError(f"{type(self).__name__} has no point(self, {names[self.form]})")
+        return super().point(first, second)
+
+    @classmethod
+    def point_takes(cls) -> tuple[str, str]:
+        return {
+            "softmax": ("similarity", "log_sum"),
+            "pairs": ("similarity", "positive"),
+            "triplets": ("positive", "negative"),
+        }[cls.form]
+
+    @classmethod
+    def point_gives(cls) -> str:
+        if cls.form == "pairs":
+            return "two numbers: the value, and its slope by the similarity"
+        return "three numbers: the value, and its slopes by both"
 
     def batch_options(self) -> BatchOptions:
         """The parameters of this loss that every loss of a batch shares."""
@@ -120,8 +129,11 @@ class BatchEmbedding(Embedding):
             raise ValueError(f"average must be one of {AVERAGES}, not {self.average!r}")
         if options.mining not in MININGS:
             raise ValueError(f"mining must be one of {MININGS}, not {options.mining!r}")
-        if not 0.0 < options.temperature < np.inf:
-            raise ValueError(f"temperature must be in (0, inf), not {options.temperature}")
+        # Its inverse is a number of float32.
+        if not 1e-30 <= options.temperature < np.inf:
+            raise ValueError(f"temperature must be in [1e-30, inf), not {options.temperature}")
+        if options.symmetric and not (isinstance(self, KeyedEmbedding) and self.form == "softmax"):
+            raise ValueError("symmetric is for losses of keys, of the form 'softmax'")
         if not abs(options.bias) < np.inf:
             raise ValueError(f"bias must be finite, not {options.bias}")
 
@@ -139,9 +151,7 @@ class BatchEmbedding(Embedding):
         gradient_scale: float,
     ) -> tuple[Any, Any]:
         check_options(reduction, device)
-        budget = None if workspace is None else int(workspace)
-        if budget is not None and budget <= 0:
-            raise ValueError(f"workspace must be a number of bytes > 0, not {workspace}")
+        budget = bytes_of(workspace)
         vectors, of_labels, weight = self._inputs(given, names, labels, sample_weight)
         inputs = [*vectors.operands, of_labels, weight]
         gpu = gpu_of(inputs, [*names, "labels", "sample_weight"], device)
@@ -179,7 +189,8 @@ class BatchEmbedding(Embedding):
                 found = np.where(batch.weight == 0.0, 0.0, found * batch.weight)
         total = float(found.sum())
         if values is not None:
-            arrays.output(values, "values").array[...] = batch.original(found)
+            with np.errstate(all="ignore"):  # what float32 cannot hold is infinite
+                arrays.output(values, "values").array[...] = batch.original(found)
         value, _, _ = results.deliver(total, divisor, reduction)
         return value, None if outputs is None else outputs.finish()
 
@@ -211,8 +222,10 @@ class BatchEmbedding(Embedding):
                     f"{count}"
                 )
         weight, _ = row_weights(sample_weight, None, (count,))
-        if labels is None:
+        if isinstance(self, KeyedEmbedding):
             return vectors, None, weight
+        if labels is None:
+            raise TypeError(f"{type(self).__name__} needs labels: which rows are alike")
         found = row_targets(labels, "labels")
         if found.array.shape != (count,):
             raise ValueError(
@@ -364,8 +377,8 @@ class KeyedEmbedding(BatchEmbedding):
         Returns
         -------
         float, or array of shape (n,) for ``reduction="none"``
-            The mean over no queries is NaN. A NaN in a vector reaches all that is compared
-            with it, which is everything.
+            The mean over no queries is NaN. A NaN in a query makes its value NaN, one in a key
+            that of every query; gradients are NaN for all that is compared with it.
 
         Raises
         ------
@@ -561,11 +574,21 @@ class LabelledEmbedding(BatchEmbedding):
 
     def validate(self) -> None:
         super().validate()
-        if self.form == "triplets" and self.batch_options().mining == "all" and not self.hinge:
+        every = self.form == "triplets" and self.batch_options().mining == "all"
+        if every and not self._is_hinge():
             raise ValueError(
                 f"mining='all' sums hinges, not the map of {type(self).__name__}: mine 'hard' or "
                 f"'semi-hard'"
             )
+
+    @classmethod
+    def _is_hinge(cls) -> bool:
+        """Whether the map is the hinge, and not one that a subclass has put in its place."""
+        said, given = (
+            next(i for i, base in enumerate(cls.__mro__) if name in base.__dict__)
+            for name in ("hinge", "point")
+        )
+        return cls.hinge and said <= given
 
     def diagnose(self, embeddings: Any, labels: Any) -> Diagnosis:
         """How much there is to compare, how much of it is active, how the vectors are spread.

@@ -106,8 +106,10 @@ class RowEmbedding(Embedding):
             )
         shape = shapes[0][:-1]
         weight, _ = row_weights(sample_weight, None, shape)
-        if target is None:
+        if isinstance(self, TripletEmbedding):
             return [None, weight]
+        if target is None:
+            raise TypeError(f"{type(self).__name__} needs a target: which pairs are alike")
         of_target = row_targets(target)
         if of_target.array.shape != shape:
             raise ValueError(
@@ -177,7 +179,7 @@ class PairEmbedding(RowEmbedding):
 
         Compiled by Numba, as ``Elementwise.point`` is; on CPUs in float64, once a row.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no point(self, distance, target)")
+        return super().point(distance, target)  # type: ignore[return-value]
 
     def __call__(
         self,
@@ -301,7 +303,15 @@ class TripletEmbedding(RowEmbedding):
 
         Compiled by Numba, as ``Elementwise.point`` is; on CPUs in float64, once a row.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no point(self, positive, negative)")
+        return super().point(positive, negative)  # type: ignore[return-value]
+
+    @classmethod
+    def point_takes(cls) -> tuple[str, str]:
+        return "positive", "negative"
+
+    @classmethod
+    def point_gives(cls) -> str:
+        return "three numbers: the value, and its slopes by both distances"
 
     def __call__(
         self,

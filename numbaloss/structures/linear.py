@@ -10,6 +10,7 @@ import numpy as np
 from .. import arrays
 from .arguments import (
     Results,
+    bytes_of,
     check_labels,
     check_options,
     check_outputs_apart,
@@ -190,9 +191,7 @@ class Linear(Loss):
         gradient_scale: float,
     ) -> tuple[Any, tuple[Any, ...]]:
         check_options(reduction, device)
-        budget = None if workspace is None else int(workspace)
-        if budget is not None and budget <= 0:
-            raise ValueError(f"workspace must be a number of bytes > 0, not {workspace}")
+        budget = bytes_of(workspace)
         names = ("hidden", "weight") if bias is None else ("hidden", "weight", "bias")
         given = (hidden, weight, bias)[: len(names)]
         layer, families = _layer(names, given)
