@@ -261,7 +261,8 @@ def row_steps(name: str, count: int, length: int, dtype: str) -> dict[str, Step]
     def copy_two(a, b, x, y):
         for chunk in numba.prange(a.size // 8192):
             low = chunk * 8192
-            p, q, u, v = (one[low : low + 8192] for one in (a, b, x, y))
+            p, q = a[low : low + 8192], b[low : low + 8192]
+            u, v = x[low : low + 8192], y[low : low + 8192]
             for i in range(8192):
                 u[i], v[i] = p[i], q[i]
 

@@ -115,6 +115,30 @@ EMBEDDING_ROW_LOSSES: list[Any] = [
     nl.Triplet(2.0, squared=True, swap=True),
 ]
 
+# Losses of all pairs of a batch: of queries and keys, and of rows with labels.
+KEYED_LOSSES: list[Any] = [
+    nl.InfoNCE(),
+    nl.InfoNCE(0.5, symmetric=True),
+    nl.InfoNCE(3.0, normalize=False),
+    nl.SigLIP(),
+    nl.SigLIP(0.3, -1.0),
+]
+LABELLED_LOSSES: list[Any] = [
+    nl.NTXent(),
+    nl.NTXent(2.0, normalize=False),
+    nl.SupervisedContrastive(),
+    nl.SupervisedContrastive(0.5),
+    nl.BatchTriplet(),
+    nl.BatchTriplet(0.2, squared=True),
+    nl.BatchTriplet(0.5, normalize=True),
+    nl.BatchTriplet(mining="semi-hard"),
+    nl.BatchTriplet(0.2, "semi-hard", squared=True),
+    nl.BatchTriplet(0.5, "semi-hard", normalize=True),
+    nl.BatchTriplet(mining="all"),
+    nl.BatchTriplet(0.2, "all", squared=True),
+    nl.BatchTriplet(0.5, "all", normalize=True),
+]
+
 # The same, one loss a class: for promises that do not depend on parameters.
 EACH: list[Any] = list({type(loss): loss for loss in reversed(LOSSES)}.values())[::-1]
 EACH_ROW_LOSS: list[Any] = list({type(loss): loss for loss in reversed(ROW_LOSSES)}.values())[::-1]

@@ -16,6 +16,18 @@ import numbaloss as nl
 
 KINDS = ("float32", "float64", "float16", "bfloat16")
 CAPABILITIES = ((8, 0), (9, 0))
+# Of in-batch losses, those that know no loss, and those that call the map of one.
+VECTORS_AS_GIVEN = ("prepare", "finish")  # the only ones that see halves
+OF_NO_LOSS = (
+    *VECTORS_AS_GIVEN, "center", "measure_rows", "measure_columns", "close", "mine_rows",
+    "mine_columns", "gather", "add_columns", "total",
+)  # fmt: skip
+OF_FORMS = {
+    "softmax": ("positives", "emit"),
+    "pairs": ("emit_pairs",),
+    "triplets": ("settle", "emit_triplets"),
+}
+IN_BATCH = (*OF_NO_LOSS, *(name for names in OF_FORMS.values() for name in names))
 # Those that a test run without this variable leaves out take half an hour.
 ALL = bool(os.environ.get("NUMBALOSS_TEST_ALL"))
 
@@ -60,6 +72,56 @@ class Softened(nl.PairEmbedding):
         return apart * apart, 2.0 * apart
 
 
+class Decoupled(nl.KeyedEmbedding):
+    """The same, of all pairs of a batch, in each of its forms."""
+
+    against = "negatives"
+    temperature: float = 0.5
+    normalize: bool = True
+    symmetric: bool = False
+
+    def point(self, similarity, log_sum):
+        return log_sum - similarity, -1.0, 1.0
+
+
+class SquaredPairs(nl.KeyedEmbedding):
+    form = "pairs"
+    bias: float = 0.25
+
+    def point(self, similarity, positive):
+        apart = similarity - positive
+        return apart * apart, 2.0 * apart
+
+
+class SquaredSums(nl.LabelledEmbedding):
+    average = "pairs"
+    temperature: float = 2.0
+
+    def point(self, similarity, log_sum):
+        apart = log_sum - 0.5 * similarity
+        return apart * apart, -apart, 2.0 * apart
+
+
+class LabelledPairs(nl.LabelledEmbedding):
+    form = "pairs"
+    normalize: bool = True
+
+    def point(self, similarity, positive):
+        apart = similarity - positive
+        return apart * apart, 2.0 * apart
+
+
+class SoftTriplet(nl.LabelledEmbedding):
+    form = "triplets"
+    mining: str = "hard"
+    squared: bool = False
+
+    def point(self, positive, negative):
+        difference = positive - negative
+        slope = nl.sigmoid(difference)
+        return nl.softplus(difference), slope, -slope
+
+
 class Case(NamedTuple):
     """A kernel: what it is made of, and what it is compiled for."""
 
@@ -76,7 +138,13 @@ class Case(NamedTuple):
             cls.__name__.strip("_") for cls in self.losses
         )
         major, minor = self.capability
-        return f"{name} {self.kind} {self.derivatives} sm_{major}{minor}".replace(" ", "-")
+        orders = "" if self.in_batch else f" {self.derivatives}"
+        return "-".join(f"{name} {self.kind}{orders} sm_{major}{minor}".split())
+
+    @property
+    def in_batch(self) -> bool:
+        """Whether it looks at all pairs of a batch."""
+        return self.kernel in IN_BATCH
 
     @property
     def of_rows(self) -> bool:
@@ -150,12 +218,35 @@ def sums_of_all() -> Iterator[Case]:
                 yield Case(name, tuple(singles[start : start + size[name]]), True, *rest)
 
 
+def in_batch_cases() -> Iterator[Case]:
+    """Each kernel over blocks of similarities, with each loss that reaches it."""
+    from cases import KEYED_LOSSES, LABELLED_LOSSES
+
+    users = [Decoupled(), SquaredPairs(), SoftTriplet()]
+    if ALL:
+        users += [SquaredSums(), LabelledPairs()]
+    reals = KINDS[:2]
+    cases: list[tuple[str, tuple[type, ...], str]] = []
+    for name in OF_NO_LOSS:
+        kinds = KINDS if name in VECTORS_AS_GIVEN else reals
+        cases += [(name, (), kind) for kind in kinds]
+    for structure, loss in _structures([*KEYED_LOSSES, *LABELLED_LOSSES, *users]).items():
+        names = OF_FORMS[loss.form]
+        cases += [(name, structure.classes, kind) for name in names for kind in reals]
+    for turn, (name, losses, kind) in enumerate(cases):
+        for capability in CAPABILITIES if ALL else [CAPABILITIES[turn // 2 % 2]]:
+            yield Case(name, losses, False, kind, capability=capability)
+
+
 def kernel_of(case: Case) -> Any:
     """The kernel of a case, not compiled yet."""
-    from numbaloss.cuda import elementwise
+    from numbaloss.cuda import elementwise, embedding_blocks
     from numbaloss.definitions import Structure
 
     structure = Structure(case.losses, case.weighted)
+    if case.in_batch:
+        make = getattr(embedding_blocks, case.kernel)
+        return make(structure, case.kind) if case.losses else make(case.kind)
     if case.kernel in ("vectors", "strided"):
         return getattr(elementwise, case.kernel)(structure, case.kind, case.derivatives)
     module = importlib.import_module(f"numbaloss.cuda.{case.kernel}")

@@ -4,8 +4,8 @@ Numba's simulator runs the Python code of kernels; this runs what they are compi
 loads and stores of vectors, the shuffles and the barriers that only GPUs get. Numbers are rounded
 as on a GPU, integers wrap round. What a GPU leaves undefined, or may do wrong without a word, is
 an error here: memory that is not an array's, an address that is not aligned, a shuffle without all
-lanes of its warp, a barrier that some threads pass by, and two threads at the same shared memory
-with no barrier in between.
+lanes of its warp, a barrier that some threads pass by, and two threads of a block at the same
+memory with no barrier in between.
 
 Each basic block becomes a function of Python, once it is reached. Registers of floats hold floats
 of Python, all others integers without a sign; those never written to hold None.
@@ -63,23 +63,19 @@ class Memory:
             raise ValueError(f"{size} bytes at {address:#x} are not aligned")
 
 
-class Shared:
-    """The shared memory of a block, which knows who was where since the last barrier."""
+class Watch:
+    """Who of a block was where in a memory since the last barrier."""
 
-    def __init__(self, size: int) -> None:
-        self.bytes = bytearray(b"\xff" * size)
+    def __init__(self, name: str, step: int) -> None:
+        self.name, self.step = name, step  # bytes that are accessed at once, at least
         self.barrier()
 
     def barrier(self) -> None:
         self.writers: dict[int, int] = {}
         self.readers: dict[int, int] = {}
 
-    def check(self, address: int, size: int, thread: int, writes: bool) -> None:
-        if not 0 <= address <= len(self.bytes) - size:
-            raise IndexError(f"{size} bytes at {address} of {len(self.bytes)} in shared memory")
-        if address % size:
-            raise ValueError(f"{size} bytes at {address} of shared memory are not aligned")
-        for place in range(address, address + size, 4):
+    def note(self, address: int, size: int, thread: int, writes: bool) -> None:
+        for place in range(address, address + size, self.step):
             clash = self.writers.get(place, thread) != thread
             if writes:
                 clash |= self.readers.get(place, thread) != thread
@@ -87,7 +83,29 @@ class Shared:
             elif self.readers.setdefault(place, thread) != thread:
                 self.readers[place] = -1  # several
             if clash:
-                raise RuntimeError(f"threads race for byte {place} of shared memory")
+                raise RuntimeError(f"threads race for byte {place} of {self.name} memory")
+
+
+ATOMIC = -2  # the thread that all atomic operations are noted for: they may meet each other
+
+
+class Shared:
+    """The shared memory of a block; what it knows of races is of global memory too."""
+
+    def __init__(self, size: int) -> None:
+        self.bytes = bytearray(b"\xff" * size)
+        self.own, self.everywhere = Watch("shared", 4), Watch("global", 2)
+
+    def barrier(self) -> None:
+        self.own.barrier()
+        self.everywhere.barrier()
+
+    def check(self, address: int, size: int, thread: int, writes: bool) -> None:
+        if not 0 <= address <= len(self.bytes) - size:
+            raise IndexError(f"{size} bytes at {address} of {len(self.bytes)} in shared memory")
+        if address % size:
+            raise ValueError(f"{size} bytes at {address} of shared memory are not aligned")
+        self.own.note(address, size, thread, writes)
 
 
 # What functions of basic blocks call. Floats that hold float32 numbers make exact sums' and
@@ -216,12 +234,15 @@ class Thread:
     def read(self, cell: Any, address: int, count: int = 1) -> Any:
         size = ctypes.sizeof(cell)
         self.memory.check(address, size * count)
+        self.shared.everywhere.note(address, size * count, self.number, False)
         if count == 1:
             return cell.from_address(address).value
         return (cell * count).from_address(address)[:]
 
     def write(self, cell: Any, address: int, *numbers: Any) -> None:
-        self.memory.check(address, ctypes.sizeof(cell) * len(numbers))
+        size = ctypes.sizeof(cell) * len(numbers)
+        self.memory.check(address, size)
+        self.shared.everywhere.note(address, size, self.number, True)
         (cell * len(numbers)).from_address(address)[:] = numbers
         self.unseen = True
 
@@ -233,6 +254,15 @@ class Thread:
     def write_shared(self, kind: str, address: int, *numbers: Any) -> None:
         self.shared.check(address, struct.calcsize(kind), self.number, True)
         struct.pack_into(kind, self.shared.bytes, address, *numbers)
+
+    def change(self, how: str, address: int, number: int) -> int:
+        """An atomic operation on 64 bits."""
+        self.memory.check(address, 8)
+        self.shared.everywhere.note(address, 8, ATOMIC, True)
+        cell = ctypes.c_uint64.from_address(address)
+        found = cell.value
+        cell.value = found + number if how == "add" else min(found, number)
+        return found
 
     def ticket(self, address: int, limit: int) -> int:
         if self.unseen:
@@ -371,9 +401,13 @@ class Program:
         name, space = one.name[0], [part for part in one.name[1:] if part != "volatile"]
         kind = space[-1].replace("b", "u")
         if name == "atom":
+            target, place, limit = one.operands
+            if one.name[1:] in (["global", "add", "u64"], ["global", "min", "u64"]):
+                number = self.read(limit, "u64")
+                call = f"t.change('{one.name[2]}', {self.address(place)}, {number})"
+                return self.write(target, "u64", call)
             if one.name[1:] != ["global", "inc", "u32"]:
                 raise NotImplementedError(one.text)
-            target, place, limit = one.operands
             call = f"t.ticket({self.address(place)}, {self.read(limit, 'u32')})"
             return self.write(target, "u32", call)
         if space[0] == "param":

@@ -214,11 +214,11 @@ def install() -> None:
     """Make the simulator of this process a fast and strict one."""
     from numba.cuda.simulator import kernel, kernelapi
 
-    from numbaloss.cpu import elementwise, embedding_rows, linear, softmax
+    from numbaloss.cpu import elementwise, embedding_batch, embedding_rows, linear, softmax
     from numbaloss.cuda import backend
 
     assert backend.SIMULATED
-    for module in (elementwise, softmax, linear, embedding_rows):
+    for module in (elementwise, softmax, linear, embedding_rows, embedding_batch):
         for name in ("evaluate", "divisor", "sum_of_weights", "check_inputs", "check_targets"):
             if hasattr(module, name):
                 _for_the_host_alone(module, name)

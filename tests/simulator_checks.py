@@ -10,7 +10,8 @@ import traceback
 from contextlib import contextmanager
 from unittest import mock
 
-import gpu_checks_elementwise  # noqa: F401 - enlists its checks
+import gpu_checks_batches  # noqa: F401 - enlists its checks
+import gpu_checks_elementwise  # noqa: F401
 import gpu_checks_embeddings  # noqa: F401
 import gpu_checks_linear  # noqa: F401
 import gpu_checks_rows  # noqa: F401

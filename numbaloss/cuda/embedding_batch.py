@@ -59,10 +59,11 @@ def evaluate(
             batch, loss.form, options.mining, options.symmetric, numbers, ROWS
         )
         machine.prepare(shape)
-        all_pairs.run(
-            machine, batch, shape, loss.form, options.mining, options.symmetric,
-            gradients is not None,
-        )  # fmt: skip
+        if batch.rows:  # there may be keys alone
+            all_pairs.run(
+                machine, batch, shape, loss.form, options.mining, options.symmetric,
+                gradients is not None,
+            )  # fmt: skip
         if gradients is not None:
             machine.finish(gradients)
         return machine.total(values, divisor)
@@ -249,11 +250,16 @@ class _Machine:
         block = self.space[: len(rows) * len(columns)].reshape(len(rows), len(columns))
         left = self.rows.vectors[rows.start : rows.stop]
         right = self.columns.vectors[columns.start : columns.stop]
+        if self.rows.length == 0:
+            self.library.clear(block)
+            return block
         self.library.multiply(left, right.T, block, add=False)
         return block
 
     def carry(self, block: Any, rows: range, columns: range, both: bool) -> None:
         here, there = self.rows, self.columns
+        if here.length == 0:
+            return
         right = there.vectors[columns.start : columns.stop]
         self.library.multiply(block, right, here.sums[rows.start : rows.stop], add=True)
         if both:

@@ -134,8 +134,21 @@ def prepare(kind: str) -> Callable:
     """Copies of vectors, in order, normalised where they are to be."""
     real = compute_type(kind)
     computed = np.dtype(real).name
-    zero, one = real(0), real(1)
+    zero, one, infinite, highest = real(0), real(1), real(np.inf), np.finfo(real).max
     load, store, integer = reader(kind), writer(computed), _integer()
+    # Squares below are too small to be exact; and what brings numbers between them and infinity.
+    least, exponent = (real(1e-30), 100) if computed == "float32" else (real(1e-200), 700)
+    up, down = real(2.0**exponent), real(2.0**-exponent)
+
+    @device_function
+    def square(job, at, unit, thread, scratch):
+        total = zero
+        k = thread
+        while k < job[LENGTH]:
+            x = load(job[SOURCE], at + k * job[STEP]) * unit
+            total += x * x
+            k += cuda.blockDim.x
+        return block_sum(total, thread, scratch)
 
     def embedding_prepare(job, reals):
         scratch = cuda.shared.array(SCRATCH, real)
@@ -144,23 +157,21 @@ def prepare(kind: str) -> Callable:
         while i < job[ROWS]:
             source = integer(job[ORDER], i) if job[ORDER] != 0 else i
             at = source * job[ROW_STEP]
-            inverse = one
+            inverse = unit = one
             if job[FLAGS] & NORMALIZE:
-                total = zero
-                k = thread
-                while k < size:
-                    x = load(job[SOURCE], at + k * job[STEP])
-                    total += x * x
-                    k += cuda.blockDim.x
-                length = real(sqrt(block_sum(total, thread, scratch)))
+                total = square(job, at, unit, thread, scratch)
+                if not (total >= least and total < infinite):
+                    unit = up if total < least else down
+                    total = square(job, at, unit, thread, scratch)
+                length = real(sqrt(total))
                 # A zero vector stays: it has no direction, and gets no gradient.
                 inverse = zero if length == zero else one / length
                 if thread == 0:
-                    store(job[INVERSE], i, inverse)
+                    store(job[INVERSE], i, min(inverse * unit, highest))
             k = thread
             while k < size:
                 x = load(job[SOURCE], at + k * job[STEP])
-                store(job[VECTORS], i * size + k, x * inverse)
+                store(job[VECTORS], i * size + k, x * unit * inverse)
                 k += cuda.blockDim.x
             i += cuda.gridDim.x
 

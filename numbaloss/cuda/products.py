@@ -127,7 +127,7 @@ class Torch(Library):
         found = self.xp.from_numpy(numbers)
         if like.is_cuda:
             found = found.pin_memory()
-        return found.to(like.device, non_blocking=True)
+        return found.to(like.device, non_blocking=True, copy=True)
 
     def on(self, place: Place, family: str) -> Any:
         if family == "torch":

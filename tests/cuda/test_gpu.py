@@ -8,14 +8,24 @@ import sys
 import textwrap
 from pathlib import Path
 
-import gpu_checks_elementwise  # noqa: F401 - enlists its checks
+import gpu_checks_batches  # noqa: F401 - enlists its checks
+import gpu_checks_elementwise  # noqa: F401
 import gpu_checks_embeddings  # noqa: F401
 import gpu_checks_linear  # noqa: F401
 import gpu_checks_rows  # noqa: F401
 import gpu_libraries
 import numpy as np
 import pytest
-from cases import EACH, EACH_ROW_CASE, EMBEDDING_ROW_LOSSES, identify, inputs, row_inputs
+from cases import (
+    EACH,
+    EACH_ROW_CASE,
+    EMBEDDING_ROW_LOSSES,
+    KEYED_LOSSES,
+    LABELLED_LOSSES,
+    identify,
+    inputs,
+    row_inputs,
+)
 from gpu_checks import CHECKS
 
 import numbaloss as nl
@@ -63,7 +73,7 @@ def library(request):
 @pytest.mark.parametrize("library", LIBRARIES, indirect=True)
 @pytest.mark.parametrize(("group", "name"), NAMES)
 def test_arrays_of_libraries(library, group, name):
-    if group == "linear" and isinstance(library, gpu_libraries.Numba):
+    if group in ("linear", "batches") and isinstance(library, gpu_libraries.Numba):
         if not any(map(importlib.util.find_spec, ("cupy", "torch"))):
             pytest.skip("matrices are multiplied by CuPy or PyTorch")
         library.products_of = ("float32", "float64")
@@ -239,6 +249,89 @@ def test_losses_of_vectors_are_the_same_in_every_run(torch, loss):
             assert all(torch.equal(one, other) for one, other in zip(gradients, others))
 
 
+IN_BATCH = [*KEYED_LOSSES, *LABELLED_LOSSES]
+
+
+def batch(loss, count, length, dtype):
+    """Vectors, and labels for losses that take them."""
+    rng = np.random.default_rng(count)
+    given = [rng.normal(size=(count, length)).astype(dtype) for _ in range(2)]
+    if isinstance(loss, nl.LabelledEmbedding):
+        given[1] = rng.integers(0, count // 10, count)
+    return given
+
+
+def paired(found, expected):
+    """Gradients, which may be a single one, with those of another call."""
+    return zip(found, expected) if isinstance(found, tuple) else [(found, expected)]
+
+
+@pytest.mark.parametrize("loss", IN_BATCH, ids=identify)
+def test_losses_of_batches_are_the_same_in_every_run(torch, loss):
+    given = [torch.tensor(one, device="cuda") for one in batch(loss, 1000, 33, np.float32)]
+    for workspace in (None, 1 << 18):
+        results = [loss.value_and_grad(*given, workspace=workspace) for _ in range(4)]
+        value, gradients = results[0]
+        for again, others in results[1:]:
+            assert again == value
+            assert all(torch.equal(*pair) for pair in paired(gradients, others))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("loss", IN_BATCH, ids=identify)
+def test_losses_of_large_batches_agree_with_the_cpu(torch, loss, dtype):
+    given = batch(loss, 3000, 64, dtype)
+    value, *expected = loss.value_and_grad(*given)
+    arrays = [torch.tensor(one, device="cuda") for one in given]
+    double = dtype is np.float64
+    # A positive and a negative equally far away change places by rounding: a jump.
+    jumps = getattr(loss, "mining", None) == "semi-hard" and not double
+    for workspace in (None, 4 << 20):
+        again, *found = loss.value_and_grad(*arrays, workspace=workspace)
+        assert again == pytest.approx(value, rel=1e-11 if double else 1e-3 if jumps else 2e-5)
+        for one, other in paired(found[0], expected[0]):
+            off = one.cpu().numpy().astype("f8") - other
+            # Of distances that are equal but for rounding, either may be the nearest.
+            most = 1e-10 if double else 0.1 if jumps else 1e-3
+            assert np.linalg.norm(off) <= most * np.linalg.norm(other)
+
+
+def test_batches_are_ordered_on_the_current_stream_of_torch_and_nobody_waits(torch):
+    loss, count = nl.InfoNCE(0.5), 2048
+    queries, keys = (torch.zeros(count, 32, device="cuda") for _ in range(2))
+    stream, ready = torch.cuda.Stream(), torch.cuda.Event()
+    with torch.cuda.stream(stream):
+        loss.value_and_grad(queries, keys)
+    torch.cuda.synchronize()
+    with torch.cuda.stream(stream):
+        torch.cuda._sleep(CYCLES)
+        queries[:, 0] = keys[:, 0] = 1.0
+        keys[0, 0] = -1.0
+        value, (of_queries, _) = loss.value_and_grad(queries, keys, wait=False)
+        twice = of_queries * 2
+        ready.record()
+    assert not ready.query(), "somebody has waited"
+    whole = (count - 1) * math.exp(2) + math.exp(-2)
+    expected = math.log(whole) - ((count - 1) * 2 - 2) / count
+    assert float(value) == pytest.approx(expected, rel=1e-5)
+    stream.synchronize()
+    assert torch.isfinite(twice).all()
+
+
+def test_memory_of_batches_is_that_of_the_workspace(torch):
+    count, length, workspace = 20_000, 64, 16 << 20
+    vectors = torch.randn(count, length, device="cuda")
+    labels = torch.arange(count, device="cuda") // 4
+    for loss in (nl.NTXent(), nl.BatchTriplet(), nl.BatchTriplet(mining="semi-hard")):
+        loss.value_and_grad(vectors[:100], labels[:100])
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        loss.value_and_grad(vectors, labels, workspace=workspace)
+        taken = torch.cuda.max_memory_allocated() - before
+        assert taken <= workspace + 4 * vectors.nbytes + 200 * count + (1 << 20)
+
+
 def test_many_threads_of_the_host_may_call_at_once(torch):
     from concurrent.futures import ThreadPoolExecutor
 
@@ -379,10 +472,13 @@ def test_layers_of_many_classes_take_little_memory_and_agree_with_torch(torch, d
 # Tools
 
 SCRIPT = """
+    from importlib.util import find_spec
+
     import numpy as np
     import numbaloss as nl
     from numbaloss.cuda import backend
 
+    multiplies = any(map(find_spec, ("cupy", "torch")))
     rng = np.random.default_rng(0)
     for kind in ("f4", "f2"):
         for size in (1, 33, 1000, 5001):
@@ -399,6 +495,16 @@ SCRIPT = """
             t = backend.upload(np.arange(rows) % 2)
             nl.CosineEmbedding().value_and_grad(a, b, t)
             nl.Triplet(swap=True).value_and_grad(a, b, c)
+        for rows, length in ((3, 10), (70, 16), (300, 9)) if multiplies else ():
+            a, b = (backend.upload(rng.normal(size=(rows, length)).astype(kind)) for _ in "ab")
+            t = backend.upload(rng.integers(0, max(2, rows // 20), rows))
+            for workspace in (None, 1 << 14):
+                for loss in (nl.InfoNCE(symmetric=True), nl.SigLIP()):
+                    loss.value_and_grad(a, b, workspace=workspace)
+                nl.NTXent().value_and_grad(a, t, workspace=workspace)
+                for mining in ("hard", "semi-hard", "all"):
+                    loss = nl.BatchTriplet(mining=mining)
+                    loss.value_and_grad(a, t, workspace=workspace)
     print("done")
 """
 

@@ -17,7 +17,13 @@ import numbaloss as nl
 pytest.importorskip("numba_cuda")
 ml_dtypes = pytest.importorskip("ml_dtypes")
 
-from numbaloss.cuda import backend, softmax, staged  # noqa: E402 (skipped without its package)
+from numbaloss.cuda import (  # noqa: E402 (skipped without its package)
+    backend,
+    embedding_batch,
+    products,
+    softmax,
+    staged,
+)
 
 if backend.SIMULATED:
     pytest.skip("the simulator compiles nothing", allow_module_level=True)
@@ -37,7 +43,7 @@ class Array:
     """An array in the machine's memory. NumPy does not know bfloat16: its bits are kept."""
 
     def __init__(self, array):
-        self.array, self.nbytes = array, array.nbytes
+        self.array, self.nbytes, self.shape = array, array.nbytes, array.shape
         self.dtype = array.dtype.name if array.dtype.name == "bfloat16" else array.dtype
 
     @classmethod
@@ -53,6 +59,13 @@ class Array:
     def __getitem__(self, where):
         return Array(self.array[where])
 
+    @property
+    def T(self):
+        return Array(self.array.T)
+
+    def reshape(self, *shape):
+        return Array(self.array.reshape(*shape))
+
     def copy_to_host(self, target=None, stream=0):
         if target is not None:
             target[...] = self.array
@@ -64,6 +77,34 @@ class Array:
         array = self.array.view(np.uint16) if self.dtype == "bfloat16" else self.array
         described = dict(array.__array_interface__)
         return {**described, "strides": array.strides, "version": 3, "stream": None}
+
+
+class Products(products.Library):
+    """Products of matrices on the machine."""
+
+    def __init__(self):
+        self.xp = np
+
+    def on(self, place, family):
+        return nullcontext()
+
+    def own(self, array):
+        return array
+
+    def make(self, shape, kind, like):
+        return Array(MEMORY.array(shape, kind))
+
+    def put(self, numbers, like):
+        return Array.copy(numbers)
+
+    def clear(self, array):
+        array.array[...] = 0
+
+    def multiply(self, a, b, out, add):
+        out.array[...] = (out.array if add else 0) + a.array @ b.array
+
+    def sum_rows(self, array):
+        return Array.copy(array.array.sum(axis=0))
 
 
 class Machine:
@@ -111,8 +152,10 @@ def machine(monkeypatch):
         "empty": lambda shape, dtype: Array(MEMORY.array(shape, dtype)),
         "upload": Array.copy,
         "host_copy": lambda given: given.copy_to_host(),
+        "free_memory": lambda device: 1 << 30,
     }.items():
         monkeypatch.setattr(backend, name, stand_in)
+    monkeypatch.setattr(embedding_batch, "library", lambda family: Products())
     monkeypatch.setattr(
         backend.Kernel, "_configure", lambda self, *given: _machine.configure(self, *given)
     )
@@ -454,6 +497,78 @@ def test_vectors_with_errors(machine):
         float(value)
 
 
+def agree_on_batches(loss, count, length, kind="float32", classes=3, labels=None, **options):
+    """Compare a call on the machine, of all pairs of a batch, with one on the CPU."""
+    rng = np.random.default_rng([count, length])
+    given = [rng.normal(size=(count, length)).astype(DTYPES[kind]) for _ in range(2)]
+    if isinstance(loss, nl.LabelledEmbedding):
+        given[1] = rng.integers(0, classes, count) if labels is None else labels
+    expected, *of_host = loss.value_and_grad(*given, **options)
+    arrays = [*map(put, given)]
+    outs = {"out": tuple(map(put, given)) if given[1].ndim > 1 else put(given[0])}
+    own = {name: put(value) for name, value in options.items()}
+    found, *of_machine = loss.value_and_grad(*arrays, **own, **outs)
+    if isinstance(of_host[0], tuple):
+        of_host, of_machine = of_host[0], of_machine[0]
+    same([found, *of_machine], [expected, *of_host], kind, 100)
+
+
+# Bytes of a block, of which there may be several.
+@pytest.mark.parametrize("workspace", [None, 1500])
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+def test_batches_of_sums(machine, kind, workspace):
+    for loss in (nl.InfoNCE(0.5), nl.InfoNCE(0.5, symmetric=True), nl.NTXent(0.5)):
+        agree_on_batches(loss, 37, 3, kind, workspace=workspace)
+    steps = (
+        "prepare",
+        "measure_rows",
+        "measure_columns",
+        "close",
+        "positives",
+        "emit",
+        "finish",
+        "total",
+    )
+    assert set(launched(machine)) == {f"embedding_{name}" for name in steps}
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+def test_batches_of_pairs(machine, kind):
+    agree_on_batches(nl.SigLIP(0.5, -1.0), 35, 3, kind, workspace=1500)
+    assert "embedding_emit_pairs" in launched(machine)
+
+
+@pytest.mark.parametrize("workspace", [None, 1500])
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+def test_batches_of_triplets_that_are_hard(machine, kind, workspace):
+    agree_on_batches(nl.BatchTriplet(), 37, 3, kind, workspace=workspace)
+    agree_on_batches(nl.BatchTriplet(squared=True, normalize=True), 21, 67, kind)
+    steps = ("prepare", "center", "mine_rows", "settle", "gather", "finish", "total")
+    found = {name for name in launched(machine) if not name.endswith("mine_columns")}
+    assert found == {f"embedding_{name}" for name in steps}
+    assert ("embedding_mine_columns" in launched(machine)) == (workspace is not None)
+
+
+@pytest.mark.parametrize("mining", ["semi-hard", "all"])
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+def test_batches_of_all_triplets(machine, kind, mining):
+    loss = nl.BatchTriplet(mining=mining)
+    agree_on_batches(loss, 37, 3, kind, workspace=3000)
+    # More positives than a block has threads; and a row that has none.
+    agree_on_batches(loss.replace(normalize=True), 80, 5, kind, labels=np.arange(80) // 73)
+    agree_on_batches(loss.replace(squared=True), 40, 5, kind, labels=np.arange(40) // 39)
+    steps = ("prepare", "center", "emit_triplets", "add_columns", "finish", "total")
+    assert set(launched(machine)) == {f"embedding_{name}" for name in steps}
+
+
+@pytest.mark.parametrize("reduction", ["weighted_mean", "none"])
+@pytest.mark.parametrize("loss", [nl.InfoNCE(), nl.SupervisedContrastive(), nl.BatchTriplet()])
+def test_weighted_batches_of_halves(machine, loss, reduction):
+    weight = np.arange(9.0) % 4
+    for kind in ("float16", "bfloat16"):
+        agree_on_batches(loss, 9, 5, kind, sample_weight=weight, reduction=reduction)
+
+
 ADDRESS = "ld.param.u64 %rd1, [a]; mov.u32 %r1, %tid.x; mul.wide.u32 %rd2, %r1, 4; "
 OWN = ADDRESS + "add.s64 %rd1, %rd1, %rd2; "
 
@@ -511,6 +626,14 @@ def test_machine_compares_nan():
     ]
 
 
+def test_machine_adds_and_finds_minima_atomically():
+    body = (
+        "add.s32 %r2, %r1, 7; cvt.u64.u32 %rd3, %r2; atom.global.add.u64 %rd4, [%rd1], 2; "
+        "atom.global.min.u64 %rd4, [%rd1+8], %rd3; "
+    )
+    assert ran(ADDRESS + body, np.array([5, 1 << 62])).tolist() == [69, 7]
+
+
 SHARED = ".visible .shared .align 4 .b8 s[256];"
 EXCHANGE = (
     OWN + "mov.u64 %rd3, s; add.s64 %rd4, %rd3, %rd2; st.shared.u32 [%rd4], %r1; {} "
@@ -544,6 +667,12 @@ def test_machine_waits_at_barriers():
             "END: ",
             RuntimeError,
             "lanes of a warp",
+        ),
+        ("st.global.u32 [%rd1], %r1; ", RuntimeError, "race for byte .* of global memory"),
+        (
+            "ld.global.u64 %rd3, [%rd1]; atom.global.add.u64 %rd4, [%rd1], 1; ",
+            RuntimeError,
+            "race for byte .* of global memory",
         ),
     ],
 )

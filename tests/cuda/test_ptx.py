@@ -15,6 +15,7 @@ from gpu_kernels import (
     CAPABILITIES,
     Case,
     every_case,
+    in_batch_cases,
     instructions,
     ptx,
     sums_of_all,
@@ -68,8 +69,14 @@ def complaints(case):
     if case.kind == "float64":
         if single := [n for n in found if re.match(r"(add|sub|mul|fma|div|sqrt)\S*f32", n)]:
             yield f"computes in float32: {single}"
-    elif in_float64(found) != in_float64(instructions(ptx(smallest(case.capability)))):
-        yield f"computes in float64: {in_float64(found)}"
+    else:
+        allowed = in_float64(instructions(ptx(smallest(case.capability))))
+        own = in_float64(found)
+        if case.kernel == "total":  # nothing is ever out of place: some sums are of constants
+            own = {name: n for name, n in own.items() if n > allowed.get(name, 0)}
+        # Others over blocks of similarities leave no value.
+        if own != ({} if case.in_batch else allowed):
+            yield f"computes in float64: {own}"
     vectors = {name for name in found if name.startswith(("ld.global.v", "st.global.v"))}
     loads, stores = (
         {f"{access}.global.{vector}" for vector in VECTORS[case.kind]} for access in ("ld", "st")
@@ -101,6 +108,11 @@ def test_in_float64_only_the_sums_of_blocks_are_added_up(capability):
 
 @pytest.mark.parametrize("case", list(every_case() if ALL else sums_of_all()), ids=str)
 def test_kernels_are_what_they_should_be(case):
+    assert not list(complaints(case))
+
+
+@pytest.mark.parametrize("case", list(in_batch_cases()), ids=str)
+def test_kernels_over_similarities_are_what_they_should_be(case):
     assert not list(complaints(case))
 
 

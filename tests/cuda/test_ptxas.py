@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from gpu_kernels import ALL, CAPABILITIES, Case, every_case, ptx
+from gpu_kernels import ALL, CAPABILITIES, Case, every_case, in_batch_cases, ptx
 
 import numbaloss as nl
 from numbaloss.losses import binary, embeddings, multiclass
@@ -19,6 +19,8 @@ pytestmark = pytest.mark.skipif(find_spec("numba_cuda") is None, reason="needs n
 # time leaves a multiprocessor room for 4 blocks.
 REGISTERS, MOST_REGISTERS = 64, {"float32": 96, "float64": 144}
 SHARED_BYTES = 1024
+# A number and a place a thread, where warps compare columns.
+SHARED_BYTES_IN_BATCH = 256 * (8 + 8)
 
 OFTEN = [
     Case("vectors", (nl.SquaredError,), False, "float32", 1),
@@ -95,6 +97,14 @@ def test_kernels_leave_room_for_many_threads(assembler, case):
     most = MOST_REGISTERS["float64" if case.kind == "float64" else "float32"]
     assert 0 < use.registers <= (REGISTERS if often else most)
     assert use.shared <= SHARED_BYTES
+
+
+@pytest.mark.parametrize("case", list(in_batch_cases()), ids=str)
+def test_kernels_over_similarities_leave_room_for_many_threads(assembler, case):
+    use = assembled(assembler, case)
+    assert use.stack == use.spilled == 0
+    assert 0 < use.registers <= MOST_REGISTERS["float64" if case.kind == "float64" else "float32"]
+    assert use.shared <= SHARED_BYTES_IN_BATCH
 
 
 def test_the_list_has_every_kernel_and_capability():
