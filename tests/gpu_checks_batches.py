@@ -362,3 +362,15 @@ def what_does_not_fit_a_batch_is_an_error(library: Library) -> None:
         loss.value_and_grad(q, k, out=(q, None))
     with pytest.raises(ValueError, match="workspace must be"):
         loss(q, k, workspace=0)
+
+
+@check("batches")
+def batches_without_queries_or_without_length(library: Library) -> None:
+    for loss in WAYS:
+        for count, length in ((0, 4), (3, 0), (0, 0)):
+            for reduction in REDUCTIONS:
+                vectors, labels = inputs(loss, count, length, "float32")
+                compare(library, loss, vectors, labels, reduction=reduction)
+    for loss in (nl.InfoNCE(), nl.SigLIP()):
+        for reduction in ("sum", "none", "mean"):
+            compare(library, loss, *inputs(loss, 0, 4, "float32", 3), reduction=reduction)

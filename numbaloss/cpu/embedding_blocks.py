@@ -354,7 +354,8 @@ def measure_rows(real: str) -> Callable:
                 new = t.maximum(row, size, after, rest)
                 new = new if new > top[i] else top[i]
                 more = t.exponentials(row, size, after, rest, new, scale)
-                before = zero if top[i] == lowest else total[i] * decay((new - top[i]) * scale)
+                # NaN stays, though no maximum knows it.
+                before = zero if total[i] == zero else total[i] * decay((new - top[i]) * scale)
                 top[i], total[i] = new, before + more
         restore_denormals(mode)
 
@@ -390,7 +391,7 @@ def measure_columns(real: str) -> Callable:
         for k in range(size):
             new = tops[k] if tops[k] > top[k] else top[k]
             before = total[k] * decay((new - top[k]) * scale)
-            total[k] = zero if top[k] == lowest else before
+            total[k] = zero if total[k] == zero else before
             top[k] = tops[k] = new
 
     def measure(job, _, index, result):

@@ -149,6 +149,10 @@ class _Machine:
                 self.library.clear(side.sums)
             if self.options.normalize:
                 side.places[blocks.INVERSE] = self._zeros(side.count)
+            if self.triplets:
+                # Ones, unless the vectors' largest elements are written there.
+                ones = self._filled(1 + side.count, 1.0)
+                side.places[blocks.UNIT] = ones
             job = self._job(side, side.operand)
             self._rows(blocks.prepare(self.kind), job, side.count)
             if self.loss.form == "softmax" and (side is self.rows or self.both):
@@ -163,7 +167,10 @@ class _Machine:
         side.places[blocks.SQUARES] = self._zeros(count)
         side.places[blocks.TAINT] = self._zeros(1)
         job = self._job(side)
+        self._rows(blocks.choose_unit(self.real), job, 1)
         if not self.options.normalize:  # where it is the direction that counts
+            units = -(-count * side.length // backend.THREADS)
+            self._rows(blocks.rescale(self.real), job, units)
             job[blocks.MEAN] = self.call.touch(self.library.sum_rows(side.vectors))
         self._rows(blocks.center(self.real), job, count, (1.0 / count, 0.0, 0.0))
         if self.options.mining == "hard":

@@ -65,9 +65,10 @@ from .rows import decay
     TAINT,  # one number: not 0 where a vector is not finite
     SPACE,  # for the positives of the rows that blocks are at
     MOST,  # of these positives, a power of two
+    UNIT,  # of the vectors of triplets; behind it the largest element of each row
     FLAGS,
-) = range(42)
-INTEGERS = 42
+) = range(43)
+INTEGERS = 43
 NORMALIZE, LABELLED, NEGATIVES_ALONE, BOTH, SQUARED, ALL_TRIPLETS = (1 << bit for bit in range(6))
 # Numbers, in the compute type.
 SCALE, SHIFT, MARGIN = range(3)
@@ -168,14 +169,66 @@ def prepare(kind: str) -> Callable:
                 inverse = zero if length == zero else one / length
                 if thread == 0:
                     store(job[INVERSE], i, min(inverse * unit, highest))
+            # Of vectors that are not normalised: see `choose_unit`.
+            wanted = job[UNIT] != 0 and not job[FLAGS] & NORMALIZE
+            largest = zero
             k = thread
             while k < size:
                 x = load(job[SOURCE], at + k * job[STEP])
                 store(job[VECTORS], i * size + k, x * unit * inverse)
+                largest = max(largest, abs(x))
                 k += cuda.blockDim.x
+            if wanted:
+                largest = block_max(largest, thread, scratch)
+                if thread == 0:
+                    store(job[UNIT], 1 + i, largest)
             i += cuda.gridDim.x
 
     return embedding_prepare
+
+
+@_plain
+def choose_unit(kind: str) -> Callable:
+    """A power of two of about the largest element of all; one block of threads."""
+    real = compute_type(kind)
+    zero, one, two, half = real(0), real(1), real(2), real(0.5)
+    infinite = real(np.inf)
+    load, store = reader(kind), writer(kind)
+
+    def embedding_choose_unit(job, reals):
+        scratch = cuda.shared.array(SCRATCH, real)
+        thread = cuda.threadIdx.x
+        largest = zero
+        i = thread
+        while i < job[ROWS]:
+            largest = max(largest, load(job[UNIT], 1 + i))
+            i += cuda.blockDim.x
+        largest = block_max(largest, thread, scratch)
+        if thread == 0:
+            unit = one
+            if largest > zero and largest < infinite:
+                while unit * half > largest:
+                    unit *= half
+                while unit < largest * half:
+                    unit *= two
+            store(job[UNIT], 0, unit)
+
+    return embedding_choose_unit
+
+
+@_plain
+def rescale(kind: str) -> Callable:
+    """Vectors in their unit, so that squares neither overflow nor vanish."""
+    load, store = reader(kind), writer(kind)
+
+    def embedding_rescale(job, reals):
+        unit, size = load(job[UNIT], 0), job[ROWS] * job[LENGTH]
+        k = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x
+        while k < size:
+            store(job[VECTORS], k, load(job[VECTORS], k) / unit)
+            k += cuda.gridDim.x * cuda.blockDim.x
+
+    return embedding_rescale
 
 
 @_plain
@@ -364,7 +417,11 @@ def positives(kind: str) -> Callable:
             if thread == 0:
                 value = load(job[VALUES], i) + value * load(job[SHARE], i)
                 store(job[VALUES], i, value)
-                store(job[SLOPE], i, load(job[SLOPE], i) + slope * load(job[FACTOR], i))
+                # Over the sum of exponentials: what an exponential has to be multiplied by.
+                total = load(job[TOTAL], i)
+                if total != zero:
+                    slope = load(job[SLOPE], i) + slope * load(job[FACTOR], i) / total
+                    store(job[SLOPE], i, slope)
             r += cuda.gridDim.x
 
     return embedding_positives
@@ -385,23 +442,24 @@ def emit(kind: str) -> Callable:
             i = job[ROW] + r
             low, high = integer(job[STARTS], i) - first, integer(job[ENDS], i) - first
             log_sum, slope = load(job[LOG_SUM], i), load(job[SLOPE], i)
-            factor = load(job[FACTOR], i)
+            top, factor = load(job[TOP], i), load(job[FACTOR], i)
             j = thread
             while j < width:
-                x = load(job[BLOCK], r * width + j) * scale + shift
+                s = load(job[BLOCK], r * width + j)
+                x = s * scale + shift
                 inside = j >= low and j < high
                 found = zero
                 if not (inside and flags & NEGATIVES_ALONE):
-                    found = slope * falling(x - log_sum)
+                    found = slope * falling((s - top) * scale)
                     if flags & BOTH:
-                        theirs = load(job[COLUMN_LOG_SUM], j + first)
-                        found += load(job[COLUMN_SLOPE], j + first) * falling(x - theirs)
+                        theirs = (s - load(job[COLUMN_TOP], j + first)) * scale
+                        found += load(job[COLUMN_SLOPE], j + first) * falling(theirs)
                 if inside:
-                    _, s, _ = point(loss, x, log_sum)
-                    found += factor * real(s)
+                    _, own, _ = point(loss, x, log_sum)
+                    found += factor * real(own)
                     if flags & BOTH:
-                        _, s, _ = point(loss, x, load(job[COLUMN_LOG_SUM], j + first))
-                        found += load(job[COLUMN_FACTOR], j + first) * real(s)
+                        _, own, _ = point(loss, x, load(job[COLUMN_LOG_SUM], j + first))
+                        found += load(job[COLUMN_FACTOR], j + first) * real(own)
                     if flags & LABELLED and j + first == i:
                         found = zero
                 store(job[BLOCK], r * width + j, found)
@@ -555,14 +613,14 @@ def mine_columns(kind: str) -> Callable:
 
 @cache
 def _slope(kind: str) -> Callable:
-    """``slope(distance, flags)``: of a distance, per element of the difference."""
+    """``slope(distance, flags, unit)``: of a distance, by a difference in the vectors' unit."""
     real = compute_type(kind)
 
     @device_function
-    def slope(distance, flags):
+    def slope(distance, flags, unit):
         if flags & SQUARED:
-            return real(2)
-        return real(1) / distance if distance > real(0) else real(0)
+            return real(2) * unit
+        return unit / distance if distance > real(0) else real(0)
 
     return slope
 
@@ -578,7 +636,7 @@ def settle(kind: str) -> Callable:
     def embedding_settle(loss, job, reals):
         scratch = cuda.shared.array(SCRATCH, real)
         thread, size = cuda.threadIdx.x, job[LENGTH]
-        tainted = load(job[TAINT], 0) != zero
+        tainted, unit = load(job[TAINT], 0) != zero, load(job[UNIT], 0)
         i = cuda.blockIdx.x
         while i < job[ROWS]:
             far, near = integer(job[OF_FARTHEST], i), integer(job[OF_NEAREST], i)
@@ -600,12 +658,14 @@ def settle(kind: str) -> Callable:
                     positive = zero
                 if negative <= rounding * (own + load(job[SQUARES], near)):
                     negative = zero
-                if not job[FLAGS] & SQUARED:
-                    positive, negative = real(sqrt(positive)), real(sqrt(negative))
+                if job[FLAGS] & SQUARED:
+                    positive, negative = positive * unit * unit, negative * unit * unit
+                else:
+                    positive, negative = real(sqrt(positive)) * unit, real(sqrt(negative)) * unit
                 value, pull, push = point(loss, positive, negative)
                 factor = load(job[FACTOR], i)
-                pull = factor * real(pull) * slope(positive, job[FLAGS])
-                push = factor * real(push) * slope(negative, job[FLAGS])
+                pull = factor * real(pull) * slope(positive, job[FLAGS], unit)
+                push = factor * real(push) * slope(negative, job[FLAGS], unit)
             if thread == 0:
                 terms = integer(job[ENDS], i) - integer(job[STARTS], i)
                 if tainted and terms > 1 and terms < job[ROWS]:
@@ -704,7 +764,8 @@ def emit_triplets(kind: str) -> Callable:
                 k += 1
             if found <= rounding * (own + other):
                 found = zero
-        return found if job[FLAGS] & SQUARED else real(sqrt(found))
+        unit = load(job[UNIT], 0)
+        return found * unit * unit if job[FLAGS] & SQUARED else real(sqrt(found)) * unit
 
     @device_function
     def sort(keys, places, count, thread):
@@ -753,7 +814,7 @@ def emit_triplets(kind: str) -> Callable:
         places, counts = keys + 8 * (most + 1), keys + 16 * (most + 1)
         chosen = keys + 24 * (most + 1)
         every, margin = flags & ALL_TRIPLETS != 0, reals[MARGIN]
-        tainted = load(job[TAINT], 0) != zero
+        tainted, unit = load(job[TAINT], 0) != zero, load(job[UNIT], 0)
         r = cuda.blockIdx.x
         while r < job[HEIGHT]:
             i, row = job[ROW] + r, r * width
@@ -791,7 +852,7 @@ def emit_triplets(kind: str) -> Callable:
                         add(counts, closed, 1)
                         still = real(size - closed)
                         total += still * (margin - distance)
-                        found = -still * factor * slope(distance, flags)
+                        found = -still * factor * slope(distance, flags, unit)
                         store(job[BLOCK], row + j, found)
                         sum_ += found
                     j += cuda.blockDim.x
@@ -807,7 +868,7 @@ def emit_triplets(kind: str) -> Callable:
                 while k < size:
                     key, seen_ = load(keys, k), real(integer(counts, k))
                     total += seen_ * key
-                    found = seen_ * factor * slope(key, flags)
+                    found = seen_ * factor * slope(key, flags, unit)
                     store(job[BLOCK], row + integer(places, k), found)
                     sum_ += found
                     k += cuda.blockDim.x
@@ -848,8 +909,8 @@ def emit_triplets(kind: str) -> Callable:
                     distance = load(job[BLOCK], row + other)
                     value, pull, push = point(loss, key, distance)
                     total += real(value)
-                    pull = factor * real(pull) * slope(key, flags)
-                    push = factor * real(push) * slope(distance, flags)
+                    pull = factor * real(pull) * slope(key, flags, unit)
+                    push = factor * real(push) * slope(distance, flags, unit)
                     store(job[BLOCK], row + integer(places, k), pull)
                     store(keys, k, push)
                     sum_ += pull + push

@@ -174,7 +174,7 @@ class BatchEmbedding(Embedding):
             divisor = 1.0  # nothing to compare is nothing lost
         scale = gradient_scale / divisor if divisor else 0.0
         results = results_of(vectors, values)
-        if gpu is not None and vectors.operands[0].array.size:
+        if gpu is not None and any(len(one.array) for one in vectors.operands):
             of_gpu = _gpu_kernels()
             place = of_gpu.Place(gpu, vectors.families[0].stream(given[0]))
             view = None if values is None else arrays.output(values, "values")

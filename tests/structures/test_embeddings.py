@@ -698,3 +698,175 @@ def test_results_are_the_same_bits_for_any_number_of_threads(loss):
         numba.set_num_threads(before)
     assert np.isfinite(value)
     assert len(results) == 1
+
+
+def _vectors(*shape):
+    return np.random.default_rng(7).normal(size=shape)
+
+
+def test_targets_and_labels_cannot_be_left_out():
+    a = _vectors(4, 3)
+    with pytest.raises(TypeError, match="Contrastive needs a target"):
+        nl.Contrastive()(a, a, None)
+    for call in (nl.NTXent(), nl.NTXent().diagnose):
+        with pytest.raises(TypeError, match="NTXent needs labels"):
+            call(a, None)
+
+
+def test_a_parameter_called_mining_means_nothing_to_losses_of_numbers():
+    class Weighted(nl.Elementwise):
+        mining: float = 2.0
+
+        def point(self, prediction, target):
+            residual = prediction - target
+            return self.mining * residual, self.mining, 0.0
+
+    assert Weighted()([1.0, 2.0], [0.0, 0.0]) == 3.0
+
+
+def test_a_map_in_the_place_of_the_hinge_does_not_mine_all_triplets():
+    class Soft(nl.BatchTriplet):
+        def point(self, positive, negative):
+            slope = nl.sigmoid(positive - negative)
+            return nl.softplus(positive - negative), slope, -slope
+
+    Soft(mining="semi-hard")
+    with pytest.raises(ValueError, match="sums hinges, not the map of Soft"):
+        Soft(mining="all")
+
+
+def test_a_distance_that_a_subclass_brings_replaces_the_inherited_one():
+    class Manhattan(nl.Triplet):
+        def term(self, difference):
+            return abs(difference), (1.0 if difference > 0.0 else -1.0)
+
+        def root(self, total):
+            return total, 1.0
+
+    rows = _vectors(3, 5, 4)
+    found = Manhattan().value_and_grad(*rows)
+    expected = nl.Triplet(p=1.0).value_and_grad(*rows)
+    assert found[0] == expected[0]
+    np.testing.assert_array_equal(found[1], expected[1])
+
+
+@pytest.mark.parametrize("mining", ["hard", "semi-hard", "all"])
+@pytest.mark.parametrize("scale", [1e-30, 1e-24, 1e25])
+def test_triplets_of_tiny_and_huge_vectors_have_the_same_gradients(mining, scale):
+    rows, labels = _vectors(40, 6), np.arange(40) % 5
+    value, gradient = nl.BatchTriplet(1.0, mining).value_and_grad(rows, labels)
+    small = (rows * scale).astype(np.float32)
+    found, slopes = nl.BatchTriplet(scale, mining).value_and_grad(small, labels)
+    assert found / scale == pytest.approx(value, rel=1e-6)
+    np.testing.assert_allclose(slopes, gradient, atol=1e-7)
+
+
+@pytest.mark.parametrize("scale", [1e-170, 1e160])
+def test_directions_of_tiny_and_huge_vectors_are_what_they_are(scale):
+    a, b = _vectors(2, 9, 4)
+    value, gradients = nl.InfoNCE().value_and_grad(a, b)
+    found, slopes = nl.InfoNCE().value_and_grad(a * scale, b * scale)
+    assert found == pytest.approx(value, rel=1e-12)
+    for one, other in zip(slopes, gradients):
+        np.testing.assert_allclose(one * scale, other, rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("temperature", [1e-2, 1e-3, 1e-5])
+def test_a_sum_of_exponentials_is_never_below_its_largest(temperature):
+    a = _vectors(64, 32).astype(np.float32)
+    b = a + 0.05 * np.random.default_rng(8).normal(size=a.shape).astype(np.float32)
+    for loss in (nl.InfoNCE(temperature), nl.InfoNCE(temperature, symmetric=True)):
+        assert loss(a, b, reduction="none").min() >= 0.0
+
+
+def test_a_nan_is_not_forgotten_from_block_to_block():
+    a, b = _vectors(2, 30, 5)
+    b[11] = np.nan
+    labels = np.arange(30) % 3
+    for loss in (nl.InfoNCE(), nl.InfoNCE(symmetric=True), nl.SigLIP()):
+        assert np.isnan(loss(a, b, reduction="none", workspace=300)).all()
+    for loss in (nl.NTXent(), nl.SupervisedContrastive(), nl.BatchTriplet()):
+        assert np.isnan(loss(b, labels, reduction="none", workspace=300)).all()
+
+
+def test_infinite_distances_stay_in_their_memory():
+    x = np.zeros((6, 4), np.float32)
+    x[:, 0] = np.array([1, -1, -1, -1, 1, 1]) * 1.5e19
+    for mining in ("hard", "semi-hard", "all"):
+        found = nl.BatchTriplet(mining=mining, squared=True)(x, [0, 0, 0, 0, 1, 1])
+        assert not np.isfinite(found)  # squared distances of 9e38
+        loss = nl.BatchTriplet(mining=mining)
+        expected = loss(x.astype(np.float64), [0, 0, 0, 0, 1, 1])
+        assert loss(x, [0, 0, 0, 0, 1, 1]) == pytest.approx(expected, rel=1e-6)
+
+
+def test_methods_that_return_or_take_something_else_are_explained():
+    class NoSlope(nl.PairEmbedding):
+        def term(self, difference):
+            return difference * difference
+
+        def point(self, distance, target):
+            return distance, 1.0
+
+    class OneArgument(nl.KeyedEmbedding):
+        def point(self, similarity):
+            return similarity, 1.0, 0.0
+
+    class TwoResults(nl.KeyedEmbedding):
+        def point(self, similarity, log_sum):
+            return similarity, 1.0
+
+    class Nothing(nl.LabelledEmbedding):
+        form = "triplets"
+
+    a = _vectors(4, 3)
+    with pytest.raises(TypeError, match="NoSlope.term must return two numbers"):
+        NoSlope()(a, a, np.ones(4))
+    with pytest.raises(TypeError, match=r"point must take \(self, similarity, log_sum\)"):
+        OneArgument()(a, a)
+    with pytest.raises(TypeError, match="it must return three numbers: the value, and its slopes"):
+        TwoResults()(a, a)
+    with pytest.raises(NotImplementedError, match="has no point.self, positive, negative"):
+        Nothing()(a, [0, 0, 1, 1])
+
+
+def test_options_that_have_no_meaning_are_refused():
+    a = _vectors(4, 3)
+    with pytest.raises(TypeError, match="workspace must be a whole number of bytes"):
+        nl.InfoNCE()(a, a, workspace="much")
+    with pytest.raises(ValueError, match=r"temperature must be in \[1e-30, inf\)"):
+        nl.InfoNCE(1e-39)
+    repeated = np.lib.stride_tricks.as_strided(np.zeros(3), (4, 3), (0, 8))
+    with pytest.raises(ValueError, match="elements that share memory"):
+        nl.InfoNCE().value_and_grad(a, a, out=(repeated, None))
+
+    class Both(nl.LabelledEmbedding):
+        symmetric: bool = True
+
+        def point(self, similarity, log_sum):
+            return log_sum - similarity, -1.0, 1.0
+
+    with pytest.raises(ValueError, match="symmetric is for losses of keys"):
+        Both()
+
+
+def test_vectors_without_elements_can_be_looked_at():
+    found = nl.InfoNCE().diagnose(np.zeros((3, 0)), np.zeros((3, 0)))
+    assert found == nl.Diagnosis(3, 3, 3, 3, 6, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("loss", "rest"),
+    [
+        (nl.Contrastive(2.0), (np.array([0, 1, 0, 1, 0, 1]),)),
+        (nl.Triplet(2.0), (_vectors(2, 6, 4)[1],)),
+        (nl.InfoNCE(), ()),
+        (nl.SupervisedContrastive(0.5), ()),
+    ],
+)
+def test_gradients_of_vectors_are_checked_by_differences(loss, rest):
+    a, b = _vectors(2, 6, 4)
+    given = (a, [0, 0, 1, 1, 2, 2]) if isinstance(loss, nl.LabelledEmbedding) else (a, b, *rest)
+    assert nl.check_gradient(loss, *given) < 1e-7
+    with pytest.raises(TypeError, match="takes a prediction and a target, no more"):
+        nl.check_gradient(nl.Huber(), [1.0], [0.0], [0.0])
