@@ -22,7 +22,7 @@ from .threads import LAYOUTS
 
 # Rows and columns of a tile. BLAS rearranges what it multiplies by for every tile: with 128 rows
 # that takes a quarter of the time of the product, with 256 an eighth.
-TILE_ROWS, TILE_COLUMNS = 256, 1024
+TILE_ROWS, TILE_COLUMNS = 256, 2048
 
 (
     GEMM,

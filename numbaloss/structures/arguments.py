@@ -276,7 +276,7 @@ def check_outputs_apart(
         if not output.array.flags.writeable:
             raise ValueError(f"{title} is read-only")
         steps = zip(output.array.strides, output.array.shape)
-        if any(step == 0 and length > 1 for step, length in steps):
+        if output.array.size and any(step == 0 and length > 1 for step, length in steps):
             raise ValueError(f"{title} has elements that share memory")
         for operand, what in inputs:
             if operand is not None and arrays.overlap(output.array, operand.array):
