@@ -335,7 +335,7 @@ def center(real: str) -> Callable:
 def measure_rows(real: str) -> Callable:
     """Maxima and sums of exponentials of rows, a stretch further."""
     t = _tools(real)
-    zero, lowest, cast, decay, itemsize = t.zero, t.lowest, t.cast, t.decay, t.itemsize
+    zero, cast, decay, itemsize = t.zero, t.cast, t.decay, t.itemsize
 
     def measure(job, _, index, result):
         place = job[LAYOUTS]

@@ -820,13 +820,13 @@ def test_methods_that_return_or_take_something_else_are_explained():
         form = "triplets"
 
     a = _vectors(4, 3)
-    with pytest.raises(TypeError, match="NoSlope.term must return two numbers"):
+    with pytest.raises(TypeError, match=r"NoSlope\.term must return two numbers"):
         NoSlope()(a, a, np.ones(4))
     with pytest.raises(TypeError, match=r"point must take \(self, similarity, log_sum\)"):
         OneArgument()(a, a)
     with pytest.raises(TypeError, match="it must return three numbers: the value, and its slopes"):
         TwoResults()(a, a)
-    with pytest.raises(NotImplementedError, match="has no point.self, positive, negative"):
+    with pytest.raises(NotImplementedError, match=r"has no point\(self, positive, negative"):
         Nothing()(a, [0, 0, 1, 1])
 
 
