@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from cases import KEYED_LOSSES, LABELLED_LOSSES
 from gpu_checks import Library, as_kind, assert_close, check, computed
-from gpu_kernels import Decoupled, LabelledPairs, SoftTriplet, SquaredPairs, SquaredSums
+from own_losses import Decoupled, LabelledPairs, SoftTriplet, SquaredPairs, SquaredSums
 
 import numbaloss as nl
 

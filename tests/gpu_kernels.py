@@ -12,6 +12,8 @@ from itertools import product
 from typing import Any, NamedTuple
 from unittest import mock
 
+from own_losses import Decoupled, LabelledPairs, SoftTriplet, SquaredPairs, SquaredSums
+
 import numbaloss as nl
 
 KINDS = ("float32", "float64", "float16", "bfloat16")
@@ -70,56 +72,6 @@ class Softened(nl.PairEmbedding):
     def point(self, distance, target):
         apart = distance - target
         return apart * apart, 2.0 * apart
-
-
-class Decoupled(nl.KeyedEmbedding):
-    """The same, of all pairs of a batch, in each of its forms."""
-
-    against = "negatives"
-    temperature: float = 0.5
-    normalize: bool = True
-    symmetric: bool = False
-
-    def point(self, similarity, log_sum):
-        return log_sum - similarity, -1.0, 1.0
-
-
-class SquaredPairs(nl.KeyedEmbedding):
-    form = "pairs"
-    bias: float = 0.25
-
-    def point(self, similarity, positive):
-        apart = similarity - positive
-        return apart * apart, 2.0 * apart
-
-
-class SquaredSums(nl.LabelledEmbedding):
-    average = "pairs"
-    temperature: float = 2.0
-
-    def point(self, similarity, log_sum):
-        apart = log_sum - 0.5 * similarity
-        return apart * apart, -apart, 2.0 * apart
-
-
-class LabelledPairs(nl.LabelledEmbedding):
-    form = "pairs"
-    normalize: bool = True
-
-    def point(self, similarity, positive):
-        apart = similarity - positive
-        return apart * apart, 2.0 * apart
-
-
-class SoftTriplet(nl.LabelledEmbedding):
-    form = "triplets"
-    mining: str = "hard"
-    squared: bool = False
-
-    def point(self, positive, negative):
-        difference = positive - negative
-        slope = nl.sigmoid(difference)
-        return nl.softplus(difference), slope, -slope
 
 
 class Case(NamedTuple):

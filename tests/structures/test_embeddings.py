@@ -6,6 +6,7 @@ import ml_dtypes
 import numba
 import numpy as np
 import pytest
+from own_losses import Decoupled, LabelledPairs, SoftTriplet, SquaredPairs
 from reference_embeddings import differences, reference
 
 import numbaloss as nl
@@ -289,25 +290,6 @@ class Soft(nl.TripletEmbedding):
         return nl.softplus(difference), slope, -slope
 
 
-class Decoupled(nl.KeyedEmbedding):
-    against = "negatives"
-    temperature: float = 0.5
-    normalize: bool = True
-    symmetric: bool = False
-
-    def point(self, similarity, log_sum):
-        return log_sum - similarity, -1.0, 1.0
-
-
-class SquaredPairs(nl.KeyedEmbedding):
-    form = "pairs"
-    bias: float = 0.25
-
-    def point(self, similarity, positive):
-        apart = similarity - positive
-        return apart * apart, 2.0 * apart
-
-
 class SquaredSums(nl.LabelledEmbedding):
     against = "negatives"
     temperature: float = 2.0
@@ -320,26 +302,6 @@ class SquaredSums(nl.LabelledEmbedding):
 class PairSums(SquaredSums):
     against = "all"
     average = "pairs"
-
-
-class LabelledPairs(nl.LabelledEmbedding):
-    form = "pairs"
-    normalize: bool = True
-
-    def point(self, similarity, positive):
-        apart = similarity - positive
-        return apart * apart, 2.0 * apart
-
-
-class SoftTriplet(nl.LabelledEmbedding):
-    form = "triplets"
-    mining: str = "hard"
-    squared: bool = False
-
-    def point(self, positive, negative):
-        difference = positive - negative
-        slope = nl.sigmoid(difference)
-        return nl.softplus(difference), slope, -slope
 
 
 def softplus(x):
