@@ -32,6 +32,8 @@ WHOLE, TWICE = 32 << 20, 8 << 20
 ROWS = 512
 # Elements that a thread takes at a time.
 CHUNK_ELEMENTS = 16_384
+# Rows of triplets, at least: each thread has memory of its own for the positives of a row.
+TRIPLET_ROWS = 16
 
 
 def evaluate(
@@ -121,6 +123,7 @@ class _Machine:
                 self.columns.factor[...] = factor
         self.share = batch.share * half
         self.triplets = loss.form == "triplets"
+        self.pulls = np.zeros(batch.rows)  # sums of the slopes of a row over all distances
         lowered = lower(loss)
         self.structure = Structure.of(lowered)
         self.parameters = np.array([0.0] * HEADER + parameter_values(lowered))
@@ -129,12 +132,9 @@ class _Machine:
 
     def prepare(self, shape: all_pairs.Shape) -> None:
         """Copies of the vectors, and room for what will be known."""
-        self.shape = shape
-        self.space = np.empty(
-            min(shape.rows, self.batch.rows)
-            * max(min(shape.columns, self.batch.columns), min(shape.rows, self.batch.rows)),
-            self.real,
-        )
+        height = min(shape.rows, self.batch.rows)
+        width = max(min(shape.columns, self.batch.columns), height)  # blocks on a diagonal
+        self.space = np.empty(height * width, self.real)
         two = self.loss.form == "softmax" and (self.batch.labelled or self.options.symmetric)
         for side in {id(one): one for one in (self.rows, self.columns)}.values():
             self._copy(side)
@@ -176,7 +176,7 @@ class _Machine:
         fields[blocks.MEAN], fields[blocks.SQUARES] = mean.ctypes.data, self.squares.ctypes.data
         fields.view(np.float64)[blocks.UNIT] = self.unit
         self._launch(blocks.center(self.real), fields, side.count, side.length)
-        self.tainted = not np.isfinite(self.squares).all()
+        self.tainted = self.batch.terms.any() and not np.isfinite(self.squares).all()
 
     def _fields(self, side: _Side, described: list[int]) -> np.ndarray:
         fields = np.zeros(blocks.FIELDS, np.int64)
@@ -351,7 +351,7 @@ class _Machine:
             self._taint()
             block[...] = np.nan
             return
-        chunk = max(1, CHUNK_ELEMENTS // max(self.batch.columns, 1))
+        chunk = max(TRIPLET_ROWS, CHUNK_ELEMENTS // max(self.batch.columns, 1))
         most = int((self.ends - self.starts).max())
         # What a row needs for its positives: see `embedding_blocks.scratch_bytes`.
         each = blocks.scratch_bytes(most)
@@ -369,8 +369,6 @@ class _Machine:
         if self.gradients:
             # A difference x - y pulls by x, and by -y: the sums of slopes over rows and columns
             # go with x, the products with y.
-            if not hasattr(self, "pulls"):
-                self.pulls = np.zeros(self.batch.rows)
             self.pulls[rows.start : rows.stop] += pulls
             ones = np.ones((1, count), self.real)
             with np.errstate(all="ignore"):
@@ -386,8 +384,7 @@ class _Machine:
             fields[blocks.SOURCE] = output.array.ctypes.data
             fields[blocks.SUMS] = side.sums.ctypes.data
             fields[blocks.NORMALIZE] = self.options.normalize
-            pulls = getattr(self, "pulls", None)
-            fields[blocks.PULLS] = 0 if pulls is None else pulls.ctypes.data
+            fields[blocks.PULLS] = self.pulls.ctypes.data if self.triplets else 0
             scale = 1.0 if self.triplets else 1.0 / self.options.temperature
             fields.view(np.float64)[blocks.SCALE] = scale
             self._launch(blocks.finish(self.real), fields, side.count, side.length)

@@ -290,7 +290,7 @@ def prepare(real: str) -> Callable:
                 if (square < 1e-290) | (square == np.inf):
                     # Too short or too long for squares of float64.
                     unit = largest(row, size)
-                    unit = unit if (unit > 0.0) & (unit < np.inf) else 1.0
+                    unit = max(unit, 1e-300) if (unit > 0.0) & (unit < np.inf) else 1.0
                     scale(row, size, 1.0 / unit)
                     square = square_of(row, size)
                 length = np.sqrt(square)

@@ -173,6 +173,8 @@ class _Machine:
             self._rows(blocks.rescale(self.real), job, units)
             job[blocks.MEAN] = self.call.touch(self.library.sum_rows(side.vectors))
         self._rows(blocks.center(self.real), job, count, (1.0 / count, 0.0, 0.0))
+        if not self.batch.terms.any():  # nobody is compared with what is not finite
+            side.places[blocks.TAINT] = self._zeros(1)
         if self.options.mining == "hard":
             none = np.full(count, -1)
             side.places |= {

@@ -26,7 +26,8 @@ class Diagnosis(NamedTuple):
     terms: int
     """Terms that were summed: pairs or triplets."""
     active: int
-    """Terms above 0. Where a hinge is 0, so is its gradient: such terms teach nothing."""
+    """Of hinges, terms above 0: where a hinge is 0, so is its gradient, and such terms teach
+    nothing. Of losses without hinges all terms."""
     zero_vectors: int
     """Vectors that are zero, and have no direction."""
     spread: float

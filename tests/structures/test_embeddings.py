@@ -832,3 +832,13 @@ def test_gradients_of_vectors_are_checked_by_differences(loss, rest):
     assert nl.check_gradient(loss, *given) < 1e-7
     with pytest.raises(TypeError, match="takes a prediction and a target, no more"):
         nl.check_gradient(nl.Huber(), [1.0], [0.0], [0.0])
+
+
+@pytest.mark.parametrize("loss", MINED, ids=repr)
+def test_a_nan_that_nothing_is_compared_with_stays_alone(loss):
+    a = _vectors(5, 3)
+    a[2] = np.nan
+    for labels in (np.zeros(5, int), np.arange(5)):
+        value, gradient = loss.value_and_grad(a, labels)
+        assert value == 0.0
+        assert not np.delete(gradient, 2, axis=0).any()
