@@ -49,10 +49,11 @@ def evaluate(
     The gradients receive what they are for.
     """
     options = loss.batch_options()
-    if batch.rows == 0:
+    if batch.rows == 0 or not batch.terms.any():
+        # Not a sum of products with 0: there may be NaN, which nobody is compared with.
         for one in gradients or ():
             one.array[...] = 0
-        return np.zeros(0), 0
+        return np.zeros(batch.rows), 0
     machine = _Machine(loss, vectors, batch, gradients, scale)
     itemsize = np.dtype(machine.real).itemsize
     several = batch.labelled or options.symmetric
@@ -176,7 +177,7 @@ class _Machine:
         fields[blocks.MEAN], fields[blocks.SQUARES] = mean.ctypes.data, self.squares.ctypes.data
         fields.view(np.float64)[blocks.UNIT] = self.unit
         self._launch(blocks.center(self.real), fields, side.count, side.length)
-        self.tainted = self.batch.terms.any() and not np.isfinite(self.squares).all()
+        self.tainted = not np.isfinite(self.squares).all()
 
     def _fields(self, side: _Side, described: list[int]) -> np.ndarray:
         fields = np.zeros(blocks.FIELDS, np.int64)

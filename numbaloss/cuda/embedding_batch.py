@@ -21,10 +21,11 @@ from . import backend
 from . import embedding_blocks as blocks
 from .backend import Kernel, Place
 from .calls import Call, address, blocks_for
+from .linear import clear
 from .products import Library, library
 from .results import Record
 
-__all__ = ["Place", "evaluate"]
+__all__ = ["Place", "clear", "evaluate"]
 
 # Bytes of a block of similarities by default, the share of what is free that it may take, and
 # what it takes in any case: libraries may have in store what is not free.
@@ -173,8 +174,6 @@ class _Machine:
             self._rows(blocks.rescale(self.real), job, units)
             job[blocks.MEAN] = self.call.touch(self.library.sum_rows(side.vectors))
         self._rows(blocks.center(self.real), job, count, (1.0 / count, 0.0, 0.0))
-        if not self.batch.terms.any():  # nobody is compared with what is not finite
-            side.places[blocks.TAINT] = self._zeros(1)
         if self.options.mining == "hard":
             none = np.full(count, -1)
             side.places |= {

@@ -174,7 +174,14 @@ class BatchEmbedding(Embedding):
             divisor = 1.0  # nothing to compare is nothing lost
         scale = gradient_scale / divisor if divisor else 0.0
         results = results_of(vectors, values)
-        if gpu is not None and any(len(one.array) for one in vectors.operands):
+        if gpu is not None and not batch.terms.any():
+            made = [] if outputs is None else outputs.made
+            _gpu_kernels().clear(
+                vectors.families[0].name, [*made, *([] if values is None else [values])]
+            )
+            value, _, _ = results.deliver(0.0, divisor, reduction)
+            return value, None if outputs is None else outputs.finish()
+        if gpu is not None:
             of_gpu = _gpu_kernels()
             place = of_gpu.Place(gpu, vectors.families[0].stream(given[0]))
             view = None if values is None else arrays.output(values, "values")
