@@ -144,9 +144,9 @@ def halves(library: Library) -> None:
 
 @check("batches")
 def batches_of_every_size(library: Library) -> None:
-    sizes = [(1, 3), (2, 5), (3, 1), (13, 33), (33, 2), (40, 5)]
+    sizes = [(1, 3), (2, 5), (3, 1), (13, 33), (33, 2)]
     if library.thorough:
-        sizes += [(40, 33), (257, 40), (300, 300), (1000, 3)]
+        sizes += [(40, 5), (40, 33), (257, 40), (300, 300), (1000, 3)]
     for turn, loss in enumerate(WAYS):
         for place, (count, length) in enumerate(sizes):
             if length == 1 and loss.batch_options().normalize and hasattr(loss, "mining"):
@@ -315,7 +315,7 @@ def what_is_not_finite_spreads_as_on_the_cpu(library: Library) -> None:
             vectors, labels = inputs(loss, 9, 4, "float32")
             if labels is not None:
                 labels[:] = [0, 0, 1, 1, 1, 2, 3, 3, 3]  # row 5 has no positive
-            for row in (0, 8)[: 1 if place else 2]:
+            for row in (0, 8)[: 1 if place or not library.thorough else 2]:
                 vectors[-1][...] = inputs(loss, 9, 4, "float32")[0][-1]
                 vectors[-1][row, 1] = wrong
                 options = {"workspace": BLOCKS[2 * (place % 2)], "reduction": "none"}
@@ -366,11 +366,11 @@ def what_does_not_fit_a_batch_is_an_error(library: Library) -> None:
 
 @check("batches")
 def batches_without_queries_or_without_length(library: Library) -> None:
-    for loss in WAYS:
+    for turn, loss in enumerate(WAYS):
         for count, length in ((0, 4), (3, 0), (0, 0)):
-            for reduction in REDUCTIONS:
+            for reduction in REDUCTIONS if library.thorough else [REDUCTIONS[turn % 4]]:
                 vectors, labels = inputs(loss, count, length, "float32")
                 compare(library, loss, vectors, labels, reduction=reduction)
     for loss in (nl.InfoNCE(), nl.SigLIP()):
-        for reduction in ("sum", "none", "mean"):
+        for reduction in ("sum", "none"):
             compare(library, loss, *inputs(loss, 0, 4, "float32", 3), reduction=reduction)

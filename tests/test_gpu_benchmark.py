@@ -146,6 +146,8 @@ def results():
     rows = Case("rows", "cross_entropy", (32768, 4096), targets="labels", target=0.88)
     wrong = Case("rows", "brier", (10, 100), targets="labels")
     linear = {"part": "linear", "title": "weight (C, H)", "shape": [8, 4, 16], "dtype": "bfloat16"}
+    batch = {"part": "embeddings", "title": "InfoNCE", "shape": [100, 8], "plain": 3}
+    pairs = {"part": "embeddings", "title": "Triplet", "shape": [64, 8], "target": 0.92}
     calls = {"part": "calls", "library": "torch", "kind": "async", "target": 60e-6}
     return {
         "device": {"name": "a GPU", "compute_capability": "9.0", "driver": "1.2"},
@@ -164,6 +166,10 @@ def results():
             large.plain()
             | {"part": "hosts", "target": None, "seconds": seconds(0.1)}
             | {"peers": {"pinned": {"seconds": seconds(0.2)}}},
+            batch
+            | {"seconds": seconds(0.02), "products": seconds(0.016), "extra_bytes": 10**9}
+            | {"peers": {"torch": {"seconds": seconds(0.06), "extra_bytes": 4 * 10**9}}},
+            pairs | {"seconds": seconds(1e-3), "bytes_per_second": 2.85e12},
             {"part": "rows", "shape": [], "error": "could not begin"},
         ],
         "notes": ["CuPy is not installed"],
@@ -176,7 +182,7 @@ def test_shares_are_of_the_faster_copy():
     assert found["copy"]["bytes_per_second"] == 3e12
     assert found["results"][0]["share"] == pytest.approx(2**26 * 12 / 300e-6 / 3e12)
     met = [one.get("met") for one in found["results"]]
-    assert met == [False, False, None, True, True, None, None]
+    assert met == [False, False, None, True, True, None, None, True, None]
 
 
 def test_tables_show_what_was_measured(capsys):
@@ -186,10 +192,12 @@ def test_tables_show_what_was_measured(capsys):
     assert "| Huber | 64 Mi |  | 300 | 2,684 | 89% | 92% no | 3.00 |" in text
     assert "| CE | 32,768 x 4,096 |  | 1,000 | 1,074 | 36% | 88% no |" in text
     assert "| weight (C, H) | 40.00 | 39.00 | 2.5% | 5% ok | 537 | - | - |" in text
+    assert "| InfoNCE | 100 x 8 | 20.00 | 1.25 of 3 | - | - | 1,000 | 3.00 | 4,000 |" in text
+    assert "| Triplet | 64 x 8 | 1.00 | - | 95% | 92% ok | - | - | - |" in text
     assert "| Huber | PyTorch | 30.0 | 60 ok | - | - |" in text
     assert "3,000 GB/s before and 2,900 GB/s after" in text
     tables.show(found)
     printed = capsys.readouterr().out
     assert "ERROR: rows, Brier, 10 x 100: gradient is off" in printed
-    assert "2 of 4 targets are met" in printed
+    assert "3 of 5 targets are met" in printed
     assert all(len(line) <= tables.WIDTH for line in printed.splitlines())

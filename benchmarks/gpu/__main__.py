@@ -12,11 +12,23 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from . import calls, cases, clock, figures, hosts, libraries, linear, machine, race, tables
+from . import (
+    calls,
+    cases,
+    clock,
+    embeddings,
+    figures,
+    hosts,
+    libraries,
+    linear,
+    machine,
+    race,
+    tables,
+)
 from .cases import Case
 from .libraries import Library, Torch
 
-PARTS = ("elementwise", "rows", "linear", "calls", "hosts")
+PARTS = ("elementwise", "rows", "linear", "embeddings", "calls", "hosts")
 NO_GPU = 3
 # A copy of 1 GiB; seconds of device time a figure; seconds that torch.compile may take.
 COPIED = 2**28
@@ -125,6 +137,7 @@ def _parts(arguments: argparse.Namespace, work: race.Run, names: list[str], seed
         "elementwise": lambda: race.run(work, chosen(cases.elementwise(quick))),
         "rows": lambda: race.run(work, chosen(cases.rows(quick))),
         "linear": lambda: linear.run(work),
+        "embeddings": lambda: embeddings.run(work),
         "calls": lambda: calls.run(work, names, 400 if work.library.on_gpu else 3),
         "hosts": lambda: hosts.run(work, seed),
     }

@@ -9,6 +9,8 @@ from ..peers.figures import digits, size_title
 from .peers import TITLES
 
 Result = dict[str, Any]
+# Parts whose speed is that of memory.
+SHARES = ("elementwise", "rows", "embeddings")
 
 
 @dataclass
@@ -30,7 +32,7 @@ def finish(results: Result) -> None:
     if found:
         copies["bytes_per_second"] = max(found)
     for one in results["results"]:
-        if found and one["part"] in ("elementwise", "rows") and "bytes_per_second" in one:
+        if found and one["part"] in SHARES and "bytes_per_second" in one:
             one["share"] = one["bytes_per_second"] / copies["bytes_per_second"]
         if one["part"] == "linear" and "products" in one:
             products, whole = one["products"]["median"], one["seconds"]["median"]
@@ -55,8 +57,8 @@ def _met(one: Result) -> bool | None:
 
 def tables(results: Result) -> list[Table]:
     """A table for every part that has results."""
-    makers = {"elementwise": _elementwise, "rows": _rows, "linear": _linear, "calls": _calls,
-              "hosts": _hosts}  # fmt: skip
+    makers = {"elementwise": _elementwise, "rows": _rows, "linear": _linear,
+              "embeddings": _embeddings, "calls": _calls, "hosts": _hosts}  # fmt: skip
     found = []
     for part, make in makers.items():
         if some := [one for one in results["results"] if one["part"] == part and "title" in one]:
@@ -150,6 +152,32 @@ def _linear(some: list[Result]) -> Table:
             f"{products['median'] * 1e3:.2f}" if products else "-",
             "-" if share is None else f"{share:.1%}",
             _target(one, f"{one['target']:.0%}"),
+            _megabytes(one),
+            _longer(one, "torch"),
+            _megabytes(peer),
+        ])  # fmt: skip
+    return table
+
+
+def _embeddings(some: list[Result]) -> Table:
+    header = ["", "n x d", "ms", "/ products", "share", "target", "extra MB", "PyTorch", "extra MB"]
+    title = "Embeddings, float32: all pairs beside the textbook's products, rows beside a copy"
+    table = Table(title, header)
+    for one in some:
+        shape = _shape(one["shape"])
+        if "seconds" not in one:
+            state = "error" if "error" in one else "left out"
+            table.rows.append([one["title"], shape, state, *["-"] * 6])
+            continue
+        products, peer = one.get("products"), one.get("peers", {}).get("torch", {})
+        median, share = one["seconds"]["median"], one.get("share")
+        table.rows.append([
+            one["title"],
+            shape,
+            f"{median * 1e3:.2f}",
+            f"{median / products['median']:.2f} of {one['plain']}" if products else "-",
+            "-" if share is None else f"{share:.0%}",
+            _target(one, f"{one.get('target') or 0:.0%}"),
             _megabytes(one),
             _longer(one, "torch"),
             _megabytes(peer),

@@ -513,9 +513,13 @@ def agree_on_batches(loss, count, length, kind="float32", classes=3, labels=None
     same([found, *of_machine], [expected, *of_host], kind, 100)
 
 
-# Bytes of a block, of which there may be several.
-@pytest.mark.parametrize("workspace", [None, 1500])
-@pytest.mark.parametrize("kind", ["float32", "float64"])
+# Of vectors that are not normalised.
+IN_UNITS = ("choose_unit", "rescale")
+# The dtype, and the bytes of a block, of which there may be several.
+SHAPES = pytest.mark.parametrize(("kind", "workspace"), [("float32", 1500), ("float64", None)])
+
+
+@SHAPES
 def test_batches_of_sums(machine, kind, workspace):
     for loss in (nl.InfoNCE(0.5), nl.InfoNCE(0.5, symmetric=True), nl.NTXent(0.5)):
         agree_on_batches(loss, 37, 3, kind, workspace=workspace)
@@ -538,35 +542,34 @@ def test_batches_of_pairs(machine, kind):
     assert "embedding_emit_pairs" in launched(machine)
 
 
-@pytest.mark.parametrize("workspace", [None, 1500])
-@pytest.mark.parametrize("kind", ["float32", "float64"])
+@SHAPES
 def test_batches_of_triplets_that_are_hard(machine, kind, workspace):
     agree_on_batches(nl.BatchTriplet(), 37, 3, kind, workspace=workspace)
     agree_on_batches(nl.BatchTriplet(squared=True, normalize=True), 21, 67, kind)
-    steps = ("prepare", "center", "mine_rows", "settle", "gather", "finish", "total")
+    steps = {"prepare", "center", "mine_rows", "settle", "gather", "finish", "total", *IN_UNITS}
     found = {name for name in launched(machine) if not name.endswith("mine_columns")}
     assert found == {f"embedding_{name}" for name in steps}
     assert ("embedding_mine_columns" in launched(machine)) == (workspace is not None)
 
 
-@pytest.mark.parametrize("mining", ["semi-hard", "all"])
-@pytest.mark.parametrize("kind", ["float32", "float64"])
+@pytest.mark.parametrize(("kind", "mining"), [("float32", "semi-hard"), ("float64", "all")])
 def test_batches_of_all_triplets(machine, kind, mining):
     loss = nl.BatchTriplet(mining=mining)
     agree_on_batches(loss, 37, 3, kind, workspace=3000)
     # More positives than a block has threads; and a row that has none.
     agree_on_batches(loss.replace(normalize=True), 80, 5, kind, labels=np.arange(80) // 73)
     agree_on_batches(loss.replace(squared=True), 40, 5, kind, labels=np.arange(40) // 39)
-    steps = ("prepare", "center", "emit_triplets", "add_columns", "finish", "total")
+    steps = {"prepare", "center", "emit_triplets", "add_columns", "finish", "total", *IN_UNITS}
     assert set(launched(machine)) == {f"embedding_{name}" for name in steps}
 
 
-@pytest.mark.parametrize("reduction", ["weighted_mean", "none"])
+@pytest.mark.parametrize(
+    ("kind", "reduction"), [("float16", "weighted_mean"), ("bfloat16", "none")]
+)
 @pytest.mark.parametrize("loss", [nl.InfoNCE(), nl.SupervisedContrastive(), nl.BatchTriplet()])
-def test_weighted_batches_of_halves(machine, loss, reduction):
+def test_weighted_batches_of_halves(machine, loss, kind, reduction):
     weight = np.arange(9.0) % 4
-    for kind in ("float16", "bfloat16"):
-        agree_on_batches(loss, 9, 5, kind, sample_weight=weight, reduction=reduction)
+    agree_on_batches(loss, 9, 5, kind, sample_weight=weight, reduction=reduction)
 
 
 ADDRESS = "ld.param.u64 %rd1, [a]; mov.u32 %r1, %tid.x; mul.wide.u32 %rd2, %r1, 4; "
