@@ -192,8 +192,8 @@ def test_tables_show_what_was_measured(capsys):
     assert "| Huber | 64 Mi |  | 300 | 2,684 | 89% | 92% no | 3.00 |" in text
     assert "| CE | 32,768 x 4,096 |  | 1,000 | 1,074 | 36% | 88% no |" in text
     assert "| weight (C, H) | 40.00 | 39.00 | 2.5% | 5% ok | 537 | - | - |" in text
-    assert "| InfoNCE | 100 x 8 | 20.00 | 1.25 of 3 | - | - | 1,000 | 3.00 | 4,000 |" in text
-    assert "| Triplet | 64 x 8 | 1.00 | - | 95% | 92% ok | - | - | - |" in text
+    assert "| InfoNCE | 20.00 | 1.25 of 3 | - | - | 1,000 | 3.00 | 4,000 |" in text
+    assert "| Triplet | 1.00 | - | 95% | 92% ok | - | - | - |" in text
     assert "| Huber | PyTorch | 30.0 | 60 ok | - | - |" in text
     assert "3,000 GB/s before and 2,900 GB/s after" in text
     tables.show(found)

@@ -160,20 +160,18 @@ def _linear(some: list[Result]) -> Table:
 
 
 def _embeddings(some: list[Result]) -> Table:
-    header = ["", "n x d", "ms", "/ products", "share", "target", "extra MB", "PyTorch", "extra MB"]
-    title = "Embeddings, float32: all pairs beside the textbook's products, rows beside a copy"
+    header = ["", "ms", "/ products", "share", "target", "MB", "PyTorch", "its MB"]
+    title = f"Embeddings, {_shape(some[0]['shape'])} float32, beside products; rows beside a copy"
     table = Table(title, header)
     for one in some:
-        shape = _shape(one["shape"])
         if "seconds" not in one:
             state = "error" if "error" in one else "left out"
-            table.rows.append([one["title"], shape, state, *["-"] * 6])
+            table.rows.append([one["title"], state, *["-"] * 6])
             continue
         products, peer = one.get("products"), one.get("peers", {}).get("torch", {})
         median, share = one["seconds"]["median"], one.get("share")
         table.rows.append([
             one["title"],
-            shape,
             f"{median * 1e3:.2f}",
             f"{median / products['median']:.2f} of {one['plain']}" if products else "-",
             "-" if share is None else f"{share:.0%}",
