@@ -20,6 +20,13 @@ from typing import Any, NamedTuple, Protocol
 
 from .structures.embedding_batch import Batch
 
+# A squared distance of less than this part of the squared lengths has lost too many digits in
+# their difference, and is computed from the vectors.
+CANCELLED = 1.0 / 64.0
+# Vectors nearer than so many units in the last place of their lengths are equal but for rounding:
+# their direction would be noise, and one over their distance huge.
+EQUAL_ULPS = 4.0
+
 
 class Shape(NamedTuple):
     """How a matrix of similarities is cut."""

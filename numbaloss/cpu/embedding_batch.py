@@ -115,9 +115,8 @@ class _Machine:
         self.rows = _Side(self.real, vectors[0], batch.order)
         self.columns = self.rows if batch.labelled else _Side(self.real, vectors[1], None)
         self.values, self.active = np.zeros(batch.rows), np.zeros(batch.rows, np.int64)
-        weight = 1.0 if batch.weight is None else batch.weight
         half = 0.5 if self.options.symmetric else 1.0
-        factor = np.where(batch.terms > 0, weight * batch.share * scale * half, 0.0)
+        factor = batch.factor(scale * half)
         with np.errstate(all="ignore"):  # what float32 cannot hold is infinite
             self.rows.factor[...] = factor
             if self.options.symmetric:
@@ -234,7 +233,6 @@ class _Machine:
         fields[blocks.SHARE] = self.share.ctypes.data
         fields[blocks.VALUES] = self.values.ctypes.data
         fields[blocks.ACTIVE] = self.active.ctypes.data
-        fields[blocks.DERIVATIVES] = self.gradients
         both = self.batch.labelled or self.options.symmetric
         fields[blocks.BOTH] = both
         reals[blocks.SCALE], reals[blocks.SHIFT] = 1.0 / self.options.temperature, self.options.bias

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from ..all_pairs import CANCELLED, EQUAL_ULPS
 from ..definitions import Structure, point
 from ..vmath import float32, float64
 from ..vmath.overloads import install as install_vmath
@@ -29,7 +30,7 @@ from .intrinsics import (
     stack_memory,
 )
 from .lanes import maximum_of_lanes, sum_of_lanes
-from .rows import CHUNK_SIGNATURE, call_mover, namespace
+from .rows import CHUNK_SIGNATURE, call_mover, exact, fast, inner, namespace
 from .threads import CHUNK, LAYOUTS, SIZE
 
 # The description of a call. The first is the position of the layout of the array at SOURCE.
@@ -55,7 +56,6 @@ from .threads import CHUNK, LAYOUTS, SIZE
     LABELLED,
     NEGATIVES_ALONE,
     BOTH,  # whether slopes are those by rows and columns together
-    DERIVATIVES,
     FACTOR,
     COLUMN_FACTOR,
     SHARE,
@@ -87,23 +87,13 @@ from .threads import CHUNK, LAYOUTS, SIZE
     SHIFT,
     MARGIN,
     UNIT,  # of the vectors of triplets: a power of two
-) = range(53)
-FIELDS = 53
+) = range(52)
+FIELDS = 52
 
 # Columns of a strip.
 STRIP = 256
 # Elements that go through scratch memory at a time.
 PIECE = 1024
-# A squared distance of less than this part of the squared lengths has lost too many digits in
-# their difference, and is computed from the vectors.
-CANCELLED = 1.0 / 64.0
-# Vectors nearer than so many units in the last place of their lengths are equal but for rounding:
-# their direction would be noise, and one over their distance huge.
-EQUAL_ULPS = 4.0
-
-_inner: dict[str, Any] = {"forceinline": True, "error_model": "numpy"}
-_exact: dict[str, Any] = {**_inner, "fastmath": {"contract"}}
-_fast: dict[str, Any] = {**_inner, "fastmath": {"contract", "reassoc"}}
 
 
 def _loop(make: Callable[[str], Callable]) -> Callable[[str], Code]:
@@ -138,15 +128,15 @@ def _tools(real: str) -> Any:
     decay = (float32 if real == "float32" else float64).decay
     rounding = (EQUAL_ULPS * float(np.finfo(real).eps)) ** 2
 
-    @njit(**_inner)
+    @njit(**inner)
     def array(place, which):
         return pointer(pointer(place, 1)[which], zero)
 
-    @njit(**_inner)
+    @njit(**inner)
     def integers(place, which):
         return pointer(pointer(place, 1)[which], 1)
 
-    @njit(**_inner)
+    @njit(**inner)
     def apart(place, i, first, last):
         """The columns of a block, from first to last, that row i is not summed over."""
         fields = pointer(place, 1)
@@ -159,16 +149,16 @@ def _tools(real: str) -> Any:
         low = min(max(low, first), last)
         return low, min(max(high, low), last)
 
-    @njit(**_inner)
+    @njit(**inner)
     def fill(target, size, value):
         for i in range(size):
             target[i] = value
 
-    @njit(**_inner)
+    @njit(**inner)
     def shifted(source, offset):
         return pointer(source + offset * itemsize, zero)
 
-    @njit(**_fast)
+    @njit(**fast)
     def raise_lanes(source, size, running):
         prefer_wide_vectors()
         no_alias()
@@ -181,7 +171,7 @@ def _tools(real: str) -> Any:
             x = source[whole + i]
             running[i] = x if x > running[i] else running[i]
 
-    @njit(**_fast)
+    @njit(**fast)
     def add_exponentials(source, size, top, scale, running):
         prefer_wide_vectors()
         no_alias()
@@ -192,7 +182,7 @@ def _tools(real: str) -> Any:
         for i in range(size - whole):
             running[i] += decay((source[whole + i] - top) * scale)
 
-    @njit(**_inner)
+    @njit(**inner)
     def maximum(first, size, second, rest):
         """The largest of two stretches."""
         memory = stack_memory(256)
@@ -202,7 +192,7 @@ def _tools(real: str) -> Any:
         raise_lanes(pointer(second, zero), rest, running)
         return maximum_of_lanes(memory, zero)
 
-    @njit(**_inner)
+    @njit(**inner)
     def exponentials(first, size, second, rest, top, scale):
         """The sum of the exponentials of two stretches."""
         memory = stack_memory(256)
@@ -212,7 +202,7 @@ def _tools(real: str) -> Any:
         add_exponentials(pointer(second, zero), rest, top, scale, running)
         return sum_of_lanes(memory, zero)
 
-    @njit(**_fast)
+    @njit(**fast)
     def distance_squared(a, b, size):
         prefer_wide_vectors()
         total = 0.0
@@ -221,7 +211,7 @@ def _tools(real: str) -> Any:
             total += r * r
         return total
 
-    @njit(**_inner)
+    @njit(**inner)
     def apart_squared(place, i, j):
         """The squared distance of two vectors, by their difference."""
         fields = pointer(place, 1)
@@ -241,7 +231,7 @@ def prepare(real: str) -> Callable:
     t = _tools(real)
     zero, cast, itemsize = t.zero, t.cast, t.itemsize
 
-    @njit(**_fast)
+    @njit(**fast)
     def square_of(row, size):
         prefer_wide_vectors()
         total = 0.0
@@ -250,20 +240,20 @@ def prepare(real: str) -> Callable:
             total += x * x
         return total
 
-    @njit(**_inner)
+    @njit(**inner)
     def copy(source, target, size):
         prefer_wide_vectors()
         no_alias()
         for k in range(size):
             target[k] = source[k]
 
-    @njit(**_inner)
+    @njit(**inner)
     def scale(row, size, factor):
         prefer_wide_vectors()
         for k in range(size):
             row[k] = cast(np.float64(row[k]) * factor)
 
-    @njit(**_inner)
+    @njit(**inner)
     def largest(row, size):
         found = 0.0
         for k in range(size):
@@ -308,7 +298,7 @@ def center(real: str) -> Callable:
     t = _tools(real)
     zero, cast, itemsize = t.zero, t.cast, t.itemsize
 
-    @njit(**_fast)
+    @njit(**fast)
     def move(row, mean, size, inverse):
         prefer_wide_vectors()
         no_alias()
@@ -369,7 +359,7 @@ def measure_columns(real: str) -> Callable:
     zero, lowest, cast, decay, itemsize = t.zero, t.lowest, t.cast, t.decay, t.itemsize
     strip_bytes = STRIP * itemsize
 
-    @njit(**_inner)
+    @njit(**inner)
     def highest(row, size, tops):
         prefer_wide_vectors()
         no_alias()
@@ -377,14 +367,14 @@ def measure_columns(real: str) -> Callable:
             x = row[k]
             tops[k] = x if x > tops[k] else tops[k]
 
-    @njit(**_exact)
+    @njit(**exact)
     def add(row, size, tops, sums, scale):
         prefer_wide_vectors()
         no_alias()
         for k in range(size):
             sums[k] += decay((row[k] - tops[k]) * scale)
 
-    @njit(**_exact)
+    @njit(**exact)
     def merge(top, total, tops, size, scale):
         prefer_wide_vectors()
         no_alias()
@@ -436,7 +426,7 @@ def positives_(real: str) -> Callable:
     t = _tools(real)
     zero, cast, itemsize = t.zero, t.cast, t.itemsize
 
-    @njit(**_fast)
+    @njit(**fast)
     def add(self, row, size, scale, shift, log_sum):
         prefer_wide_vectors()
         value = slope = 0.0
@@ -490,13 +480,13 @@ def emit_(real: str) -> Callable:
     zero, cast, decay, itemsize = t.zero, t.cast, t.decay, t.itemsize
     kept_bytes = 2 * PIECE * itemsize
 
-    @njit(**_exact)
+    @njit(**exact)
     def by_row(row, size, scale, top, slope):
         prefer_wide_vectors()
         for k in range(size):
             row[k] = slope * decay((row[k] - top) * scale)
 
-    @njit(**_exact)
+    @njit(**exact)
     def by_both(row, size, scale, top, slope, tops, slopes):
         prefer_wide_vectors()
         no_alias()
@@ -505,7 +495,7 @@ def emit_(real: str) -> Callable:
             there = slopes[k] * decay((x - tops[k]) * scale)
             row[k] = slope * decay((x - top) * scale) + there
 
-    @njit(**_inner)
+    @njit(**inner)
     def of_positives(self, row, size, scale, shift, log_sum, factor):
         """Slopes by positives themselves, beside those by way of the sums."""
         for k in range(size):
@@ -581,7 +571,7 @@ def emit_pairs_(real: str) -> Callable:
     t = _tools(real)
     zero, one, cast, itemsize = t.zero, t.cast(1), t.cast, t.itemsize
 
-    @njit(**_fast)
+    @njit(**fast)
     def by_row(self, row, size, scale, shift, positive, factor):
         prefer_wide_vectors()
         total = zero
@@ -593,7 +583,7 @@ def emit_pairs_(real: str) -> Callable:
             total += v
         return np.float64(total)
 
-    @njit(**_fast)
+    @njit(**fast)
     def by_both(self, row, size, scale, shift, positive, factor, factors):
         prefer_wide_vectors()
         no_alias()
@@ -653,7 +643,7 @@ def mine_rows(real: str) -> Callable:
     zero, two, itemsize = t.zero, t.cast(2), t.itemsize
     lowest, lanes = t.lowest, t.lanes
 
-    @njit(**_inner)
+    @njit(**inner)
     def raise_lanes(row, squares, size, sign, running):
         prefer_wide_vectors()
         no_alias()
@@ -666,7 +656,7 @@ def mine_rows(real: str) -> Callable:
             x = sign * (squares[whole + k] - two * row[whole + k])
             running[k] = x if x > running[k] else running[k]
 
-    @njit(**_inner)
+    @njit(**inner)
     def search(row, squares, size, sign, wanted):
         """The first place of a number that is there."""
         for k in range(size):
@@ -674,7 +664,7 @@ def mine_rows(real: str) -> Callable:
                 return k
         return 0
 
-    @njit(**_inner)
+    @njit(**inner)
     def farthest(row, first, low, high, squares, sign, best, of_best):
         """Look through the columns from low to high of a row that begins at column first."""
         if low < high:
@@ -723,7 +713,7 @@ def mine_columns(real: str) -> Callable:
     t = _tools(real)
     zero, two, itemsize = t.zero, t.cast(2), t.itemsize
 
-    @njit(**_inner)
+    @njit(**inner)
     def farther(row, size, square, i, best, of_best):
         prefer_wide_vectors()
         no_alias()
@@ -733,7 +723,7 @@ def mine_columns(real: str) -> Callable:
             best[k] = x if better else best[k]
             of_best[k] = i if better else of_best[k]
 
-    @njit(**_inner)
+    @njit(**inner)
     def nearer(row, size, square, i, best, of_best):
         prefer_wide_vectors()
         no_alias()
@@ -821,7 +811,7 @@ def gather(real: str) -> Callable:
     t = _tools(real)
     zero, itemsize = t.zero, t.itemsize
 
-    @njit(**_exact)
+    @njit(**exact)
     def add(target, here, there, size, factor):
         prefer_wide_vectors()
         no_alias()
@@ -862,7 +852,7 @@ def emit_triplets_(real: str) -> Callable:
     cancelled = cast(CANCELLED)
     ranks_bytes = 4 * PIECE
 
-    @njit(**_inner)
+    @njit(**inner)
     def squares_of(row, size, own, squares):
         prefer_wide_vectors()
         no_alias()
@@ -873,7 +863,7 @@ def emit_triplets_(real: str) -> Callable:
             row[k] = x
         return few
 
-    @njit(**_inner)
+    @njit(**inner)
     def distances_of(row, size, unit, squared):
         prefer_wide_vectors()
         if squared:
@@ -883,7 +873,7 @@ def emit_triplets_(real: str) -> Callable:
             for k in range(size):
                 row[k] = np.sqrt(row[k]) * unit
 
-    @njit(**_inner)
+    @njit(**inner)
     def mend(place, row, i):
         """Distances that have lost their digits, from the vectors."""
         squares = t.array(place, SQUARES)
@@ -891,7 +881,7 @@ def emit_triplets_(real: str) -> Callable:
             if row[j] <= cancelled * (squares[i] + squares[j]):
                 row[j] = cast(t.apart_squared(place, i, j))
 
-    @njit(**_inner)
+    @njit(**inner)
     def sink(keys, places, root, size):
         while True:
             child = 2 * root + 1
@@ -905,7 +895,7 @@ def emit_triplets_(real: str) -> Callable:
             places[root], places[child] = places[child], places[root]
             root = child
 
-    @njit(**_inner)
+    @njit(**inner)
     def sort(keys, places, size):
         """Heapsort: no memory, and no bad case."""
         for root in range(size // 2 - 1, -1, -1):
@@ -915,7 +905,7 @@ def emit_triplets_(real: str) -> Callable:
             places[0], places[last] = places[last], places[0]
             sink(keys, places, 0, last)
 
-    @njit(**_inner)
+    @njit(**inner)
     def locate(row, size, limits, count, span, ranks, equal):
         """How many of the sorted limits are below each number of a row, or equal to it.
 
@@ -943,14 +933,14 @@ def emit_triplets_(real: str) -> Callable:
         for k in range(size):  # an infinite distance is beyond what stands behind the last limit
             ranks[k] = min(ranks[k], most)
 
-    @njit(**_inner)
+    @njit(**inner)
     def slope_of(distance, squared, unit):
         """Of a distance, by the difference of two vectors in their unit."""
         if squared:
             return 2.0 * unit
         return unit / distance if distance > 0.0 else 0.0
 
-    @njit(**_fast)
+    @njit(**fast)
     def open_hinges(row, ranks, size, count, margin, factor, squared, unit):
         """Slopes by the negatives, and what they add to the values of the open hinges."""
         prefer_wide_vectors()
@@ -966,7 +956,7 @@ def emit_triplets_(real: str) -> Callable:
             row[k] = cast(-factor * still * one)
         return total, is_open
 
-    @njit(**_inner)
+    @njit(**inner)
     def hinges(row, width, low, high, keys, places, limits, span, counts, size, margin, factor,
                squared, unit):  # fmt: skip
         """All triplets of an anchor: its value, and how many hinges are open."""
@@ -994,7 +984,7 @@ def emit_triplets_(real: str) -> Callable:
             own[places[q]] = cast(seen * factor * slope_of(keys[q], squared, unit))
         return total, is_open
 
-    @njit(**_inner)
+    @njit(**inner)
     def nearest(self, row, width, low, high, keys, places, limits, span, best, of_best, size,
                 factor, squared, unit):  # fmt: skip
         """Each positive with the nearest negative beyond it: the value, and how many are open.
@@ -1035,7 +1025,7 @@ def emit_triplets_(real: str) -> Callable:
             own[of_negative] += cast(factor * push * slope_of(negative, squared, unit))
         return total, is_open
 
-    @njit(**_fast)
+    @njit(**fast)
     def sum_of(row, size):
         prefer_wide_vectors()
         total = 0.0
@@ -1110,7 +1100,7 @@ def finish(real: str) -> Callable:
     zero, cast, itemsize = t.zero, t.cast, t.itemsize
     piece_bytes = PIECE * itemsize
 
-    @njit(**_fast)
+    @njit(**fast)
     def product_of(a, b, size):
         prefer_wide_vectors()
         total = 0.0
@@ -1118,7 +1108,7 @@ def finish(real: str) -> Callable:
             total += np.float64(a[k]) * np.float64(b[k])
         return total
 
-    @njit(**_exact)
+    @njit(**exact)
     def combine(sums, vectors, target, size, factor, along):
         prefer_wide_vectors()
         no_alias()

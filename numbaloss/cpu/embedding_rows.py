@@ -28,7 +28,7 @@ from .compile import Code, c_function
 from .elementwise import sum_of_weights
 from .intrinsics import caller, no_alias, pointer, prefer_wide_vectors, prefetch, stack_memory
 from .movers import describe, with_layouts
-from .rows import CHUNK_SIGNATURE, call_mover, namespace
+from .rows import CHUNK_SIGNATURE, call_mover, fast, inner, namespace
 from .threads import CHUNK, KERNEL, LAYOUTS, PARAMETERS, SIZE
 
 __all__ = ["evaluate", "sum_of_weights"]
@@ -52,8 +52,6 @@ GROUP_BYTES = 3 * GROUP * 8
 CHUNK_ELEMENTS = 32_768
 
 call_rows = caller(types.void, *[types.int64] * 6)
-_inner = {"forceinline": True, "error_model": "numpy"}
-_fast = {**_inner, "fastmath": {"contract", "reassoc"}}
 
 
 def evaluate(
@@ -193,12 +191,12 @@ def _tools(real: str) -> Any:
     zero = cast(0)
     itemsize = np.dtype(real).itemsize
 
-    @njit(**_inner)
+    @njit(**inner)
     def clear(target, size):
         for i in range(size):
             target[i] = zero
 
-    @njit(**_inner)
+    @njit(**inner)
     def fetch(place, slot, start, size, scratch):
         """Where a stretch of an input is: in place, or loaded into scratch."""
         fields = pointer(place, 1)
@@ -209,7 +207,7 @@ def _tools(real: str) -> Any:
         call_mover(pointer(layout, 1)[0], (address, layout, start, size, scratch))
         return pointer(scratch, zero)
 
-    @njit(**_inner)
+    @njit(**inner)
     def room(place, slot, start, scratch):
         """Where a stretch of an output is computed."""
         fields = pointer(place, 1)
@@ -217,7 +215,7 @@ def _tools(real: str) -> Any:
             return pointer(fields[ARRAYS + slot] + start * itemsize, zero)
         return pointer(scratch, zero)
 
-    @njit(**_inner)
+    @njit(**inner)
     def claim(place, slot, start, size):
         """Ask for the memory of a stretch of an output while its row is still being measured.
 
@@ -230,14 +228,14 @@ def _tools(real: str) -> Any:
             for line in range(0, size * itemsize, 64):
                 prefetch(first + line, 1)
 
-    @njit(**_inner)
+    @njit(**inner)
     def deliver(place, slot, start, size, scratch):
         fields = pointer(place, 1)
         if fields[slot] != 0:
             layout = place + 8 * fields[slot]
             call_mover(pointer(layout, 1)[0], (fields[ARRAYS + slot], layout, start, size, scratch))
 
-    @njit(**_inner)
+    @njit(**inner)
     def move_numbers(place, slot, start, size, scratch):
         """Numbers of rows, float64, between their array and scratch, whichever way it goes."""
         fields = pointer(place, 1)
@@ -252,7 +250,7 @@ def _tools(real: str) -> Any:
         for i in range(size):
             here[i] = there[i]
 
-    @njit(**_inner)
+    @njit(**inner)
     def begin(place, row, size, scratch):
         """Targets and weights of a group of rows into scratch; how many are out of range."""
         fields, reals = pointer(place, 1), pointer(place, 1.0)
@@ -276,7 +274,7 @@ def _tools(real: str) -> Any:
                 bad += 0.0 if weights[k] >= 0.0 else 1.0
         return bad
 
-    @njit(**_inner)
+    @njit(**inner)
     def end(place, row, size, scratch):
         """Values of a group of rows to where they are wanted; their sum."""
         values = pointer(scratch + 16 * GROUP, 1.0)
@@ -320,21 +318,23 @@ def _groups(real: str, of_row: Callable) -> Callable:
     return groups
 
 
+@njit(**fast)
+def total_of(self, a, b, size):
+    """The terms of two stretches, added up."""
+    prefer_wide_vectors()
+    total = 0.0
+    for i in range(size):
+        total += term(self, np.float64(a[i]) - np.float64(b[i]), 0.0)[0]
+    return total
+
+
 def _pairs(real: str) -> Callable:
     """Rows of pairs of vectors, compared by their distance."""
     t = _tools(real)
     fetch, room, deliver, itemsize, cast = t.fetch, t.room, t.deliver, t.itemsize, t.cast
     clear, claim = t.clear, t.claim
 
-    @njit(**_fast)
-    def total_of(self, a, b, size):
-        prefer_wide_vectors()
-        total = 0.0
-        for i in range(size):
-            total += term(self, np.float64(a[i]) - np.float64(b[i]), 0.0)[0]
-        return total
-
-    @njit(**_inner)
+    @njit(**inner)
     def slopes_of(self, a, b, of_a, of_b, size, factor):
         prefer_wide_vectors()
         no_alias()
@@ -343,7 +343,7 @@ def _pairs(real: str) -> Callable:
             of_a[i] = cast(slope)
             of_b[i] = cast(-slope)
 
-    @njit(**_inner)
+    @njit(**inner)
     def of_row(self, place, row, target, weight, scale, derivatives, scratch):
         length = pointer(place, 1)[LENGTH]
         other, first = scratch + PIECE * itemsize, row * length
@@ -390,7 +390,7 @@ def _cosines(real: str) -> Callable:
     fetch, room, deliver, itemsize, cast = t.fetch, t.room, t.deliver, t.itemsize, t.cast
     clear, claim = t.clear, t.claim
 
-    @njit(**_fast)
+    @njit(**fast)
     def products_of(a, b, size):
         prefer_wide_vectors()
         both = of_a = of_b = 0.0
@@ -401,7 +401,7 @@ def _cosines(real: str) -> Callable:
             of_b += y * y
         return both, of_a, of_b
 
-    @njit(**_inner)
+    @njit(**inner)
     def slopes_of(a, b, of_a, of_b, size, across, along_a, along_b):
         prefer_wide_vectors()
         no_alias()
@@ -410,7 +410,7 @@ def _cosines(real: str) -> Callable:
             of_a[i] = cast(across * y - along_a * x)
             of_b[i] = cast(across * x - along_b * y)
 
-    @njit(**_inner)
+    @njit(**inner)
     def of_row(self, place, row, target, weight, scale, derivatives, scratch):
         length = pointer(place, 1)[LENGTH]
         other, first = scratch + PIECE * itemsize, row * length
@@ -463,7 +463,7 @@ def _triplets(real: str) -> Callable:
     clear, claim = t.clear, t.claim
     step = PIECE * itemsize
 
-    @njit(**_fast)
+    @njit(**fast)
     def totals_of(self, a, p, n, size):
         prefer_wide_vectors()
         near = far = 0.0
@@ -473,15 +473,7 @@ def _triplets(real: str) -> Callable:
             far += term(self, x - np.float64(n[i]), 0.0)[0]
         return near, far
 
-    @njit(**_fast)
-    def total_of(self, a, b, size):
-        prefer_wide_vectors()
-        total = 0.0
-        for i in range(size):
-            total += term(self, np.float64(a[i]) - np.float64(b[i]), 0.0)[0]
-        return total
-
-    @njit(**_inner)
+    @njit(**inner)
     def slopes_of(self, a, p, n, of_a, of_p, of_n, size, near, far, swapped):
         prefer_wide_vectors()
         no_alias()
@@ -502,7 +494,7 @@ def _triplets(real: str) -> Callable:
                 of_p[i] = cast(-pull)
                 of_n[i] = cast(-push)
 
-    @njit(**_inner)
+    @njit(**inner)
     def of_row(self, place, row, target, weight, scale, derivatives, scratch):
         fields = pointer(place, 1)
         length, first = fields[LENGTH], row * fields[LENGTH]

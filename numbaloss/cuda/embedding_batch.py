@@ -109,8 +109,7 @@ class _Machine:
         self.both = batch.labelled or self.options.symmetric
         self.triplets, self.for_positives = loss.form == "triplets", 0
         half = 0.5 if self.options.symmetric else 1.0
-        weight = 1.0 if batch.weight is None else batch.weight
-        factor = np.where(batch.terms > 0, weight * batch.share * scale * half, 0.0)
+        factor = batch.factor(scale * half)
         self.starts, self.ends = self._upload(batch.starts), self._upload(batch.ends)
         self.order = 0 if batch.order is None else self._upload(batch.order)
         self.weight = 0 if batch.weight is None else self._upload(batch.weight, self.real)

@@ -13,6 +13,7 @@ from functools import cache
 import numpy as np
 from numba import types
 
+from ..all_pairs import CANCELLED, EQUAL_ULPS
 from ..definitions import Structure, point
 from ..vmath import log, sqrt
 from ..vmath.overloads import install as install_vmath
@@ -76,8 +77,6 @@ REALS = 3
 
 # Bytes of space for each positive of a row: its distance and place, and two more numbers.
 SPACE_BYTES = 32
-# See the CPU's: what has lost too many digits, and what is equal but for rounding.
-CANCELLED, EQUAL_ULPS = 1.0 / 64.0, 4.0
 
 _JOB = types.UniTuple(types.int64, INTEGERS)
 

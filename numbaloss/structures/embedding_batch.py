@@ -63,6 +63,11 @@ class Batch(NamedTuple):
         """Negatives of each row."""
         return self.columns - (self.ends - self.starts)
 
+    def factor(self, scale: float) -> np.ndarray:
+        """What the slopes of a row are multiplied by, its weight and the scale included."""
+        weight = 1.0 if self.weight is None else self.weight
+        return np.where(self.terms > 0, weight * self.share * scale, 0.0)
+
     def divisor(self, reduction: str) -> float:
         """What the sum of the values is divided by."""
         if reduction == "mean":
