@@ -2,31 +2,29 @@
 
 A kernel receives a loss as a named tuple of plain numbers and calls the generic
 :func:`point` on it. The type of the tuple leads back to the class of the loss, whose own
-``point`` is then compiled in place. Both the CPU and the GPU take this road.
+``point`` is then compiled in place, or whose ``value`` is, on jets (:mod:`.jets`). Both the CPU and
+the GPU take this road.
 """
 
 from __future__ import annotations
 
-import builtins
-import math
-import types as pytypes
+import re
 from collections import namedtuple
 from collections.abc import Callable
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from numba import njit, types
-from numba.core.registry import cpu_target
+from numba import types
 from numba.extending import overload
 
-from . import vmath
+from .specialisation import OPTIONS, compiled, rebuilt, specialised
 from .structures.composition import Sum
 from .structures.elementwise import Elementwise
 from .structures.embedding import Embedding
 from .structures.embedding_batch import BatchEmbedding
 from .structures.embedding_rows import PairEmbedding, TripletEmbedding
-from .structures.loss import Loss
+from .structures.loss import Loss, point_of_value
 from .structures.softmax import Softmax
 from .vmath.target import compiling_for_gpu, for_gpu
 
@@ -63,13 +61,7 @@ def lower(loss: Loss) -> Loss:
     """The loss that kernels see: numbers only, sums flat."""
     while not isinstance(loss, Sum):
         if _has_no_point(type(loss)) and _owner(type(loss), "lower") is Loss:
-            if isinstance(loss, Embedding):
-                loss.point(0.0, 0.0)  # raises what its structure says
-            first = "log_probability" if isinstance(loss, Softmax) else "prediction"
-            raise TypeError(
-                f"{type(loss).__name__} has no point(self, {first}, target): "
-                f"the method that returns value, gradient and curvature"
-            )
+            raise TypeError(loss._lacks_maths())
         if _overrides_point(type(loss)):
             return loss
         lowered = loss.lower()
@@ -201,7 +193,7 @@ def _ours(cls: type) -> bool:
     package = __name__.partition(".")[0]
     module = sys.modules.get(cls.__module__)
     # A loss whose maths was replaced from outside is not ours any more.
-    methods = [getattr(cls, name, None) for name in METHODS]
+    methods = [getattr(cls, name, None) for name in (*METHODS, "value")]
     homes = cls.__module__, *(one.__module__ for one in methods if one is not None)
     ours = all(home.startswith(f"{package}.") for home in homes)
     return ours and getattr(module, cls.__name__, None) is cls
@@ -217,16 +209,46 @@ def _field_type(parameter: Any, cls: type, dtype: types.Type) -> types.Type:
     return kinds[parameter.kind]
 
 
-def reason(error: Exception, results: str = "three numbers: value, gradient, curvature") -> str:
+def complaint(
+    structure: Structure,
+    error: Exception,
+    method: str = "point",
+    results: str = "three numbers: value, gradient, curvature",
+    where: str = "",
+) -> str:
+    """What does not compile, and why, in words that speak of the author's own code."""
+    if method == "point" and all(cls.point is point_of_value for cls in structure.classes):  # type: ignore[attr-defined]
+        method = "value"
+    return f"{structure.title}.{method} does not compile{where}: {_reason(error, results)}"
+
+
+def _reason(error: Exception, results: str) -> str:
     """The sentence and the line of a Numba error that speak of the author's own code."""
     text = str(error)
+    of_jets = re.findall(r"TypingError: value\(\): (.*)", text)
+    if of_jets:
+        return of_jets[-1]
     if "wrong tuple length" in text or "failed to unpack" in text:
         return f"it must return {results}"
     lines = [line.strip() for line in text.splitlines()]
     starts = [i for i, line in enumerate(lines) if "Failed in " in line]
     rest = [line for line in lines[starts[-1] + 1 if starts else 0 :] if line]
+    unknown = _UNKNOWN.match("\n".join(rest[:2]))
+    if unknown:
+        place = next((i for i, line in enumerate(rest) if line.startswith("File ")), len(rest))
+        rest = [
+            f"nothing is known of the derivative of {unknown[1]}; nl.stop_gradient(x) takes x for "
+            f"a constant, and point() gives derivatives by hand",
+            *rest[place:],
+        ]
     end = next((i for i, line in enumerate(rest) if line.startswith("During")), len(rest))
     return "\n".join(rest[: min(end, 8)])
+
+
+# Numba's words for a function that takes no jets.
+_UNKNOWN = re.compile(
+    r"No implementation of function Function\(<\S*\s?(?:function|class)? ?'?([\w.]+).*\n.*\bJet\("
+)
 
 
 def point(self, prediction, target):
@@ -280,11 +302,6 @@ def _in_python(self, method, prediction, target):
     return getattr(cls, method)(self, prediction)
 
 
-# forceinline is LLVM's: each function keeps its own floating-point flags. `contract` lets
-# a multiply and an add fuse; nothing else is loosened inside a loss.
-_options = {"forceinline": True, "error_model": "numpy", "fastmath": {"contract"}}
-
-
 def _attach(method: str) -> None:
     """Let Numba compile the generic function of that name: one body a loss class, or a sum."""
     generic = METHODS[method]
@@ -319,13 +336,8 @@ def _attach(method: str) -> None:
     def choose_for_cpu(self, prediction, target):
         return None if compiling_for_gpu() else choose(self, prediction, target)
 
-    overload(generic, jit_options=_options, strict=False)(choose_for_cpu)
-    overload(generic, jit_options=for_gpu(_options), strict=False)(choose_for_gpu)
-
-
-def _compiled(function: Callable) -> Any:
-    """A function that ``point`` calls, for what is being compiled."""
-    return njit(**(for_gpu(_options) if compiling_for_gpu() else _options))(function)
+    overload(generic, jit_options=OPTIONS, strict=False)(choose_for_cpu)
+    overload(generic, jit_options=for_gpu(OPTIONS), strict=False)(choose_for_gpu)
 
 
 for _method in METHODS:
@@ -337,8 +349,7 @@ def _implementation(cls: type[Loss], method: str, kind: types.Type) -> Callable:
     if not issubclass(cls, Softmax):
         if method != "point":
             return _of_one(cls, method, kind)
-        shown = ("self", *cls.point_takes()) if issubclass(cls, Embedding) else None
-        return _positional(specialised(cls.point, kind), 3, shown)  # type: ignore[attr-defined]
+        return _whole_point(cls, kind)
     real = np.dtype(kind.name).type
     zero, one = real(0), real(1)
     if method == "label_point" and cls.label_point is Softmax.label_point:
@@ -349,10 +360,10 @@ def _implementation(cls: type[Loss], method: str, kind: types.Type) -> Callable:
         return _named_for(cls, of_point)
     if method != "point":
         return _of_one(cls, method, kind)
-    whole = _positional(specialised(cls.point, kind), 3)
+    whole = _whole_point(cls, kind)
     if not cls.sparse:
         return whole
-    inner = _compiled(whole)
+    inner = compiled(whole)
 
     def of_sparse(self, prediction, target):
         value, gradient, curvature = inner(self, prediction, target)
@@ -367,10 +378,38 @@ def _implementation(cls: type[Loss], method: str, kind: types.Type) -> Callable:
     return _named_for(cls, of_sparse)
 
 
+def _whole_point(cls: Any, kind: types.Type) -> Callable:
+    """``point`` as the author wrote it, or what ``value`` makes on jets."""
+    shown = ("self", *cls.point_takes())
+    if cls.point is not point_of_value:
+        return _positional(specialised(cls.point, kind), 3, shown)
+    from .jets.compiled import both_slopes, derivatives, one_slope, seed
+
+    if compiling_for_gpu():
+        from .cuda.backend import learn_jets
+
+        learn_jets()
+    inner = compiled(_positional(specialised(cls.value, kind), 3, shown))
+
+    def of_value(self, prediction, target):
+        return derivatives(inner(self, seed(prediction), target))
+
+    def of_value_and_slope(self, prediction, target):
+        return one_slope(inner(self, seed(prediction), target))
+
+    def of_value_and_slopes(self, prediction, target):
+        return both_slopes(
+            inner(self, seed(prediction), target), inner(self, prediction, seed(target))
+        )
+
+    by_slopes = {0: of_value, 1: of_value_and_slope, 2: of_value_and_slopes}
+    return _named_for(cls, by_slopes[cls.point_slopes()])
+
+
 def _of_one(cls: type[Loss], method: str, kind: types.Type) -> Callable:
     """A method of one number, for a generic function that has a target too."""
     shown = {"term": ("self", "difference"), "root": ("self", "total")}.get(method)
-    single = _compiled(_positional(specialised(getattr(cls, method), kind), 2, shown))
+    single = compiled(_positional(specialised(getattr(cls, method), kind), 2, shown))
 
     def of_one(self, prediction, target):
         return single(self, prediction)
@@ -395,98 +434,4 @@ def _positional(function: Callable, count: int, shown: tuple[str, ...] | None = 
     taken = set(code.co_varnames[count:]) & set(names)
     rename = dict(zip(code.co_varnames[:count], names)) | {name: f"{name}_" for name in taken}
     code = code.replace(co_varnames=tuple(rename.get(n, n) for n in code.co_varnames))
-    return _rebuilt(function, code, function.__globals__)
-
-
-_FAST = {
-    original: getattr(vmath, name)
-    for name in ("exp", "log", "log1p", "expm1", "tanh", "sqrt")
-    for original in (getattr(math, name), getattr(np, name))
-} | {math.pow: vmath.pow, np.power: vmath.pow}
-
-
-class _FastModule(pytypes.ModuleType):
-    """``math`` or ``numpy`` with the functions that vectorise in the place of those that don't."""
-
-    def __init__(self, module: pytypes.ModuleType, cast: type) -> None:
-        super().__init__(module.__name__)
-        self._module, self._cast = module, cast
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._module, name)
-        if type(found) is float:  # math.pi
-            return self._cast(found)
-        try:
-            return _FAST.get(found, found)
-        except TypeError:
-            return found
-
-
-_modules: dict[tuple[pytypes.ModuleType, type], _FastModule] = {}
-
-
-def specialised(function: Callable, kind: types.Type) -> Callable:
-    """A copy of ``function`` for the floating-point type ``kind``.
-
-    Float constants, in the code or among the globals and closure cells it names, are cast
-    to the type: a float64 literal would promote every operation on float32 (measured: 2.8
-    times slower). ``math.exp`` and kin become those of vmath, which vectorise.
-    """
-    if not isinstance(kind, types.Float):
-        return function
-    cast = np.dtype(kind.name).type
-
-    def swap(value: Any) -> Any:
-        if type(value) is float:
-            with np.errstate(all="ignore"):  # what float32 cannot hold is infinite, or 0
-                return cast(value)
-        if type(value) is tuple:
-            return tuple(swap(item) for item in value)
-        if value is math or value is np:
-            return _modules.setdefault((value, cast), _FastModule(value, cast))
-        if isinstance(value, (pytypes.BuiltinFunctionType, np.ufunc)):
-            return _FAST.get(value, value)  # type: ignore[call-overload]
-        if isinstance(value, pytypes.FunctionType):
-            return _compiled_helper(value, kind)
-        return value
-
-    code = function.__code__
-    code = code.replace(co_consts=tuple(swap(constant) for constant in code.co_consts))
-    namespace = dict(function.__globals__)
-    for name in code.co_names:
-        if name in namespace:
-            namespace[name] = swap(namespace[name])
-    cells = tuple(pytypes.CellType(swap(cell.cell_contents)) for cell in function.__closure__ or ())
-    return _rebuilt(function, code, namespace, cells)
-
-
-_helpers: WeakKeyDictionary[Callable, dict[tuple[types.Type, bool], Any]] = WeakKeyDictionary()
-
-
-def _compiled_helper(function: Callable, kind: types.Type) -> Any:
-    """A plain function that ``point`` calls, compiled with it; others know Numba already."""
-    known = _helpers.setdefault(function, {})
-    key = kind, compiling_for_gpu()
-    if key not in known:
-        context = cpu_target.typing_context
-        context.refresh()
-        try:
-            context.resolve_value_type(function)
-        except Exception:  # Numba raises several kinds for what has no type
-            known[key] = function  # a function that calls itself finds itself here
-            known[key] = _compiled(specialised(function, kind))
-        else:
-            known[key] = function
-    return known[key]
-
-
-def _rebuilt(
-    function: Callable, code: Any, namespace: dict, closure: tuple | None = None
-) -> Callable:
-    closure = function.__closure__ if closure is None else closure
-    namespace.setdefault("__builtins__", builtins)
-    copy = pytypes.FunctionType(code, namespace, function.__name__, None, closure or None)
-    copy.__module__ = function.__module__
-    # Numba resolves calls that were not inlined by name; the identity keeps names apart.
-    copy.__qualname__ = f"{function.__qualname__}_{id(function):x}"
-    return copy
+    return rebuilt(function, code, function.__globals__)

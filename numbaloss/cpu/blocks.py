@@ -25,7 +25,7 @@ from numba.core import cgutils
 from numba.core.errors import NumbaError
 from numba.extending import intrinsic, models, register_model
 
-from ..definitions import Structure, point, reason
+from ..definitions import Structure, complaint, point
 from ..vmath.overloads import install as install_vmath
 from .compile import Code, c_function
 from .intrinsics import caller, no_alias, pointer, prefer_wide_vectors, stack_memory
@@ -184,7 +184,7 @@ def kernel(structure: Structure, real: str, variant: Variant) -> Code:
         try:
             return _compile(structure, loss, real, variant)
         except NumbaError as error:
-            raise TypeError(f"{structure.title}.point does not compile: {reason(error)}") from error
+            raise TypeError(complaint(structure, error)) from error
 
 
 @contextmanager

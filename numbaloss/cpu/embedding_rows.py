@@ -17,7 +17,7 @@ from numba import njit, types
 from numba.core.errors import NumbaError
 
 from ..arrays import Operand
-from ..definitions import Structure, lower, parameter_values, point, reason, root, term
+from ..definitions import Structure, complaint, lower, parameter_values, point, root, term
 from ..structures.embedding_rows import PairEmbedding
 from ..structures.loss import domain
 from ..structures.offenders import raise_first_number
@@ -145,7 +145,7 @@ def compile_for_loss(
         )
     except NumbaError as error:
         gives = structure.classes[0].point_gives()  # type: ignore[attr-defined]
-        raise TypeError(f"{structure.title} does not compile: {reason(error, gives)}") from error
+        raise TypeError(complaint(structure, error, "point", gives)) from error
 
 
 @cache

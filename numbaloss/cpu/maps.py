@@ -15,7 +15,7 @@ import numpy as np
 from numba import types
 from numba.core.errors import NumbaError
 
-from ..definitions import METHODS, Structure, reason
+from ..definitions import METHODS, Structure, complaint
 from ..vmath.overloads import install as install_vmath
 from .blocks import LossType, promotion_noted, settle, unpack
 from .compile import Code, c_function
@@ -41,9 +41,7 @@ def loss_map(structure: Structure, real: str, method: str, derivatives: int) -> 
                 fastmath={"contract"},
             )
         except NumbaError as error:
-            raise TypeError(
-                f"{structure.title}.{method} does not compile: {reason(error)}"
-            ) from error
+            raise TypeError(complaint(structure, error, method)) from error
 
 
 def _map(method: str, derivatives: int, real: type[np.floating]) -> Callable:

@@ -21,7 +21,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from ..definitions import Structure, reason
+from ..definitions import Structure, complaint
 from . import availability
 
 
@@ -54,6 +54,17 @@ def require() -> None:
     """Raise where no GPU can be used; see :mod:`.availability`."""
     if not SIMULATED:
         availability.require()
+
+
+@cache
+def learn_jets() -> None:
+    """Make the type of losses that give their value alone known to numba-cuda's own registries."""
+    from numba.cuda.core.imputils import lower_cast
+    from numba.cuda.models import register_model
+
+    from ..jets.compiled import install
+
+    install(register_model, lower_cast)
 
 
 def device_function(function: Callable) -> Any:
@@ -89,9 +100,7 @@ class Kernel:
             kinds = {cls.__name__ for cls in type(error).__mro__}
             if self.of is None or "NumbaError" not in kinds:
                 raise
-            raise TypeError(
-                f"{self.of.title} does not compile for a GPU: {reason(error)}"
-            ) from error
+            raise TypeError(complaint(self.of, error, where=" for a GPU")) from error
 
     def launch(
         self, place: Place, blocks: int, arguments: tuple[Any, ...], shared: int = 0

@@ -26,10 +26,15 @@ from .offenders import raise_first_number
 class Elementwise(Loss):
     """A loss that maps every pair of numbers (prediction, target) to a number.
 
-    A subclass gives its maths at one point, in a method of three to twelve lines::
+    A subclass gives its maths at one point, the value alone::
 
         class Quartic(nl.Elementwise):
             scale: float = 1.0
+
+            def value(self, prediction, target):
+                return ((prediction - target) / self.scale) ** 4
+
+    or, where it knows better formulas, value, gradient and curvature::
 
             def point(self, prediction, target):
                 residual = (prediction - target) / self.scale
@@ -56,7 +61,16 @@ class Elementwise(Loss):
         Compiled by Numba for float32 and for float64. Use ``nl.exp`` and its siblings or
         ``math.exp`` and its siblings, which vectorise; write constants as floats, ``2.0``.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no point(self, prediction, target)")
+        raise NotImplementedError(self._lacks_maths())
+
+    def value(self, prediction: Any, target: Any) -> Any:
+        """The value alone, in the place of ``point``: the library takes the derivatives.
+
+        Compiled by Numba on numbers that carry their first and second derivative by the
+        prediction. Arithmetic, comparisons, ``if``, ``min`` and ``max``, the functions of ``nl``
+        and those of ``math`` and NumPy that have derivatives know them.
+        """
+        raise NotImplementedError(self._lacks_maths())
 
     @classmethod
     def sum_class(cls) -> Any:

@@ -48,13 +48,21 @@ class Embedding(Loss):
 
     def point(self, first: Any, second: Any) -> tuple[Any, ...]:
         """The map of the loss: value and slopes, by what the structure measures."""
-        takes = ", ".join(self.point_takes())
-        raise NotImplementedError(f"{type(self).__name__} has no point(self, {takes})")
+        raise NotImplementedError(self._lacks_maths())
+
+    def value(self, first: Any, second: Any) -> Any:
+        """The value alone, in the place of ``point``; the library takes the derivatives."""
+        raise NotImplementedError(self._lacks_maths())
 
     @classmethod
     def point_takes(cls) -> tuple[str, str]:
         """What the two arguments of ``point`` are called."""
         return "distance", "target"
+
+    @classmethod
+    def point_slopes(cls) -> int:
+        """How many of the two have a slope in what ``point`` returns."""
+        return 1
 
     @classmethod
     def point_gives(cls) -> str:

@@ -114,6 +114,10 @@ class BatchEmbedding(Embedding):
         }[cls.form]
 
     @classmethod
+    def point_slopes(cls) -> int:
+        return 1 if cls.form == "pairs" else 2
+
+    @classmethod
     def point_gives(cls) -> str:
         if cls.form == "pairs":
             return "two numbers: the value, and its slope by the similarity"

@@ -310,6 +310,10 @@ class TripletEmbedding(RowEmbedding):
         return "positive", "negative"
 
     @classmethod
+    def point_slopes(cls) -> int:
+        return 2
+
+    @classmethod
     def point_gives(cls) -> str:
         return "three numbers: the value, and its slopes by both distances"
 

@@ -30,6 +30,17 @@ _REQUIRED: Any = type("Required", (), {"__repr__": lambda self: "<required>"})()
 _parameters: WeakKeyDictionary[type, tuple[Parameter, ...]] = WeakKeyDictionary()
 
 
+def point_of_value(self: Any, first: Any, second: Any) -> tuple[Any, ...]:
+    """The ``point`` of a class that gives its ``value`` alone, by derivatives that are exact.
+
+    Kernels compile the value instead: :mod:`numbaloss.jets.compiled`.
+    """
+    from ..jets.translation import differentiated
+
+    cls = getattr(self, "loss_class", type(self))
+    return differentiated(cls.value, cls.point_slopes())(self, first, second)
+
+
 class _Signature:
     """Compute the signature of a loss class when somebody asks for it."""
 
@@ -70,6 +81,16 @@ class Loss:
     aliases: ClassVar[tuple[str, ...]] = ()
     bounds: ClassVar[dict[str, str]] = {}
     __signature__: ClassVar[Any] = _Signature()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        owners = [
+            next((i for i, base in enumerate(cls.__mro__) if method in vars(base)), -1)
+            for method in ("value", "point")
+        ]
+        # A class that gives both has written its derivatives by hand.
+        if 0 <= owners[0] < owners[1]:
+            cls.point = point_of_value  # type: ignore[attr-defined]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         parameters = self.parameters()
@@ -163,6 +184,23 @@ class Loss:
         value): a kernel has no branches on parameters. The default is the loss itself.
         """
         return self
+
+    @classmethod
+    def point_takes(cls) -> tuple[str, str]:
+        """What the two numbers are called that ``point`` and ``value`` take."""
+        return "prediction", "target"
+
+    def _lacks_maths(self) -> str:
+        takes = ", ".join(("self", *self.point_takes()))
+        return (
+            f"{type(self).__name__} has neither value({takes}), of which the library takes the "
+            f"derivatives, nor point({takes}), which returns them too"
+        )
+
+    @classmethod
+    def point_slopes(cls) -> int:
+        """How many slopes ``point`` gives beside the value; 0: a slope and a curvature."""
+        return 0
 
     @classmethod
     def structure(cls) -> type[Loss]:

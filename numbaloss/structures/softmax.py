@@ -43,7 +43,8 @@ class Softmax(Loss):
 
     .. math:: \sum_j \varphi(l_j, t_j) + R(\log \sum_j e^{x_j})
 
-    A subclass gives φ with its first and second derivative by :math:`l`, at one point::
+    A subclass gives φ at one point, its ``value``, or φ with its first and second derivative by
+    :math:`l`::
 
         class Mellow(nl.Softmax):
             q: float = 0.5
@@ -96,14 +97,23 @@ class Softmax(Loss):
     relative_to_label: ClassVar[bool] = False
     mean_over_classes: ClassVar[bool] = False
 
+    @classmethod
+    def point_takes(cls) -> tuple[str, str]:
+        return "log_probability", "target"
+
     def point(self, log_probability: Any, target: Any) -> tuple[Any, Any, Any]:
         """φ and its first two derivatives by the log-probability, at one point.
 
         Compiled by Numba for float32 and for float64, as ``Elementwise.point`` is.
         """
-        raise NotImplementedError(
-            f"{type(self).__name__} has no point(self, log_probability, target)"
-        )
+        raise NotImplementedError(self._lacks_maths())
+
+    def value(self, log_probability: Any, target: Any) -> Any:
+        """φ alone, in the place of ``point``: the library takes the derivatives.
+
+        As ``Elementwise.value``, by the log-probability.
+        """
+        raise NotImplementedError(self._lacks_maths())
 
     def label_point(self, log_probability: Any) -> tuple[Any, Any, Any]:
         """The loss of a whole row with an integer label, by the label's log-probability.

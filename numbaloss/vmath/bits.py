@@ -169,18 +169,22 @@ def product(typing_context: Any, a: Any, b: Any) -> Any:
 @intrinsic
 def absolute(typing_context: Any, x: Any) -> Any:
     """``x`` without its sign."""
-    of_machine = _call_intrinsic("llvm.fabs", 1)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        if "nvptx" not in builder.module.triple:
-            return of_machine(context, builder, signature, arguments)
-        # The GPU's compiler refuses a declaration of fabs; without the sign bit it is the same.
-        number = arguments[0]
-        word = context.get_value_type(_BITS_OF[x])
-        bits = builder.and_(builder.bitcast(number, word), word((1 << (x.bitwidth - 1)) - 1))
-        return builder.bitcast(bits, number.type)
+        return without_sign(builder, arguments[0])
 
     return x(x), generate
+
+
+def without_sign(builder: Any, number: Any) -> Any:
+    """The code for the absolute value of a float."""
+    if "nvptx" not in builder.module.triple:
+        return _call_intrinsic("llvm.fabs", 1)(None, builder, None, [number])
+    # The GPU's compiler refuses a declaration of fabs; without the sign bit it is the same.
+    width = 32 if number.type == ir.FloatType() else 64
+    word = ir.IntType(width)
+    bits = builder.and_(builder.bitcast(number, word), word((1 << (width - 1)) - 1))
+    return builder.bitcast(bits, number.type)
 
 
 @intrinsic

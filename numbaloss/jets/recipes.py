@@ -1,0 +1,297 @@
+"""What losses may call, for jets: how a function comes by the numbers that its rule needs.
+
+These functions run as they are on the jets of plain Python. Compiled, ``rule``, ``value`` and
+``like`` stand for code that :mod:`.compiled` makes.
+"""
+
+from __future__ import annotations
+
+import builtins
+import math
+import operator
+import types
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import vmath
+from . import algebra, functions
+from .twin import by_rule, like, truncate, value
+
+INFINITY = math.inf
+
+# The rules of the algebra for jets and numbers. A module, since Numba looks into modules.
+rule: Any = types.ModuleType("rule")
+vars(rule).update(
+    (name, by_rule(function))
+    for name, function in vars(algebra).items()
+    if getattr(function, "__annotations__", {}).get("return") == "Parts"
+)
+
+
+def stop_gradient(x):
+    """The number ``x`` as a constant: its derivatives count as 0.
+
+    For factors of a loss that its paper takes for constants.
+
+    Parameters
+    ----------
+    x : float
+        What depends on the prediction, inside the ``value`` of a loss.
+
+    Returns
+    -------
+    float
+        The same number.
+
+    Examples
+    --------
+    >>> import numbaloss as nl
+    >>> class Weighted(nl.Elementwise):
+    ...     def value(self, prediction, target):
+    ...         residual = prediction - target
+    ...         return nl.stop_gradient(abs(residual)) * residual * residual
+    >>> value, gradient = Weighted().value_and_grad([3.0], [0.0])
+    >>> value, gradient.tolist()
+    (27.0, [18.0])
+    """
+    return value(x)
+
+
+# Operators. What compares, compares values.
+
+
+def less(a, b):
+    return value(a) < value(b)
+
+
+def less_equal(a, b):
+    return value(a) <= value(b)
+
+
+def greater(a, b):
+    return value(a) > value(b)
+
+
+def greater_equal(a, b):
+    return value(a) >= value(b)
+
+
+def equal(a, b):
+    return value(a) == value(b)
+
+
+def not_equal(a, b):
+    return value(a) != value(b)
+
+
+def truth(x):
+    return value(x) != 0.0
+
+
+def same(x):
+    return x
+
+
+def raised(x, y):
+    """A power whose exponent is a number."""
+    exponent = like(y, x)
+    return rule.power(x, exponent, vmath.pow(value(x), exponent))
+
+
+def raised_to_jet(x, y):
+    """A power whose exponent has derivatives."""
+    base, exponent = like(x, y), value(y)
+    return rule.exponential(x, y, vmath.pow(base, exponent), vmath.log(base))
+
+
+def floor_quotient(a, b):
+    return floor(a / b)
+
+
+def modulo(a, b):
+    return a - b * floor(a / b)
+
+
+def left_over(a, b):
+    return a - b * whole(a / b)
+
+
+# Functions of one number.
+
+
+def square(x):
+    return x * x
+
+
+def reciprocal(x):
+    return 1.0 / x
+
+
+def sqrt(x):
+    return rule.sqrt(x, vmath.sqrt(value(x)))
+
+
+def degrees(x):
+    return x * (180.0 / math.pi)
+
+
+def radians(x):
+    return x * (math.pi / 180.0)
+
+
+# Functions whose values are steps: numbers, which have no derivatives.
+
+
+def sign(x):
+    bare = value(x)
+    steps = like(1.0 if bare > 0.0 else 0.0, x) - like(1.0 if bare < 0.0 else 0.0, x)
+    return steps if bare == bare else bare
+
+
+def whole(x):
+    """Towards zero."""
+    return truncate(value(x))
+
+
+def floor(x):
+    towards_zero = whole(x)
+    return towards_zero - 1.0 if value(x) < towards_zero else towards_zero
+
+
+def ceil(x):
+    towards_zero = whole(x)
+    return towards_zero + 1.0 if value(x) > towards_zero else towards_zero
+
+
+def nearest(x):
+    """The nearest whole number, of two the even one."""
+    below = floor(x)
+    rest = value(x) - below
+    odd = below - 2.0 * floor(0.5 * below) == 1.0
+    return below + 1.0 if rest > 0.5 or (rest == 0.5 and odd) else below
+
+
+def is_nan(x):
+    return math.isnan(value(x))
+
+
+def is_infinite(x):
+    return math.isinf(value(x))
+
+
+def is_finite(x):
+    return not (math.isnan(value(x)) or math.isinf(value(x)))
+
+
+# Functions of several.
+
+
+def larger(a, b, c=None):
+    if c is None:
+        return rule.maximum(a, b)
+    return max(max(a, b), c)
+
+
+def smaller(a, b, c=None):
+    if c is None:
+        return rule.minimum(a, b)
+    return min(min(a, b), c)
+
+
+def maximum(a, b):
+    return rule.maximum(a, b)
+
+
+def minimum(a, b):
+    return rule.minimum(a, b)
+
+
+def clip(x, low, high):
+    return min(max(x, low), high)
+
+
+def where(condition, a, b):
+    return a if condition else b
+
+
+def signed(x, y):
+    return rule.copysign(x, math.copysign(1.0, value(y)) < 0.0)
+
+
+def hypot(a, b):
+    x, y = abs(value(a)), abs(value(b))
+    long, short = max(x, y), min(x, y)
+    # Of the ratio, so that squares neither overflow nor vanish.
+    ratio = short / long if 0.0 < long < INFINITY else 0.0 * short
+    return rule.hypot(a, b, long * vmath.sqrt(1.0 + ratio * ratio))
+
+
+def atan2(y, x):
+    return rule.atan2(y, x, math.atan2(value(y), value(x)))
+
+
+def log_add_exp(a, b):
+    x, y = value(a), value(b)
+    apart = x - y
+    log_sum = max(x, y) + vmath.log1p(vmath.exp(-abs(apart)))
+    return rule.log_add_exp(a, b, log_sum, vmath.sigmoid(apart), vmath.sigmoid(-apart))
+
+
+def _named(*names: str) -> tuple[Any, ...]:
+    """The functions of these names of math, NumPy, vmath and Python; no name is in all four."""
+    homes = math, np, vmath, builtins
+    return tuple(vars(home)[name] for name in names for home in homes if name in vars(home))
+
+
+# What stands for what.
+RECIPES: dict[Callable, tuple[Any, ...]] = {
+    rule.add: (operator.add, operator.iadd, np.add),
+    rule.subtract: (operator.sub, operator.isub, np.subtract),
+    rule.multiply: (operator.mul, operator.imul, np.multiply),
+    rule.divide: (operator.truediv, operator.itruediv, np.divide),
+    rule.negative: (operator.neg, np.negative),
+    rule.absolute: _named("abs", "fabs"),
+    same: (operator.pos, np.positive),
+    less: (operator.lt,),
+    less_equal: (operator.le,),
+    greater: (operator.gt,),
+    greater_equal: (operator.ge,),
+    equal: (operator.eq,),
+    not_equal: (operator.ne,),
+    truth: (bool, operator.truth),
+    floor_quotient: (operator.floordiv, operator.ifloordiv, np.floor_divide),
+    modulo: (operator.mod, operator.imod, np.mod),
+    left_over: _named("fmod"),
+    stop_gradient: (stop_gradient,),
+    square: (np.square,),
+    reciprocal: (np.reciprocal,),
+    sqrt: _named("sqrt"),
+    degrees: _named("degrees", "rad2deg"),
+    radians: _named("radians", "deg2rad"),
+    sign: (np.sign,),
+    floor: _named("floor"),
+    ceil: _named("ceil"),
+    whole: _named("trunc"),
+    nearest: _named("round", "rint"),
+    is_nan: _named("isnan"),
+    is_infinite: _named("isinf"),
+    is_finite: _named("isfinite"),
+    larger: (max,),
+    smaller: (min,),
+    maximum: (np.maximum, np.fmax),
+    minimum: (np.minimum, np.fmin),
+    clip: (np.clip,),
+    where: (np.where,),
+    signed: _named("copysign"),
+    hypot: _named("hypot"),
+    atan2: (math.atan2, np.arctan2),
+    log_add_exp: (np.logaddexp,),
+}
+FUNCTIONS: dict[Callable, tuple[Any, ...]] = {
+    function: _named(name, f"arc{name[1:]}") for name, function in functions.RULES.items()
+}
+# A whole power up to this one is a few products.
+HIGHEST_PRODUCT = 64
+POWERS = operator.pow, operator.ipow, pow, math.pow, np.power, np.float_power, vmath.pow

@@ -1,0 +1,196 @@
+"""A loss's own ``value``, made to run on the jets of plain Python.
+
+Nothing of what it calls knows jets: ``math.exp`` wants a float, ``max`` takes no sides. So the
+function runs with other names for them, and so does every function of its author's that it calls.
+"""
+
+from __future__ import annotations
+
+import builtins
+import math
+import types as pytypes
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from . import recipes
+from .twin import NO_SLOPE, Jet, value
+
+
+def differentiated(function: Callable, slopes: int = 0) -> Callable[..., tuple[Any, ...]]:
+    """``function(self, first, second)`` with derivatives, for plain numbers.
+
+    ``slopes`` counts the arguments by which a slope is returned; 0: slope and curvature by the
+    first.
+    """
+    translated = _translated(function)
+
+    def call(self: Any, first: Any, second: Any) -> tuple[Any, ...]:
+        real = type(first) if isinstance(first, np.floating) else np.float64
+        first, second = real(first), real(second)
+        with np.errstate(all="ignore"):
+            found = [translated(self, Jet.seed(first), second)]
+            if slopes == 2:
+                found.append(translated(self, first, Jet.seed(second)))
+        jets = [one for one in found if isinstance(one, Jet)]
+        if not jets:
+            raise TypeError(f"{function.__qualname__}: {NO_SLOPE}")
+        if not slopes:
+            return jets[0].derivatives()
+        return jets[0].parts.value, *[
+            one.parts.slope if isinstance(one, Jet) else real(0.0) for one in found
+        ]
+
+    return call
+
+
+_translations: WeakKeyDictionary[Callable, Callable] = WeakKeyDictionary()
+
+
+def _translated(function: Callable) -> Callable:
+    """A copy of a function whose names stand for what knows jets."""
+    if function in _translations:
+        return _translations[function]
+    code = function.__code__
+    namespace: dict[str, Any] = {"__builtins__": builtins}
+    cells = [pytypes.CellType() for _ in function.__closure__ or ()]
+    copy = pytypes.FunctionType(
+        code, namespace, function.__name__, function.__defaults__, tuple(cells) or None
+    )
+    copy.__kwdefaults__ = function.__kwdefaults__
+    _translations[function] = copy  # before its names: it may call itself
+    names = {*code.co_names, *(n for c in code.co_consts if hasattr(c, "co_names") for n in c.co_names)}
+    for name in names:
+        if name in function.__globals__:
+            namespace[name] = _stand_in(function.__globals__[name])
+        elif hasattr(builtins, name):
+            namespace[name] = _stand_in(getattr(builtins, name))
+    for cell, original in zip(cells, function.__closure__ or ()):
+        cell.cell_contents = _stand_in(original.cell_contents)
+    return copy
+
+
+class _Module(pytypes.ModuleType):
+    """A module whose functions know jets."""
+
+    def __init__(self, module: pytypes.ModuleType) -> None:
+        super().__init__(module.__name__)
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        return _stand_in(getattr(self._module, name))
+
+
+def _stand_in(original: Any) -> Any:
+    """What knows jets, for a function, or for a module with functions."""
+    if isinstance(original, pytypes.ModuleType):
+        return _Module(original)
+    try:
+        if original in _KNOWN:
+            return _KNOWN[original]
+    except TypeError:  # what cannot be a key is no function
+        return original
+    function = getattr(original, "py_func", original)  # of Numba's
+    if not isinstance(function, pytypes.FunctionType):
+        return original
+    package = (function.__module__ or "").partition(".")[0]
+    return original if package in ("numpy", "numba") else _translated(function)
+
+
+def _for_both(original: Callable, of_jets: Callable) -> Callable:
+    """A function of jets for jets, and the original, quiet as compiled code is, for numbers."""
+    plain = _quiet(original)
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        given = *arguments, *named.values()
+        chosen = of_jets if any(isinstance(one, Jet) for one in given) else plain
+        return chosen(*arguments, **named)
+
+    return call
+
+
+_INVERSES = {name: f"arc{name[1:]}" for name in "asin acos atan atan2 asinh acosh atanh".split()}
+
+
+def _quiet(original: Callable) -> Callable:
+    """NumPy's function for one of ``math``, which raises where there is no number to return."""
+    name = getattr(original, "__name__", "")
+    if getattr(math, name, None) is not original:
+        return original
+    of_numpy = getattr(np, _INVERSES.get(name, {"pow": "power"}.get(name, name)), None)
+    if of_numpy is not None:
+        return of_numpy
+
+    def call(x: Any) -> Any:
+        real = type(x) if isinstance(x, np.floating) else np.float64
+        try:
+            return real(original(x))
+        except ValueError:
+            return real(math.nan)
+        except OverflowError:
+            return real(math.inf)
+
+    return call
+
+
+class _QuietMath(pytypes.ModuleType):
+    def __getattr__(self, name: str) -> Any:
+        return _quiet(getattr(math, name))
+
+
+def _of_function(function: Callable) -> Callable:
+    """A function of one number, with derivatives known, for jets."""
+    quiet = function.__globals__ | {"math": _QuietMath("math")}
+    known = pytypes.FunctionType(function.__code__, quiet, function.__name__)
+
+    def call(x: Jet) -> Jet:
+        f, slope, bend = known(value(x))
+        return recipes.rule.chain(x, f, slope, bend)
+
+    return call
+
+
+def _power(x: Any, y: Any) -> Any:
+    if isinstance(y, Jet):
+        return recipes.raised_to_jet(x, y)
+    if not isinstance(y, int) or abs(y) > recipes.HIGHEST_PRODUCT:
+        return recipes.raised(x, y)
+    if y <= 0:
+        return 1.0 / _power(x, -y) if y else type(value(x))(1.0)
+    if y == 1:
+        return x
+    half = _power(x, y // 2)
+    return half * half if y % 2 == 0 else half * half * x
+
+
+_KNOWN: dict[Any, Callable] = {}
+for _recipe, _originals in recipes.RECIPES.items():
+    _KNOWN |= {original: _for_both(original, _recipe) for original in _originals}
+for _function, _originals in recipes.FUNCTIONS.items():
+    _KNOWN |= {original: _for_both(original, _of_function(_function)) for original in _originals}
+_KNOWN |= {original: _for_both(original, _power) for original in recipes.POWERS}
+_KNOWN |= {bool: bool}
+
+
+def _operator(of_jets: Callable, reflected: bool = False) -> Callable:
+    def call(self: Jet, *others: Any) -> Any:
+        return of_jets(*others, self) if reflected else of_jets(self, *others)
+
+    return call
+
+
+_RULE = recipes.rule
+for _name, _of_jets in {
+    "add": _RULE.add, "sub": _RULE.subtract, "mul": _RULE.multiply, "truediv": _RULE.divide,
+    "floordiv": recipes.floor_quotient, "mod": recipes.modulo, "pow": _power,
+}.items():  # fmt: skip
+    setattr(Jet, f"__{_name}__", _operator(_of_jets))
+    setattr(Jet, f"__r{_name}__", _operator(_of_jets, True))
+for _name, _of_jets in {
+    "neg": _RULE.negative, "abs": _RULE.absolute, "pos": recipes.same, "lt": recipes.less,
+    "le": recipes.less_equal, "gt": recipes.greater, "ge": recipes.greater_equal,
+    "eq": recipes.equal, "ne": recipes.not_equal,
+}.items():  # fmt: skip
+    setattr(Jet, f"__{_name}__", _operator(_of_jets))
