@@ -14,6 +14,7 @@ from numba import njit, types
 from numba.core.registry import cpu_target
 
 from . import vmath
+from .bytecode import with_whole_exponents
 from .vmath.target import compiling_for_gpu, for_gpu
 
 # forceinline is LLVM's: each function keeps its own floating-point flags. `contract` lets
@@ -78,7 +79,7 @@ def specialised(function: Callable, kind: types.Type) -> Callable:
             return _helper(value, kind)
         return value
 
-    code = function.__code__
+    code = with_whole_exponents(function.__code__)
     code = code.replace(co_consts=tuple(swap(constant) for constant in code.co_consts))
     namespace = dict(function.__globals__)
     for name in code.co_names:

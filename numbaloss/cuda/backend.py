@@ -59,12 +59,12 @@ def require() -> None:
 @cache
 def learn_jets() -> None:
     """Make the type of losses that give their value alone known to numba-cuda's own registries."""
-    from numba.cuda.core.imputils import lower_cast
+    from numba.cuda.core.imputils import lower_builtin, lower_cast
     from numba.cuda.models import register_model
 
     from ..jets.compiled import install
 
-    install(register_model, lower_cast)
+    install(register_model, lower_cast, lower_builtin)
 
 
 def device_function(function: Callable) -> Any:

@@ -17,7 +17,7 @@ from numba import types
 from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.extending import intrinsic as _intrinsic
-from numba.extending import lower_cast, models, overload, register_model
+from numba.extending import lower_builtin, lower_cast, models, overload, register_model
 
 from ..specialisation import OPTIONS, compiled, rebuilt, specialised
 from ..vmath.bits import FUSE, truncate, without_sign
@@ -121,7 +121,8 @@ class Term:
         return self._of(self.builder.or_(self.code, other.code))
 
     def __neg__(self) -> Term:
-        return self._of(self.builder.fneg(self.code))
+        # The GPU's compiler does not know fneg; LLVM makes one of this elsewhere.
+        return self._of(self.builder.fsub(self.real(-0.0), self.code))
 
     def __abs__(self) -> Term:
         return self._of(without_sign(self.builder, self.code))
@@ -213,15 +214,21 @@ def _from_number(context: Any, builder: Any, source: Any, target: JetType, code:
     return _packed(context, builder, target, {"value": number})
 
 
-def install(model: Callable, cast: Callable) -> None:
-    """Make jets known to a target, by its ways to register models of data and casts."""
+def _truth(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    struct = cgutils.create_struct_proxy(signature.args[0])(context, builder, value=arguments[0])
+    return builder.fcmp_unordered("!=", struct.value, struct.value.type(0.0))
+
+
+def install(model: Callable, cast: Callable, lower: Callable) -> None:
+    """Make jets known to a target, by its ways to register models of data, casts and functions."""
     model(JetType)(JetModel)
+    lower(bool, JetType)(_truth)
     cast(JetType, JetType)(_from_jet)
     for numbers in NUMBERS:
         cast(numbers, JetType)(_from_number)
 
 
-install(register_model, lower_cast)
+install(register_model, lower_cast, lower_builtin)
 
 
 @intrinsic

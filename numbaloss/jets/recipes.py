@@ -90,6 +90,10 @@ def truth(x):
     return value(x) != 0.0
 
 
+def falsehood(x):
+    return value(x) == 0.0
+
+
 def same(x):
     return x
 
@@ -260,7 +264,8 @@ RECIPES: dict[Callable, tuple[Any, ...]] = {
     greater_equal: (operator.ge,),
     equal: (operator.eq,),
     not_equal: (operator.ne,),
-    truth: (bool, operator.truth),
+    truth: (operator.truth,),
+    falsehood: (operator.not_,),
     floor_quotient: (operator.floordiv, operator.ifloordiv, np.floor_divide),
     modulo: (operator.mod, operator.imod, np.mod),
     left_over: _named("fmod"),

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from ..bytecode import with_whole_exponents
 from . import recipes
 from .twin import NO_SLOPE, Jet, value
 
@@ -53,7 +54,7 @@ def _translated(function: Callable) -> Callable:
     """A copy of a function whose names stand for what knows jets."""
     if function in _translations:
         return _translations[function]
-    code = function.__code__
+    code = with_whole_exponents(function.__code__)
     namespace: dict[str, Any] = {"__builtins__": builtins}
     cells = [pytypes.CellType() for _ in function.__closure__ or ()]
     copy = pytypes.FunctionType(
@@ -171,7 +172,6 @@ for _recipe, _originals in recipes.RECIPES.items():
 for _function, _originals in recipes.FUNCTIONS.items():
     _KNOWN |= {original: _for_both(original, _of_function(_function)) for original in _originals}
 _KNOWN |= {original: _for_both(original, _power) for original in recipes.POWERS}
-_KNOWN |= {bool: bool}
 
 
 def _operator(of_jets: Callable, reflected: bool = False) -> Callable:

@@ -74,7 +74,7 @@ def by_rule(rule: Callable[..., Parts]) -> Callable[..., Any]:
                 given.append(one)
             else:
                 given.append(Parts(real(one)) if parts else real(one))
-        return Jet(rule(*given))
+        return Jet(Parts(*[one if one is ABSENT else real(one) for one in rule(*given)]))
 
     apply.__name__ = apply.__qualname__ = rule.__name__
     apply.__signature__ = inspect.signature(rule)  # type: ignore[attr-defined]
