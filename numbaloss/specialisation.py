@@ -86,7 +86,9 @@ def specialised(function: Callable, kind: types.Type) -> Callable:
         if name in namespace:
             namespace[name] = swap(namespace[name])
     cells = tuple(pytypes.CellType(swap(cell.cell_contents)) for cell in function.__closure__ or ())
-    return rebuilt(function, code, namespace, cells)
+    copy = rebuilt(function, code, namespace, cells)
+    copy.__defaults__ = swap(function.__defaults__)
+    return copy
 
 
 _helpers: WeakKeyDictionary[Callable, dict[tuple[types.Type, bool], Any]] = WeakKeyDictionary()

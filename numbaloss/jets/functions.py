@@ -180,14 +180,14 @@ def polygammas(x):
         second += 1.0 / (y * y)
         y += 1.0
     r = 1.0 / (y * y)
-    series = 1 / 132 - r * (691 / 32760 - r / 12)
+    series = 1 / 132 - r * (691 / 32760 - r / 12.0)
     series = 1 / 12 - r * (1 / 120 - r * (1 / 252 - r * (1 / 240 - r * series)))
     first += vmath.log(y) - 0.5 / y - r * series
     series = 5 / 66 - r * (691 / 2730 - r * 7.0 / 6.0)
     series = 1 / 6 - r * (1 / 30 - r * (1 / 42 - r * (1 / 30 - r * series)))
     second += (1.0 + r * series) / y + 0.5 * r
     if left:  # by reflection
-        angle = PI * (x - math.floor(x))
+        angle = PI * math.fmod(x, 1.0)
         sine = math.sin(angle)
         first -= PI * math.cos(angle) / sine
         second = PI / sine * (PI / sine) - second
