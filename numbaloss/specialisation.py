@@ -12,9 +12,11 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numba import njit, types
 from numba.core.registry import cpu_target
+from numba.extending import overload
 
 from . import vmath
 from .bytecode import with_whole_exponents
+from .jets.recipes import stop_gradient
 from .vmath.target import compiling_for_gpu, for_gpu
 
 # forceinline is LLVM's: each function keeps its own floating-point flags. `contract` lets
@@ -25,6 +27,11 @@ OPTIONS = {"forceinline": True, "error_model": "numpy", "fastmath": {"contract"}
 def compiled(function: Callable) -> Any:
     """A function that ``point`` calls, for what is being compiled."""
     return njit(**(for_gpu(OPTIONS) if compiling_for_gpu() else OPTIONS))(function)
+
+
+@overload(stop_gradient, jit_options=for_gpu(OPTIONS))
+def _stop_gradient_of_number(x):
+    return (lambda x: x) if isinstance(x, types.Number) else None
 
 
 _FAST = {

@@ -8,18 +8,26 @@ import numpy as np
 import pytest
 from cases import KEYED_LOSSES, LABELLED_LOSSES
 from gpu_checks import Library, as_kind, assert_close, check, computed
-from own_losses import Decoupled, LabelledPairs, SoftTriplet, SquaredPairs, SquaredSums
+from own_losses import (
+    Decoupled,
+    DecoupledValue,
+    LabelledPairs,
+    SoftTriplet,
+    SoftTripletValue,
+    SquaredPairs,
+    SquaredSums,
+)
 
 import numbaloss as nl
 
 REDUCTIONS = ("mean", "weighted_mean", "sum", "none")
 OF_USERS: list[Any] = [
-    Decoupled(),
+    DecoupledValue(),
     Decoupled(symmetric=True),
     SquaredPairs(),
     SquaredSums(),
     LabelledPairs(),
-    SoftTriplet(),
+    SoftTripletValue(),
     SoftTriplet("semi-hard", squared=True),
 ]
 EVERY = [*KEYED_LOSSES, *LABELLED_LOSSES, *OF_USERS]

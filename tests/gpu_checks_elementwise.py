@@ -20,6 +20,7 @@ from gpu_checks import (
     reference,
 )
 from gpu_kernels import Quartic
+from own_losses import Branching
 
 import numbaloss as nl
 from numbaloss.structures.loss import domain
@@ -56,7 +57,14 @@ def every_loss_of_every_dtype(library: Library) -> None:
 
 @check("elementwise")
 def losses_of_users_and_sums(library: Library) -> None:
-    for loss in (Quartic(), Quartic(0.5) - 2.0 * nl.LogCosh(), nl.Huber() + 0.1 * nl.LogCosh()):
+    losses = (
+        Quartic(),
+        Quartic(0.5) - 2.0 * nl.LogCosh(),
+        nl.Huber() + 0.1 * nl.LogCosh(),
+        Branching(),
+        Branching(0.7, 1.5) - 0.5 * nl.Huber(),
+    )
+    for loss in losses:
         for kind in library.kinds:
             compare(library, loss, *numbers(nl.Huber(), 131, kind))
 

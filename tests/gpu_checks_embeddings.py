@@ -9,13 +9,14 @@ import pytest
 from cases import EMBEDDING_ROW_LOSSES
 from gpu_checks import Library, as_kind, assert_close, assert_results, check, computed
 from gpu_kernels import Softened
+from own_losses import PairsValue
 
 import numbaloss as nl
 from numbaloss.structures.embedding_rows import PairEmbedding
 from numbaloss.structures.loss import domain
 
 REDUCTIONS = ("mean", "weighted_mean", "sum", "none")
-EVERY = [*EMBEDDING_ROW_LOSSES, Softened()]
+EVERY = [*EMBEDDING_ROW_LOSSES, Softened(), PairsValue()]
 # One of each kind, and one that compares all three.
 FORMS: list[Any] = [
     nl.Contrastive(2.0),

@@ -9,6 +9,7 @@ import pytest
 from cases import EACH_ROW_CASE, ROW_CASES, row_inputs, with_class_weights
 from gpu_checks import HALVES, Library, as_kind, assert_results, check, compare, kind_of, reference
 from gpu_kernels import Mellow
+from own_losses import MellowValue
 
 import numbaloss as nl
 
@@ -45,7 +46,7 @@ def every_loss_at_every_width(library: Library) -> None:
 
 @check("rows of all dtypes")
 def every_loss_of_every_dtype(library: Library) -> None:
-    for number, (loss, form) in enumerate([*EACH_ROW_CASE, (Mellow(), "labels")]):
+    for number, (loss, form) in enumerate([*EACH_ROW_CASE, (Mellow(), "labels"), (MellowValue(), "dense")]):
         kinds = library.kinds[1:]
         for kind in kinds if number < 4 else kinds[number % 3 : number % 3 + 1]:
             for classes in (5, 40):
@@ -55,7 +56,7 @@ def every_loss_of_every_dtype(library: Library) -> None:
 
 @check("rows of all dtypes")
 def losses_of_users_and_sums(library: Library) -> None:
-    for loss in (Mellow(), Mellow(0.25) - 0.5 * nl.CrossEntropy()):
+    for loss in (Mellow(), MellowValue(0.25) - 0.5 * nl.CrossEntropy()):
         for form in ("labels", "dense"):
             compare(library, loss, *inputs(loss, form, 4, 37, "float32"), factor=400.0)
 

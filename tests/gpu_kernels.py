@@ -12,7 +12,18 @@ from itertools import product
 from typing import Any, NamedTuple
 from unittest import mock
 
-from own_losses import Decoupled, LabelledPairs, SoftTriplet, SquaredPairs, SquaredSums
+from own_losses import (
+    Branching,
+    Decoupled,
+    DecoupledValue,
+    LabelledPairs,
+    MellowValue,
+    PairsValue,
+    SoftTriplet,
+    SoftTripletValue,
+    SquaredPairs,
+    SquaredSums,
+)
 
 import numbaloss as nl
 
@@ -120,16 +131,16 @@ def reached() -> dict[str, list[tuple[tuple[type, ...], bool]]]:
     from cases import EMBEDDING_ROW_LOSSES, LOSSES, ROW_LOSSES
 
     found: dict[str, list[Any]] = {name: [] for name in ("vectors", "strided")}
-    for structure in _structures([*LOSSES, Quartic(), nl.Huber() + 0.5 * nl.LogCosh()]):
+    for structure in _structures([*LOSSES, Quartic(), Branching(), nl.Huber() + 0.5 * nl.LogCosh()]):
         found["vectors"].append(tuple(structure))
         found["strided"].append(tuple(structure))
     by_label, general = [], []
-    for structure, loss in _structures([*ROW_LOSSES, Mellow()]).items():
+    for structure, loss in _structures([*ROW_LOSSES, Mellow(), MellowValue()]).items():
         if "labels" in loss.accepts and loss.by_label_alone(structure.classes):
             by_label.append(tuple(structure))
         # Dense targets, or smoothed labels of losses that are not linear.
         general.append(tuple(structure))
-    of_vectors = map(tuple, _structures([*EMBEDDING_ROW_LOSSES, Softened()]))
+    of_vectors = map(tuple, _structures([*EMBEDDING_ROW_LOSSES, Softened(), PairsValue()]))
     return found | {
         "staged": by_label,
         "long": by_label,
@@ -174,9 +185,9 @@ def in_batch_cases() -> Iterator[Case]:
     """Each kernel over blocks of similarities, with each loss that reaches it."""
     from cases import KEYED_LOSSES, LABELLED_LOSSES
 
-    users = [Decoupled(), SquaredPairs(), SoftTriplet()]
+    users = [DecoupledValue(), SquaredPairs(), SoftTripletValue()]
     if ALL:
-        users += [SquaredSums(), LabelledPairs()]
+        users += [Decoupled(), SoftTriplet(), SquaredSums(), LabelledPairs()]
     reals = KINDS[:2]
     cases: list[tuple[str, tuple[type, ...], str]] = []
     for name in OF_NO_LOSS:

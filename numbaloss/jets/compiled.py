@@ -300,7 +300,11 @@ def like(typing_context: Any, y: Any, x: Any) -> Any:
 
 
 _RULES: Any = pytypes.ModuleType("rule")
-_CODE = {"rule": _RULES, "value": value, "like": like, "truncate": truncate}
+# What the names in recipes stand for.
+_CODE = {
+    "rule": _RULES, "value": value, "like": like, "truncate": truncate, "largest": max,
+    "smallest": min,
+}  # fmt: skip
 _INTRINSICS: dict[Callable, Any] = {}
 for _name, _rule in vars(algebra).items():
     if getattr(_rule, "__annotations__", {}).get("return") == "Parts":

@@ -1,7 +1,7 @@
 """What losses may call, for jets: how a function comes by the numbers that its rule needs.
 
-These functions run as they are on the jets of plain Python. Compiled, ``rule``, ``value`` and
-``like`` stand for code that :mod:`.compiled` makes.
+These functions run as they are on the jets of plain Python. Compiled, the names from :mod:`.twin` and
+``rule`` stand for code that :mod:`.compiled` makes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from .. import vmath
 from . import algebra, functions
-from .twin import by_rule, like, truncate, value
+from .twin import by_rule, largest, like, smallest, truncate, value
 
 INFINITY = math.inf
 
@@ -195,13 +195,13 @@ def is_finite(x):
 def larger(a, b, c=None):
     if c is None:
         return rule.maximum(a, b)
-    return max(max(a, b), c)
+    return largest(largest(a, b), c)
 
 
 def smaller(a, b, c=None):
     if c is None:
         return rule.minimum(a, b)
-    return min(min(a, b), c)
+    return smallest(smallest(a, b), c)
 
 
 def maximum(a, b):
@@ -213,7 +213,7 @@ def minimum(a, b):
 
 
 def clip(x, low, high):
-    return min(max(x, low), high)
+    return smallest(largest(x, low), high)
 
 
 def where(condition, a, b):

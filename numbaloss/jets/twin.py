@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -60,6 +59,18 @@ def truncate(x: Any) -> Any:
     return np.trunc(x)
 
 
+def largest(a: Any, b: Any) -> Any:
+    """The larger of two, jets or numbers."""
+    jets = isinstance(a, Jet) or isinstance(b, Jet)
+    return by_rule(algebra.maximum)(a, b) if jets else max(a, b)
+
+
+def smallest(a: Any, b: Any) -> Any:
+    """The smaller of two, jets or numbers."""
+    jets = isinstance(a, Jet) or isinstance(b, Jet)
+    return by_rule(algebra.minimum)(a, b) if jets else min(a, b)
+
+
 def by_rule(rule: Callable[..., Parts]) -> Callable[..., Any]:
     """A rule of the algebra for jets and numbers."""
     wanted = [rule.__annotations__[name] == "Parts" for name in rule.__annotations__][:-1]
@@ -77,5 +88,5 @@ def by_rule(rule: Callable[..., Parts]) -> Callable[..., Any]:
         return Jet(Parts(*[one if one is ABSENT else real(one) for one in rule(*given)]))
 
     apply.__name__ = apply.__qualname__ = rule.__name__
-    apply.__signature__ = inspect.signature(rule)  # type: ignore[attr-defined]
+    apply.__wrapped__ = rule  # type: ignore[attr-defined]  # whose signature it has
     return apply

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from gpu_kernels import without_gpu
+from own_losses import Branching
 from ptx_machine import Memory, Program
 
 import numbaloss as nl
@@ -286,6 +287,12 @@ def test_elements_of_many_losses_at_once(machine):
     total = nl.SquaredLogError() + nl.LogCosh() + nl.PseudoHuber(2.5) + nl.Cauchy(0.4)
     total = total + nl.Poisson() + nl.Tweedie() + nl.AbsolutePercentageError()
     agree(total, prediction, np.clip(target, 0.05, 0.95), ulps=100)
+
+
+def test_elements_of_values_alone(machine):
+    prediction, target = pair("float32", 40)
+    total = nl.Huber() + Branching() - 0.5 * Branching(0.5, 1.75)
+    agree(total, prediction, target, derivatives=2, ulps=100)
 
 
 def test_elements_in_place(machine):

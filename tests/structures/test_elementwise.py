@@ -305,5 +305,5 @@ def test_a_class_without_maths_says_so():
     class Empty(nl.Elementwise):
         """No point."""
 
-    with pytest.raises(TypeError, match="Empty has no point"):
+    with pytest.raises(TypeError, match="Empty has neither value"):
         Empty()([1.0], [0.0])

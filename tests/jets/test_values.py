@@ -1,0 +1,360 @@
+"""Losses that give their value alone: what is promised of them beyond right derivatives."""
+
+import math
+import pickle
+import warnings
+
+import mpmath
+import numpy as np
+import pytest
+from formulas import as_loss, exact
+from own_losses import Branching, DecoupledValue, MellowValue, PairsValue, SoftTripletValue
+
+import numbaloss as nl
+
+
+def at(function, *predictions, target=0.0, kind=np.float64):
+    """Value, gradient and hessian of a formula, compiled; the twin in plain Python agrees."""
+    loss = as_loss(function)
+    p = np.array(predictions, kind)
+    found = np.array(loss.value_grad_hess(p, np.full(p.shape, target, kind), reduction="none"))
+    twin = np.array([loss.point(one, kind(target)) for one in p]).T
+    np.testing.assert_allclose(twin, found, rtol=1e-6 if kind is np.float32 else 1e-14)
+    return found.tolist()
+
+
+# Kinks.
+
+
+def test_at_a_kink_derivatives_are_means_of_those_of_both_sides():
+    assert at(lambda p, t: abs(p), 0.0, -0.0, 2.0, -3.0)[1:] == [[0, 0, 1, -1], [0, 0, 0, 0]]
+    assert at(lambda p, t: max(p, 0.0), 0.0)[1] == [0.5]
+    assert at(lambda p, t: max(0.0, p), 0.0)[1] == [0.5]
+    assert at(lambda p, t: min(3.0 * p, p), 0.0)[1] == [2.0]
+    assert at(lambda p, t: max(p, -p, 2.0 * p), 0.0)[1] == [0.5]
+    assert at(lambda p, t: max(p * p, p), 1.0)[1:] == [[1.5], [1.0]]
+    assert at(lambda p, t: np.clip(p, -1.0, 1.0), -1.0, 1.0, 0.5, 7.0)[1] == [0.5, 0.5, 1, 0]
+    assert at(lambda p, t: abs(abs(p) - 1.0), 0.0, 1.0, 1.5)[1] == [0.0, 0.0, 1.0]
+
+
+def test_what_is_smooth_though_its_pieces_are_not_has_its_true_derivatives():
+    for function in (
+        lambda p, t: abs(p) * abs(p),
+        lambda p, t: abs(p) ** 2,
+        lambda p, t: max(p, 0.0) ** 2 + min(p, 0.0) ** 2,
+        lambda p, t: abs(p * p),
+        lambda p, t: max(p, -p) * abs(p),
+        lambda p, t: max(p * p, 0.0),
+    ):
+        assert at(function, 0.0, 3.0)[1:] == [[0.0, 6.0], [2.0, 2.0]]
+    assert at(lambda p, t: max(p, 0.0) + min(p, 0.0), 0.0)[1] == [1.0]
+    assert at(lambda p, t: max(p, 0.0) - min(p, 0.0), 0.0)[1] == [0.0]
+    log_cosh = at(lambda p, t: abs(p) + nl.log1p(nl.exp(-2.0 * abs(p))), 0.0)
+    assert log_cosh[1:] == [[0.0], [1.0]]
+    cross_entropy = at(lambda p, t: max(p, 0.0) - t * p + nl.softplus(-abs(p)), 0.0, target=0.25)
+    assert cross_entropy[1:] == [[0.25], [0.25]]
+    fair = at(lambda p, t: 4.0 * (abs(p) / 2.0 - nl.log1p(abs(p) / 2.0)), 0.0)
+    assert fair[1:] == [[0.0], [1.0]]
+
+
+def test_branches_take_the_side_that_they_say():
+    assert at(lambda p, t: 2.0 * p if p >= 0.0 else p, 0.0)[1] == [2.0]
+    assert at(lambda p, t: 2.0 * p if p > 0.0 else p, 0.0)[1] == [1.0]
+
+
+def test_slopes_that_are_infinite_and_are_not():
+    value, slope, bend = at(lambda p, t: nl.sqrt(p), 0.0, 4.0)
+    assert (value, slope, bend) == ([0, 2], [math.inf, 0.25], [-math.inf, -0.03125])
+    assert at(lambda p, t: nl.sqrt(p * p), 0.0, -2.0)[:2] == [[0, 2], [0, -1]]
+    assert at(lambda p, t: math.hypot(p, 0.0), 0.0, -2.0)[:2] == [[0, 2], [0, -1]]
+    assert at(lambda p, t: p**1.5, 0.0)[1:] == [[0.0], [math.inf]]
+    assert at(lambda p, t: (p * p) ** 0.75, 0.0)[:2] == [[0.0], [0.0]]
+    assert at(lambda p, t: p ** (t + 2.0), 0.0)[1:] == [[0.0], [2.0]]
+    assert at(lambda p, t: p ** (t + 1.0), 0.0)[1:] == [[1.0], [0.0]]
+    assert at(lambda p, t: p**t + p, 0.0)[1:] == [[1.0], [0.0]]
+
+
+def test_powers_of_negative_numbers():
+    assert at(lambda p, t: p**3, -2.0) == [[-8.0], [12.0], [-12.0]]
+    assert at(lambda p, t: p ** (t + 3.0), -2.0) == [[-8.0], [12.0], [-12.0]]
+    assert at(lambda p, t: p**-1, -2.0) == [[-0.5], [-0.25], [-0.25]]
+    assert np.isnan(as_loss(lambda p, t: p**1.5)([-2.0], [0.0]))
+
+
+def test_far_away_slopes_neither_overflow_nor_vanish():
+    for kind, far in ((np.float32, 40.0), (np.float64, 300.0)):
+        value, slope, bend = at(lambda p, t: nl.log_cosh(p), far, -far, kind=kind)
+        assert slope == [1, -1]
+        assert 0 < bend[0] < 1e-30
+        assert at(lambda p, t: nl.softplus(p), far, kind=kind)[1] == [1.0]
+        value, slope, bend = at(lambda p, t: nl.tanh(p), 0.4 * far, kind=kind)
+        assert 0 < slope[0] < 1e-10
+        assert bend[0] == pytest.approx(-2.0 * slope[0])
+        large = 1e30 if kind is np.float32 else 1e300
+        assert at(lambda p, t: math.hypot(p, 1.0), large, kind=kind)[1] == [1.0]
+
+
+def test_nan_goes_where_it_came_from():
+    p, t = np.array([1.0, np.nan, 2.0, 0.5]), np.array([0.0, 0.0, np.nan, 0.0])
+    for one in Branching().value_grad_hess(p, t, reduction="none"):
+        assert np.isnan(one).tolist() == [False, True, True, False]
+
+
+# Constants.
+
+
+def test_steps_are_constants():
+    assert at(lambda p, t: p * np.floor(p) + np.sign(p) * p + round(p) * p, 2.5)[1] == [5.0]
+    assert at(lambda p, t: p * (p > 1.0), 2.0, 0.5)[1] == [1.0, 0.0]
+
+
+def test_stop_gradient_makes_a_constant():
+    def focal(p, t):
+        fade = nl.stop_gradient((1.0 - nl.sigmoid(p)) ** 2)
+        return fade * nl.softplus(-p)
+
+    (value,), (slope,), (bend,) = at(focal, 0.7)
+    wrong = 1.0 / (1.0 + math.exp(0.7))
+    assert value == pytest.approx(wrong**2 * math.log1p(math.exp(-0.7)), rel=1e-14)
+    assert slope == pytest.approx(-(wrong**3), rel=1e-14)
+    assert bend == pytest.approx(wrong**3 * (1.0 - wrong), rel=1e-14)
+    assert nl.stop_gradient(2.5) == 2.5
+
+    class ByHand(nl.Elementwise):
+        def point(self, prediction, target):
+            return nl.stop_gradient(prediction) * prediction, prediction, 0.0
+
+    assert ByHand()([1.0, 3.0], [0.0, 0.0]) == 5.0
+
+
+# Objectives whose published derivatives are wrong in one copy or another.
+
+
+def focal(p, t):
+    """Copies leave out the derivative of the fading factor, or have another in the hessian."""
+    right = nl.log_sigmoid(p)
+    wrong = nl.log_sigmoid(-p)
+    fade, other = nl.sigmoid(-p) ** 2, nl.sigmoid(p) ** 2
+    return -0.25 * t * fade * right - 0.75 * (1.0 - t) * other * wrong
+
+
+def squared_log_error(p, t):
+    """Copies leave out the part of the hessian that holds the difference."""
+    return (nl.log1p(p) - nl.log1p(t)) ** 2
+
+
+def fair(p, t):
+    """Copies subtract the prediction from the target, which turns the gradient round."""
+    size = abs(p - t) / 1.5
+    return 2.25 * (size - nl.log1p(size))
+
+
+def symmetric_percentage_error(p, t):
+    """Copies take the denominator for a constant."""
+    return 2.0 * abs(p - t) / (abs(p) + abs(t))
+
+
+@pytest.mark.parametrize("function", [focal, squared_log_error, fair, symmetric_percentage_error])
+def test_objectives_that_are_published_with_wrong_derivatives(function):
+    p, t = np.array([0.3, 2.0, 0.9, 4.0, 1e-3, 7.0]), np.array([0.0, 1.0, 1.0, 0.0, 1.0, 0.0])
+    if function is not focal:
+        t = np.array([1.2, 0.4, 1.0, 3.0, 2.0, 6.9])
+    found = np.array(as_loss(function).value_grad_hess(p, t, reduction="none"))
+    wanted = np.array([exact(function, *pair) for pair in zip(p, t)]).T
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)
+
+
+def test_written_as_a_square_less_the_derivative_of_its_factor_is_another_number():
+    """What a copy of the focal loss leaves out is not small."""
+    p, t = np.array([0.3, -1.0]), np.array([1.0, 1.0])
+    _, slope, _ = as_loss(focal).value_grad_hess(p, t, reduction="none")
+    share = 1.0 / (1.0 + np.exp(-p))
+    assert (np.abs(slope / (0.25 * (1.0 - share) ** 2 * (share - t)) - 1.0) > 0.5).all()
+
+
+# Everything downstream.
+
+
+@pytest.mark.parametrize("loss", [Branching(), Branching(0.7, 2.5)], ids=repr)
+def test_a_value_gets_all_that_a_point_gets(loss):
+    rng = np.random.default_rng(3)
+    p, t = rng.normal(0, 2, (2, 5, 7))
+    weight = rng.random(5)
+    points = np.array([loss.point(*pair) for pair in zip(p.flat, t.flat)]).T.reshape(3, 5, 7)
+    plain = loss.value_grad_hess(p, t, reduction="none")
+    np.testing.assert_allclose(plain, points, rtol=1e-13)
+    value, slope, bend = loss.value_grad_hess(p, t, sample_weight=weight, reduction="weighted_mean")
+    divisor = weight.sum() * 7
+    assert value == pytest.approx((points[0] * weight[:, None]).sum() / divisor)
+    np.testing.assert_allclose(slope, points[1] * weight[:, None] / divisor, rtol=1e-12)
+    np.testing.assert_allclose(bend, points[2] * weight[:, None] / divisor, rtol=1e-12)
+    total = loss - 0.5 * nl.LogCosh()
+    other = nl.LogCosh().value_and_grad(p, t, reduction="none")[1]
+    np.testing.assert_allclose(
+        total.value_and_grad(p, t, reduction="none")[1], points[1] - 0.5 * other, rtol=1e-12
+    )
+    turned, out = p.T[::-1], p.copy().T[::-1]
+    _, slope = loss.value_and_grad(out, t.T[::-1], out=out, reduction="none")
+    assert slope is out
+    np.testing.assert_allclose(slope, points[1].T[::-1], rtol=1e-13)
+    assert not np.shares_memory(turned, out)
+    halves = loss.value_and_grad(p.astype("f2"), t, reduction="none")[1]
+    assert halves.dtype == np.float16
+    assert pickle.loads(pickle.dumps(loss))(p, t) == loss(p, t)
+
+
+def test_float32_stays_float32():
+    rng = np.random.default_rng(3)
+    p, t = rng.normal(0, 2, (2, 200))
+
+    class Whole(nl.Elementwise):
+        def value(self, prediction, target):
+            return (2 * (prediction - target)) ** 2 / 3 + math.log(2) * prediction
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for loss in (Branching(), Whole()):
+            single = loss.value_grad_hess(p.astype("f4"), t.astype("f4"), reduction="none")
+            for one, other in zip(single, loss.value_grad_hess(p, t, reduction="none")):
+                assert one.dtype == np.float32
+                np.testing.assert_allclose(one, other, rtol=2e-5, atol=2e-6)
+            twin = loss.point(np.float32(p[0]), np.float32(t[0]))
+            assert {type(one) for one in twin} == {np.float32}
+
+
+def test_softmax_and_vectors_in_plain_python():
+    rng = np.random.default_rng(5)
+    l = -rng.random()
+    value, slope, bend = MellowValue().point(l, 1.0)
+    assert (slope, bend) == pytest.approx((-math.exp(0.5 * l), -0.5 * math.exp(0.5 * l)))
+    assert len(PairsValue().point(0.3, 1.0)) == 2
+    value, by_similarity, by_sum = DecoupledValue().point(0.3, 1.0)
+    assert by_sum == pytest.approx(1.0 / (1.0 + math.exp(-0.7)))
+    assert by_similarity == pytest.approx(0.06 - by_sum)
+    assert len(SoftTripletValue().point(0.3, 1.0)) == 3
+
+
+@pytest.mark.parametrize("loss", [PairsValue(), DecoupledValue(), SoftTripletValue()], ids=repr)
+def test_losses_of_vectors_by_their_value(loss):
+    rng = np.random.default_rng(5)
+    a, b = rng.normal(size=(2, 8, 3))
+    labels = rng.integers(0, 3, 8)
+    given = {PairsValue: (a, b, labels), DecoupledValue: (a, b), SoftTripletValue: (a, labels)}
+    assert nl.check_gradient(loss, *given[type(loss)]) < 1e-6
+
+
+def test_the_newest_of_value_and_point_is_the_maths():
+    class ByValue(nl.SquaredError):
+        def value(self, prediction, target):
+            return (prediction - target) ** 4
+
+    class ByHand(ByValue):
+        def point(self, prediction, target):
+            return 7.0 * prediction, 7.0, 0.0
+
+    class Both(nl.Elementwise):
+        def value(self, prediction, target):
+            return prediction
+
+        def point(self, prediction, target):
+            return 2.0 * prediction, 2.0, 0.0
+
+    class Mixin:
+        def value(self, prediction, target):
+            return 5.0 * prediction
+
+    class Mixed(Mixin, nl.BinaryCrossEntropy):
+        """Its base has a lower(), which knows nothing of this value."""
+
+    slopes = {ByValue: 32.0, ByHand: 7.0, Both: 2.0, Mixed: 5.0}
+    for cls, slope in slopes.items():
+        assert cls().value_and_grad([2.0], [0.0])[1].tolist() == [slope]
+        assert cls().point(2.0, 0.0)[1] == slope
+
+
+def test_helpers_of_all_kinds():
+    scale = 3.0
+
+    def pair(x, by=2.0, plus=1.0):
+        return x * by + plus, x - by
+
+    def again(x, count):
+        while count > 0:
+            x, count = x * 0.5, count - 1
+        return x
+
+    def function(p, t):
+        first, second = pair(p, plus=0.5)
+        return (lambda x: x * x)(first) * scale + second + again(p, 2)
+
+    value, slope, bend = at(function, 1.5)
+    assert (value, slope, bend) == ([3.0 * 12.25 - 0.5 + 0.375], [42.0 + 1.25], [24.0])
+
+
+# Errors.
+
+
+def broken(function):
+    with pytest.raises(TypeError) as caught:
+        as_loss(function).value_and_grad([1.0, 2.0], [0.0, 0.0])
+    return str(caught.value)
+
+
+def test_an_unknown_function_is_named_with_its_line():
+    def of_digits(x):
+        return math.frexp(x)[0]
+
+    def function(p, t):
+        return of_digits(p * p)
+
+    message = broken(function)
+    assert "Function.value does not compile" in message
+    assert "nothing is known of the derivative of frexp" in message
+    assert "test_values.py" in message
+    assert "return math.frexp(x)[0]" in message
+    assert "stop_gradient" in message
+    assert "nextafter" in broken(lambda p, t: math.nextafter(p, 2.0))
+
+
+def test_a_value_that_has_no_slope_is_an_error_and_not_zero():
+    assert "has no slope anywhere" in broken(lambda p, t: 1.0 if p > t else 0.0)
+    assert "has no slope anywhere" in broken(lambda p, t: t * t)
+    assert "has no slope anywhere" in broken(lambda p, t: np.floor(p))
+    assert "has no slope anywhere" in broken(lambda p, t: nl.stop_gradient(p * p))
+    with pytest.raises(TypeError, match="has no slope anywhere"):
+        as_loss(lambda p, t: np.floor(p)).point(1.0, 2.0)
+
+
+def test_a_value_is_one_number():
+    assert "it must return one number" in broken(lambda p, t: (p, 1.0, 0.0))
+
+    class OfOne(nl.Elementwise):
+        def value(self, prediction):
+            return prediction
+
+    with pytest.raises(TypeError, match=r"value must take \(self, prediction, target\)"):
+        OfOne()([1.0], [2.0])
+
+    class OfTwo(nl.Softmax):
+        def value(self, log_probability):
+            return log_probability
+
+    with pytest.raises(TypeError, match=r"value must take \(self, log_probability, target\)"):
+        OfTwo()([[1.0, 2.0]], [1])
+
+
+def test_a_loss_without_maths_says_what_it_needs():
+    class Empty(nl.Elementwise):
+        pass
+
+    with pytest.raises(TypeError, match=r"neither value\(self, prediction, target\).* nor point"):
+        Empty()([1.0], [2.0])
+    with pytest.raises(NotImplementedError, match="Empty has neither value"):
+        Empty().value(1.0, 2.0)
+
+
+def test_the_error_function_of_mpmath_is_ours():
+    """The oracle and the library agree on what is differentiated."""
+    found = at(lambda p, t: math.erf(p), 0.75)
+    slope = 2.0 / mpmath.sqrt(mpmath.pi) * mpmath.exp(-mpmath.mpf("0.5625"))
+    assert found[1] == pytest.approx([float(slope)], rel=1e-15)
