@@ -7,9 +7,9 @@ from typing import Any
 
 
 def with_whole_exponents(code: Any) -> Any:
-    """The same code with ``x ** 2`` where it says ``x ** 2.0``: products in the place of a power."""
+    """The same code with ``x ** 2`` where it says ``x ** 2.0``: products, and no power."""
     constants, binary = list(code.co_consts), bytearray(code.co_code)
-    last = None
+    last: Any = None
     for instruction in dis.get_instructions(code):
         if last is not None and instruction.argrepr in ("**", "**="):
             constants.append(int(last.argval))

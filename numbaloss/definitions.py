@@ -21,7 +21,6 @@ from numba.extending import overload
 from .specialisation import OPTIONS, compiled, rebuilt, specialised
 from .structures.composition import Sum
 from .structures.elementwise import Elementwise
-from .structures.embedding import Embedding
 from .structures.embedding_batch import BatchEmbedding
 from .structures.embedding_rows import PairEmbedding, TripletEmbedding
 from .structures.loss import Loss, point_of_value

@@ -234,7 +234,7 @@ def _of_mpmath():
 def of_mpmath(function):
     """The same function of mpmath's numbers."""
     numbers = _of_mpmath()
-    names = {name: numbers for name in ("nl", "math", "np")}
+    names = dict.fromkeys(("nl", "math", "np"), numbers)
     helpers = {
         name: types.FunctionType(one.__code__, globals() | names, name, one.__defaults__)
         for name, one in globals().items()

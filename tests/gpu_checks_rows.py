@@ -46,7 +46,9 @@ def every_loss_at_every_width(library: Library) -> None:
 
 @check("rows of all dtypes")
 def every_loss_of_every_dtype(library: Library) -> None:
-    for number, (loss, form) in enumerate([*EACH_ROW_CASE, (Mellow(), "labels"), (MellowValue(), "dense")]):
+    for number, (loss, form) in enumerate(
+        [*EACH_ROW_CASE, (Mellow(), "labels"), (MellowValue(), "dense")]
+    ):
         kinds = library.kinds[1:]
         for kind in kinds if number < 4 else kinds[number % 3 : number % 3 + 1]:
             for classes in (5, 40):

@@ -131,7 +131,9 @@ def reached() -> dict[str, list[tuple[tuple[type, ...], bool]]]:
     from cases import EMBEDDING_ROW_LOSSES, LOSSES, ROW_LOSSES
 
     found: dict[str, list[Any]] = {name: [] for name in ("vectors", "strided")}
-    for structure in _structures([*LOSSES, Quartic(), Branching(), nl.Huber() + 0.5 * nl.LogCosh()]):
+    for structure in _structures(
+        [*LOSSES, Quartic(), Branching(), nl.Huber() + 0.5 * nl.LogCosh()]
+    ):
         found["vectors"].append(tuple(structure))
         found["strided"].append(tuple(structure))
     by_label, general = [], []

@@ -57,7 +57,7 @@ class SoftTriplet(nl.LabelledEmbedding):
 
 
 class Branching(nl.Elementwise):
-    """Every kind of operation: branches, ties, powers of both kinds, a helper, a constant factor."""
+    """Branches, ties, powers of both kinds, a helper, a constant factor."""
 
     scale: float = 1.5
     power: float = 1.25

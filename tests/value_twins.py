@@ -98,7 +98,7 @@ def expectile(self, prediction, target):
 
 @gives(nl.SquaredLogError)
 def squared_log_error(self, prediction, target):
-    return (nl.log1p(prediction) - nl.log1p(target)) ** 2
+    return nl.log1p(abs(prediction - target) / (1.0 + min(prediction, target))) ** 2
 
 
 @gives(nl.AbsolutePercentageError)
@@ -240,6 +240,30 @@ def shifted_whole(self, prediction, target):
     probability = _shifted(prediction, self.margin)
     fade = _whole_power(probability, self.power_neg)
     return first - (1.0 - target) * fade * nl.log1p(-probability)
+
+
+class FocalOfTwo(nl.Elementwise):
+    """With its exponent in the formula, as one writes it who wants this one."""
+
+    def value(self, prediction, target):
+        right = target * nl.sigmoid(-prediction) ** 2 * nl.softplus(-prediction)
+        return right + (1.0 - target) * nl.sigmoid(prediction) ** 2 * nl.softplus(prediction)
+
+
+class AsymmetricFocalOfFour(nl.Elementwise):
+    """With its exponents, 4 and 1, in the formula."""
+
+    margin: float = 0.05
+
+    def value(self, prediction, target):
+        right = target * nl.sigmoid(-prediction) * nl.softplus(-prediction)
+        probability = max(nl.sigmoid(prediction) - self.margin, 0.0)
+        return right - (1.0 - target) * probability**4 * nl.log1p(-probability)
+
+
+def as_written(loss: Any) -> Any:
+    """The twin with exponents that are no parameters; None where there is none."""
+    return {nl.Focal(): FocalOfTwo(), nl.AsymmetricFocal(): AsymmetricFocalOfFour()}.get(loss)
 
 
 # Margins.

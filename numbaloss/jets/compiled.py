@@ -10,7 +10,6 @@ from __future__ import annotations
 import inspect
 import types as pytypes
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 from numba import types
@@ -22,10 +21,9 @@ from numba.extending import lower_builtin, lower_cast, models, overload, registe
 from ..specialisation import OPTIONS, compiled, rebuilt, specialised
 from ..vmath.bits import FUSE, truncate, without_sign
 from ..vmath.target import for_gpu
-from . import algebra
+from . import algebra, recipes
 from .algebra import ABSENT, Parts
 from .twin import NO_SLOPE
-from . import recipes
 
 # Numba's stubs count the typing context among the arguments of a call.
 intrinsic: Any = _intrinsic
@@ -317,7 +315,7 @@ def _body(function: Callable, dtype: types.Float) -> Callable:
     """A recipe as Numba is to compile it."""
     namespace = function.__globals__ | _CODE
     for name in function.__code__.co_names:
-        found = namespace.get(name)
+        found: Any = namespace.get(name)
         ours = isinstance(found, pytypes.FunctionType) and found.__module__ == recipes.__name__
         if ours and found is not function:  # a rule of its name, it may be, not itself
             namespace[name] = compiled(_body(found, dtype))
@@ -395,16 +393,18 @@ def _attach(original: Any, names: list[str], make: Callable[..., Callable], **mo
 ABSENCES = types.NoneType, types.Omitted
 
 
+def _maker(recipe: Any, count: int) -> Callable[..., Callable]:
+    code = _INTRINSICS.get(recipe)
+    if code is not None:
+        return lambda dtype, *given: _of_rule(code, count)
+    return lambda dtype, *given: _body(recipe, dtype)
+
+
 def _attach_all() -> None:
     for recipe, originals in recipes.RECIPES.items():
         names = list(inspect.signature(recipe).parameters)
-        code = _INTRINSICS.get(recipe)
-
-        def make(dtype, *given, recipe=recipe, code=code, count=len(names)):  # type: ignore
-            return _body(recipe, dtype) if code is None else _of_rule(code, count)
-
         for original in originals:
-            _attach(original, names, make)
+            _attach(original, names, _maker(recipe, len(names)))
     for function, originals in recipes.FUNCTIONS.items():
         for original in originals:
             _attach(original, ["x"], lambda dtype, x, f=function: _of_function(f, dtype))

@@ -1,7 +1,7 @@
 """What losses may call, for jets: how a function comes by the numbers that its rule needs.
 
-These functions run as they are on the jets of plain Python. Compiled, the names from :mod:`.twin` and
-``rule`` stand for code that :mod:`.compiled` makes.
+These functions run as they are on the jets of plain Python. Compiled, ``rule`` and the names from
+:mod:`.twin` stand for code that :mod:`.compiled` makes.
 """
 
 from __future__ import annotations

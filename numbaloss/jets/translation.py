@@ -62,8 +62,8 @@ def _translated(function: Callable) -> Callable:
     )
     copy.__kwdefaults__ = function.__kwdefaults__
     _translations[function] = copy  # before its names: it may call itself
-    names = {*code.co_names, *(n for c in code.co_consts if hasattr(c, "co_names") for n in c.co_names)}
-    for name in names:
+    inner = [one for one in code.co_consts if isinstance(one, pytypes.CodeType)]  # lambdas
+    for name in {name for one in (code, *inner) for name in one.co_names}:
         if name in function.__globals__:
             namespace[name] = _stand_in(function.__globals__[name])
         elif hasattr(builtins, name):
@@ -112,17 +112,19 @@ def _for_both(original: Callable, of_jets: Callable) -> Callable:
     return call
 
 
-_INVERSES = {name: f"arc{name[1:]}" for name in "asin acos atan atan2 asinh acosh atanh".split()}
+# NumPy's functions for those of ``math``, which raise where there is no number to return.
+_OF_NUMPY = {math.pow: np.power, math.fmod: np.fmod}
+for _originals in (*recipes.RECIPES.values(), *recipes.FUNCTIONS.values()):
+    _ufuncs = [one for one in _originals if isinstance(one, np.ufunc)]
+    _OF_NUMPY |= {one: _ufuncs[0] for one in _originals if _ufuncs and one in vars(math).values()}
 
 
 def _quiet(original: Callable) -> Callable:
-    """NumPy's function for one of ``math``, which raises where there is no number to return."""
-    name = getattr(original, "__name__", "")
-    if getattr(math, name, None) is not original:
+    """A function that returns what compiled code does where ``math`` raises."""
+    if original not in vars(math).values():
         return original
-    of_numpy = getattr(np, _INVERSES.get(name, {"pow": "power"}.get(name, name)), None)
-    if of_numpy is not None:
-        return of_numpy
+    if original in _OF_NUMPY:
+        return _OF_NUMPY[original]
 
     def call(x: Any) -> Any:
         real = type(x) if isinstance(x, np.floating) else np.float64

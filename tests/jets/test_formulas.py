@@ -5,7 +5,7 @@ import pytest
 from formulas import FORMULAS, as_loss, exact
 
 
-@pytest.mark.parametrize("function, low, high", FORMULAS)
+@pytest.mark.parametrize(("function", "low", "high"), FORMULAS)
 def test_formulas_agree_with_mpmath(function, low, high):
     rng = np.random.default_rng(len(function.__name__))
     p, t = rng.uniform(low, high, 12), rng.uniform(0.05, 0.95, 12)

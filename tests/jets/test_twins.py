@@ -17,7 +17,7 @@ from cases import (
     row_inputs,
     with_class_weights,
 )
-from value_twins import VALUES, twin_of
+from value_twins import VALUES, as_written, twin_of
 
 import numbaloss as nl
 from numbaloss.definitions import lower
@@ -35,7 +35,10 @@ def conditions(loss, prediction, target):
     """By how much each result may be off if both inputs are off by one part in one."""
     near = 1.0 - 1e-4
     here = derivatives(loss, prediction, target)
-    moved = [derivatives(loss, prediction * near, target), derivatives(loss, prediction, target * near)]
+    moved = [
+        derivatives(loss, prediction * near, target),
+        derivatives(loss, prediction, target * near),
+    ]
     return [
         abs(x) + sum(np.nan_to_num(abs(other[order] - x)) for other in moved) / 1e-4
         for order, x in enumerate(here)
@@ -51,10 +54,15 @@ LOOSE = {
 }
 
 
-@pytest.mark.parametrize("loss", SINGLE, ids=identify)
-def test_elementwise_losses_are_the_derivatives_of_their_values(loss):
+@pytest.mark.parametrize(
+    ("loss", "twin"),
+    [(loss, twin_of(loss)) for loss in SINGLE]
+    + [(loss, as_written(loss)) for loss in SINGLE if as_written(loss)],
+    ids=identify,
+)
+def test_elementwise_losses_are_the_derivatives_of_their_values(loss, twin):
     """To a few units in the last place of the inputs and of the result."""
-    lowered, twin = lower(loss), twin_of(loss)
+    lowered = lower(loss)
     for kind in ("float64", "float32"):
         prediction, target = (x.astype(kind) for x in inputs(loss, 2000, 5))
         scales = conditions(lowered, prediction.astype("f8"), target.astype("f8"))
@@ -66,7 +74,7 @@ def test_elementwise_losses_are_the_derivatives_of_their_values(loss):
             assert error.max() <= LOOSE.get((type(loss), name), 8), (kind, name, error.max())
 
 
-@pytest.mark.parametrize("loss, form", ROW_CASES, ids=identify)
+@pytest.mark.parametrize(("loss", "form"), ROW_CASES, ids=identify)
 def test_losses_of_rows_are_the_derivatives_of_their_values(loss, form):
     """φ and its derivatives, through the softmax."""
     loss = with_class_weights(loss, 13, 3)
@@ -114,4 +122,8 @@ def test_every_loss_of_the_registry_has_a_twin():
     kinds = {type(lower(loss)) for loss in (*losses, *LABELLED_LOSSES)}
     without = {kind for kind in kinds if not issubclass(kind, Sum) and kind not in VALUES}
     # Distances of their own, by term and root: their points are those of the Euclidean one.
-    assert {kind.__name__ for kind in without} == {"Triplet", "_SquaredTriplet", "_ManhattanTriplet"}
+    assert {kind.__name__ for kind in without} == {
+        "Triplet",
+        "_SquaredTriplet",
+        "_ManhattanTriplet",
+    }

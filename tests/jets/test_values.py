@@ -83,11 +83,11 @@ def test_powers_of_negative_numbers():
 
 def test_far_away_slopes_neither_overflow_nor_vanish():
     for kind, far in ((np.float32, 40.0), (np.float64, 300.0)):
-        value, slope, bend = at(lambda p, t: nl.log_cosh(p), far, -far, kind=kind)
+        _, slope, bend = at(lambda p, t: nl.log_cosh(p), far, -far, kind=kind)
         assert slope == [1, -1]
         assert 0 < bend[0] < 1e-30
         assert at(lambda p, t: nl.softplus(p), far, kind=kind)[1] == [1.0]
-        value, slope, bend = at(lambda p, t: nl.tanh(p), 0.4 * far, kind=kind)
+        _, slope, bend = at(lambda p, t: nl.tanh(p), 0.4 * far, kind=kind)
         assert 0 < slope[0] < 1e-10
         assert bend[0] == pytest.approx(-2.0 * slope[0])
         large = 1e30 if kind is np.float32 else 1e300
@@ -224,11 +224,11 @@ def test_float32_stays_float32():
 
 def test_softmax_and_vectors_in_plain_python():
     rng = np.random.default_rng(5)
-    l = -rng.random()
-    value, slope, bend = MellowValue().point(l, 1.0)
-    assert (slope, bend) == pytest.approx((-math.exp(0.5 * l), -0.5 * math.exp(0.5 * l)))
+    log_p = -rng.random()
+    _, slope, bend = MellowValue().point(log_p, 1.0)
+    assert (slope, bend) == pytest.approx((-math.exp(0.5 * log_p), -0.5 * math.exp(0.5 * log_p)))
     assert len(PairsValue().point(0.3, 1.0)) == 2
-    value, by_similarity, by_sum = DecoupledValue().point(0.3, 1.0)
+    _, by_similarity, by_sum = DecoupledValue().point(0.3, 1.0)
     assert by_sum == pytest.approx(1.0 / (1.0 + math.exp(-0.7)))
     assert by_similarity == pytest.approx(0.06 - by_sum)
     assert len(SoftTripletValue().point(0.3, 1.0)) == 3

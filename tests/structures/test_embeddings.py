@@ -441,9 +441,13 @@ def test_losses_without_maths_say_what_is_missing():
     class Of(nl.LabelledEmbedding):
         form = "pairs"
 
-    with pytest.raises(NotImplementedError, match=r"Pair has neither value\(self, distance, target\)"):
+    with pytest.raises(
+        NotImplementedError, match=r"Pair has neither value\(self, distance, target\)"
+    ):
         Pair()(np.ones((2, 3)), np.ones((2, 3)), [0, 1])
-    with pytest.raises(NotImplementedError, match=r"Of has neither value\(self, similarity, positive\)"):
+    with pytest.raises(
+        NotImplementedError, match=r"Of has neither value\(self, similarity, positive\)"
+    ):
         Of()(np.ones((2, 3)), [0, 1])
 
 
