@@ -1,13 +1,29 @@
-"""Changes to compiled functions of Python."""
+"""A look at compiled functions of Python, and a change to them."""
 
 from __future__ import annotations
 
 import dis
+from collections.abc import Iterator
+from types import CodeType
 from typing import Any
 
+# Whole powers up to this one are a few products.
+HIGHEST_PRODUCT = 64
 
-def with_whole_exponents(code: Any) -> Any:
-    """The same code with ``x ** 2`` where it says ``x ** 2.0``: products, and no power."""
+
+def names_in(code: CodeType) -> set[str]:
+    """The global names of a function, and those of functions inside it."""
+    inner = (one for one in code.co_consts if isinstance(one, CodeType))
+    return set(code.co_names).union(*map(names_in, inner))
+
+
+def with_products(code: CodeType) -> CodeType:
+    """The same code with ``x @ 2`` where it says ``x ** 2.0``.
+
+    A whole exponent that stands in a formula makes a few products of a power. It is to be seen
+    when types are inferred, as integers are and floats are not; but an integer to the power of an
+    integer would be an integer. So the operator is another, which numbers do not have.
+    """
     constants, binary = list(code.co_consts), bytearray(code.co_code)
     last: Any = None
     for instruction in dis.get_instructions(code):
@@ -15,6 +31,17 @@ def with_whole_exponents(code: Any) -> Any:
             constants.append(int(last.argval))
             if len(constants) <= 256 and last.arg < 256:  # others take an instruction more
                 binary[last.offset + 1] = len(constants) - 1
+                binary[instruction.offset + 1] = _AT
         value = instruction.argval if instruction.opname == "LOAD_CONST" else None
-        last = instruction if type(value) is float and value.is_integer() else None
+        whole = type(value) is float and value.is_integer() and abs(value) <= HIGHEST_PRODUCT
+        last = instruction if whole else None
     return code.replace(co_consts=tuple(constants), co_code=bytes(binary))
+
+
+def _operators(function: Any) -> Iterator[int]:
+    for instruction in dis.get_instructions(function):
+        if instruction.opname == "BINARY_OP":
+            yield instruction.arg or 0
+
+
+(_AT,) = _operators(lambda a, b: a @ b)

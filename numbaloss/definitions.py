@@ -234,14 +234,19 @@ def _reason(error: Exception, results: str) -> str:
     rest = [line for line in lines[starts[-1] + 1 if starts else 0 :] if line]
     unknown = _UNKNOWN.match("\n".join(rest[:2]))
     if unknown:
-        place = next((i for i, line in enumerate(rest) if line.startswith("File ")), len(rest))
         rest = [
-            f"nothing is known of the derivative of {unknown[1]}; nl.stop_gradient(x) takes x for "
-            f"a constant, and point() gives derivatives by hand",
-            *rest[place:],
+            f"nothing is known of the derivative of {unknown[1]} in this form; nl.stop_gradient(x) "
+            f"takes x for a constant, and point() gives derivatives by hand",
+            *rest[_own_line(rest) :],
         ]
     end = next((i for i, line in enumerate(rest) if line.startswith("During")), len(rest))
     return "\n".join(rest[: min(end, 8)])
+
+
+def _own_line(lines: list[str]) -> int:
+    """Where the lines of an error come to a file that is neither Numba's nor NumPy's."""
+    found = enumerate(lines)
+    return next((i for i, line in found if re.match(r"File (?!.*\b(numba|numpy)\W)", line)), 0)
 
 
 # Numba's words for a function that takes no jets.

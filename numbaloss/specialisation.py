@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import math
+import operator
 import types as pytypes
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +16,7 @@ from numba.core.registry import cpu_target
 from numba.extending import overload
 
 from . import vmath
-from .bytecode import with_whole_exponents
+from .bytecode import names_in, with_products
 from .jets.recipes import stop_gradient
 from .vmath.target import compiling_for_gpu, for_gpu
 
@@ -34,31 +35,61 @@ def _stop_gradient_of_number(x):
     return (lambda x: x) if isinstance(x, types.Number) else None
 
 
-_FAST = {
+@overload(operator.matmul, jit_options=for_gpu(OPTIONS), prefer_literal=True)
+def _whole_power(x, n):
+    """What :func:`with_products` makes of ``x ** 2.0``, for numbers."""
+    if not isinstance(n, types.IntegerLiteral):
+        return None
+    whole, real = n.literal_value, float(n.literal_value)
+    if isinstance(x, types.Float):
+        return lambda x, n: x**whole
+    if isinstance(x, (types.Integer, types.Boolean)):
+        return lambda x, n: np.float64(x) ** real
+    return None
+
+
+def choice(condition, x, y):
+    """``np.where`` of numbers: Numba's makes an array."""
+    return x if condition else y
+
+
+def clip(a, a_min=None, a_max=None):
+    """``np.clip`` of numbers: Numba's takes arrays."""
+    low = a if a_min is None else max(a, a_min)
+    return low if a_max is None else min(low, a_max)
+
+
+_FAST: dict[Any, Any] = {
     original: getattr(vmath, name)
     for name in ("exp", "log", "log1p", "expm1", "tanh", "sqrt")
     for original in (getattr(math, name), getattr(np, name))
-} | {math.pow: vmath.pow, np.power: vmath.pow}
+} | {math.pow: vmath.pow, np.power: vmath.pow, np.where: choice, np.clip: clip}
 
 
 class _FastModule(pytypes.ModuleType):
     """``math`` or ``numpy`` with the functions that vectorise in the place of those that don't."""
 
-    def __init__(self, module: pytypes.ModuleType, cast: type) -> None:
+    def __init__(self, module: pytypes.ModuleType, kind: types.Float) -> None:
         super().__init__(module.__name__)
-        self._module, self._cast = module, cast
+        self._module, self._kind = module, kind
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._module, name)
         if type(found) is float:  # math.pi
-            return self._cast(found)
-        try:
-            return _FAST.get(found, found)
-        except TypeError:
-            return found
+            return np.dtype(self._kind.name).type(found)
+        return _fast(found, self._kind)
 
 
-_modules: dict[tuple[pytypes.ModuleType, type], _FastModule] = {}
+def _fast(function: Any, kind: types.Float) -> Any:
+    """What stands for a function of ``math`` or NumPy."""
+    try:
+        fast = _FAST.get(function, function)
+    except TypeError:  # what cannot be a key is no function
+        return function
+    return function if fast is function else _helper(fast, kind)
+
+
+_modules: dict[tuple[Any, ...], _FastModule] = {}
 
 
 def specialised(function: Callable, kind: types.Type) -> Callable:
@@ -79,17 +110,23 @@ def specialised(function: Callable, kind: types.Type) -> Callable:
         if type(value) is tuple:
             return tuple(swap(item) for item in value)
         if value is math or value is np:
-            return _modules.setdefault((value, cast), _FastModule(value, cast))
-        if isinstance(value, (pytypes.BuiltinFunctionType, np.ufunc)):
-            return _FAST.get(value, value)  # type: ignore[call-overload]
-        if isinstance(value, pytypes.FunctionType):
-            return _helper(value, kind)
-        return value
+            key = value, kind, compiling_for_gpu()
+            return _modules.setdefault(key, _FastModule(value, kind))
+        fast = _fast(value, kind)
+        if isinstance(fast, pytypes.FunctionType):
+            return _helper(fast, kind)
+        return fast
 
-    code = with_whole_exponents(function.__code__)
-    code = code.replace(co_consts=tuple(swap(constant) for constant in code.co_consts))
+    def prepared(code: pytypes.CodeType) -> pytypes.CodeType:
+        code = with_products(code)
+        inner = (
+            prepared(one) if isinstance(one, pytypes.CodeType) else one for one in code.co_consts
+        )
+        return code.replace(co_consts=tuple(map(swap, inner)))
+
+    code = prepared(function.__code__)
     namespace = dict(function.__globals__)
-    for name in code.co_names:
+    for name in names_in(code):
         if name in namespace:
             namespace[name] = swap(namespace[name])
     cells = tuple(pytypes.CellType(swap(cell.cell_contents)) for cell in function.__closure__ or ())

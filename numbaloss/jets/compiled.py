@@ -8,6 +8,7 @@ generated.
 from __future__ import annotations
 
 import inspect
+import operator
 import types as pytypes
 from collections.abc import Callable
 from typing import Any
@@ -18,8 +19,9 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic as _intrinsic
 from numba.extending import lower_builtin, lower_cast, models, overload, register_model
 
+from ..bytecode import HIGHEST_PRODUCT
 from ..specialisation import OPTIONS, compiled, rebuilt, specialised
-from ..vmath.bits import FUSE, truncate, without_sign
+from ..vmath.bits import FUSE, square_root_of, truncate, without_sign
 from ..vmath.target import for_gpu
 from . import algebra, recipes
 from .algebra import ABSENT, Parts
@@ -28,7 +30,7 @@ from .twin import NO_SLOPE
 # Numba's stubs count the typing context among the arguments of a call.
 intrinsic: Any = _intrinsic
 
-NUMBERS = (types.Integer, types.Float, types.Boolean, types.Literal)
+NUMBERS = (types.Integer, types.Float, types.Boolean)
 
 
 class JetType(types.Type):
@@ -68,7 +70,7 @@ class Shadow:
         return self
 
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = _with
-    __rtruediv__ = __neg__ = __abs__ = __gt__ = __lt__ = __and__ = __or__ = pick = _alone
+    __rtruediv__ = __neg__ = __abs__ = __gt__ = __lt__ = __and__ = __or__ = pick = root = _alone
     __eq__ = _alone  # type: ignore[assignment]
     __hash__ = None  # type: ignore[assignment]
 
@@ -124,6 +126,9 @@ class Term:
 
     def __abs__(self) -> Term:
         return self._of(without_sign(self.builder, self.code))
+
+    def root(self) -> Term:
+        return self._of(square_root_of(self.builder, self.code))
 
     def pick(self, where_true: Any, where_false: Any) -> Term:
         """One of two numbers, by this, which is a truth value."""
@@ -283,10 +288,10 @@ def value(typing_context: Any, x: Any) -> Any:
 
 @intrinsic
 def like(typing_context: Any, y: Any, x: Any) -> Any:
-    """The plain number in y, in the floating-point type of x."""
-    if not isinstance(x, JetType):
+    """The plain number in y, in the floating-point type of jets, of which x or y is one."""
+    dtype = _dtype_of((y, x))
+    if dtype is None:
         return None
-    dtype = x.dtype
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         code = arguments[0]
@@ -345,7 +350,7 @@ def _of_function(function: Callable, dtype: types.Float) -> Callable:
 def _power(dtype: types.Float, x: Any, y: Any) -> Callable:
     if isinstance(y, JetType):
         return _body(recipes.raised_to_jet, dtype)
-    if not isinstance(y, types.IntegerLiteral) or abs(y.literal_value) > recipes.HIGHEST_PRODUCT:
+    if not isinstance(y, types.IntegerLiteral) or abs(y.literal_value) > HIGHEST_PRODUCT:
         return _body(recipes.raised, dtype)
     exponent = y.literal_value
     half, rest, opposite = exponent // 2, exponent - 1, -exponent
@@ -408,7 +413,8 @@ def _attach_all() -> None:
     for function, originals in recipes.FUNCTIONS.items():
         for original in originals:
             _attach(original, ["x"], lambda dtype, x, f=function: _of_function(f, dtype))
-    for original in recipes.POWERS:
+    # The last is what stands for a power with a whole exponent: numbaloss.bytecode.
+    for original in (*recipes.POWERS, operator.matmul):
         _attach(original, ["x", "y"], _power, prefer_literal=True)
 
 

@@ -13,8 +13,9 @@ from typing import Any
 from .. import vmath
 
 ROOT_OF_PI = 1.7724538509055160273
-LOG_2, LOG_10 = 0.69314718055994530942, 2.3025850929940456840
+LOG_2 = 0.69314718055994530942
 PI = math.pi
+FAR = 1e9  # the square of it exceeds 1 by more than the digits of a float64 number
 
 
 def exp(x):
@@ -32,31 +33,11 @@ def exp2(x):
     return e, LOG_2 * e, LOG_2 * LOG_2 * e
 
 
-def log(x):
-    r = 1.0 / x
-    return vmath.log(x), r, -r * r
-
-
-def log1p(x):
-    r = 1.0 / (1.0 + x)
-    return vmath.log1p(x), r, -r * r
-
-
-def log2(x):
-    r = 1.0 / x
-    return math.log2(x), r / LOG_2, -r * r / LOG_2
-
-
-def log10(x):
-    r = 1.0 / x
-    return math.log10(x), r / LOG_10, -r * r / LOG_10
-
-
 def cbrt(x):
     size = abs(x)
     near = vmath.pow(size, 1.0 / 3.0)
     # A third is no floating-point number: one step of Newton's mends what its rounding did.
-    moved = near - (near * near * near - size) / (3.0 * near * near)
+    moved = near - (near - size / (near * near)) / 3.0
     root = moved if 0.0 < size < math.inf else size
     value = root if x >= 0.0 else -root
     slope = 1.0 / (3.0 * root * root)
@@ -118,8 +99,9 @@ def acos(x):
 
 
 def atan(x):
-    u = 1.0 / (1.0 + x * x)
-    return math.atan(x), u, -2.0 * x * u * u
+    y = max(-1e18, min(1e18, x))  # beyond, the bend is 0, and squares may overflow
+    u = 1.0 / (1.0 + y * y)
+    return math.atan(x), u, -2.0 * y * u * u
 
 
 def sinh(x):
@@ -133,15 +115,19 @@ def cosh(x):
 
 
 def asinh(x):
-    u = 1.0 / (1.0 + x * x)
-    r = vmath.sqrt(u)
-    return math.asinh(x), r, -x * u * r
+    far = abs(x) > FAR
+    u = 1.0 if far else 1.0 / (1.0 + x * x)
+    r = 1.0 / abs(x) if far else vmath.sqrt(u)
+    share = math.copysign(1.0, x) if far else x * r  # x over the root of 1 + x²
+    return math.asinh(x), r, -share * r * r
 
 
 def acosh(x):
-    u = 1.0 / ((x - 1.0) * (x + 1.0))
-    r = vmath.sqrt(u)
-    return math.acosh(x), r, -x * u * r
+    far = x > FAR
+    u = 1.0 if far else 1.0 / ((x - 1.0) * (x + 1.0))
+    r = 1.0 / x if far else vmath.sqrt(u)
+    share = 1.0 if far else x * r
+    return math.acosh(x), r, -share * r * r
 
 
 def atanh(x):
@@ -150,13 +136,15 @@ def atanh(x):
 
 
 def erf(x):
-    g = 2.0 / ROOT_OF_PI * vmath.exp(-x * x)
-    return math.erf(x), g, -2.0 * x * g
+    y = max(-100.0, min(100.0, x))  # beyond, nothing is left
+    g = 2.0 / ROOT_OF_PI * vmath.exp(-y * y)
+    return math.erf(x), g, -2.0 * y * g
 
 
 def erfc(x):
-    g = 2.0 / ROOT_OF_PI * vmath.exp(-x * x)
-    return math.erfc(x), -g, 2.0 * x * g
+    y = max(-100.0, min(100.0, x))
+    g = 2.0 / ROOT_OF_PI * vmath.exp(-y * y)
+    return math.erfc(x), -g, 2.0 * y * g
 
 
 def lgamma(x):
@@ -187,7 +175,7 @@ def polygammas(x):
     series = 1 / 6 - r * (1 / 30 - r * (1 / 42 - r * (1 / 30 - r * series)))
     second += (1.0 + r * series) / y + 0.5 * r
     if left:  # by reflection
-        angle = PI * math.fmod(x, 1.0)
+        angle = PI * (x % 1.0)
         sine = math.sin(angle)
         first -= PI * math.cos(angle) / sine
         second = PI / sine * (PI / sine) - second
@@ -197,7 +185,7 @@ def polygammas(x):
 RULES: dict[str, Any] = {
     rule.__name__: rule
     for rule in (
-        exp, expm1, exp2, log, log1p, log2, log10, cbrt, tanh, sigmoid, softplus, log_sigmoid,
+        exp, expm1, exp2, cbrt, tanh, sigmoid, softplus, log_sigmoid,
         log_cosh, sin, cos, tan, asin, acos, atan, sinh, cosh, asinh, acosh, atanh, erf, erfc,
         lgamma, gamma,
     )

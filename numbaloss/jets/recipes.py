@@ -63,27 +63,27 @@ def stop_gradient(x):
 
 
 def less(a, b):
-    return value(a) < value(b)
+    return like(a, b) < like(b, a)
 
 
 def less_equal(a, b):
-    return value(a) <= value(b)
+    return like(a, b) <= like(b, a)
 
 
 def greater(a, b):
-    return value(a) > value(b)
+    return like(a, b) > like(b, a)
 
 
 def greater_equal(a, b):
-    return value(a) >= value(b)
+    return like(a, b) >= like(b, a)
 
 
 def equal(a, b):
-    return value(a) == value(b)
+    return like(a, b) == like(b, a)
 
 
 def not_equal(a, b):
-    return value(a) != value(b)
+    return like(a, b) != like(b, a)
 
 
 def truth(x):
@@ -111,15 +111,20 @@ def raised_to_jet(x, y):
 
 
 def floor_quotient(a, b):
-    return floor(a / b)
+    return like(a, b) // like(b, a)
 
 
 def modulo(a, b):
-    return a - b * floor(a / b)
+    x, y = like(a, b), like(b, a)
+    return rule.remainder(a, b, x % y, x // y)
 
 
 def left_over(a, b):
-    return a - b * whole(a / b)
+    x, y = like(a, b), like(b, a)
+    rest, quotient = abs(x) % abs(y), abs(x) // abs(y)
+    same_sign = (x < 0.0) == (y < 0.0)
+    rest = -rest if x < 0.0 else rest
+    return rule.remainder(a, b, rest, quotient if same_sign else -quotient)
 
 
 # Functions of one number.
@@ -135,6 +140,22 @@ def reciprocal(x):
 
 def sqrt(x):
     return rule.sqrt(x, vmath.sqrt(value(x)))
+
+
+def log(x):
+    return rule.logarithm(x, vmath.log(value(x)), 1.0 / value(x), 1.0)
+
+
+def log1p(x):
+    return rule.logarithm(x, vmath.log1p(value(x)), 1.0 / (1.0 + value(x)), 1.0)
+
+
+def log2(x):
+    return rule.logarithm(x, math.log2(value(x)), 1.0 / value(x), 1.0 / math.log(2.0))
+
+
+def log10(x):
+    return rule.logarithm(x, math.log10(value(x)), 1.0 / value(x), 1.0 / math.log(10.0))
 
 
 def degrees(x):
@@ -192,16 +213,20 @@ def is_finite(x):
 # Functions of several.
 
 
-def larger(a, b, c=None):
+def larger(a, b, c=None, d=None):
     if c is None:
         return rule.maximum(a, b)
-    return largest(largest(a, b), c)
+    if d is None:
+        return largest(largest(a, b), c)
+    return largest(largest(a, b), largest(c, d))
 
 
-def smaller(a, b, c=None):
+def smaller(a, b, c=None, d=None):
     if c is None:
         return rule.minimum(a, b)
-    return smallest(smallest(a, b), c)
+    if d is None:
+        return smallest(smallest(a, b), c)
+    return smallest(smallest(a, b), smallest(c, d))
 
 
 def maximum(a, b):
@@ -221,11 +246,11 @@ def where(condition, a, b):
 
 
 def signed(x, y):
-    return rule.copysign(x, math.copysign(1.0, value(y)) < 0.0)
+    return abs(x) * (-1.0 if math.copysign(1.0, value(y)) < 0.0 else 1.0)
 
 
 def hypot(a, b):
-    x, y = abs(value(a)), abs(value(b))
+    x, y = abs(like(a, b)), abs(like(b, a))
     long, short = max(x, y), min(x, y)
     # Of the ratio, so that squares neither overflow nor vanish.
     ratio = short / long if 0.0 < long < INFINITY else 0.0 * short
@@ -233,12 +258,12 @@ def hypot(a, b):
 
 
 def atan2(y, x):
-    return rule.atan2(y, x, math.atan2(value(y), value(x)))
+    return rule.atan2(y, x, math.atan2(like(y, x), like(x, y)))
 
 
 def log_add_exp(a, b):
-    x, y = value(a), value(b)
-    apart = x - y
+    x, y = like(a, b), like(b, a)
+    apart = 0.0 if x == y else x - y  # of two infinities
     log_sum = max(x, y) + vmath.log1p(vmath.exp(-abs(apart)))
     return rule.log_add_exp(a, b, log_sum, vmath.sigmoid(apart), vmath.sigmoid(-apart))
 
@@ -273,6 +298,10 @@ RECIPES: dict[Callable, tuple[Any, ...]] = {
     square: (np.square,),
     reciprocal: (np.reciprocal,),
     sqrt: _named("sqrt"),
+    log: _named("log"),
+    log1p: _named("log1p"),
+    log2: _named("log2"),
+    log10: _named("log10"),
     degrees: _named("degrees", "rad2deg"),
     radians: _named("radians", "deg2rad"),
     sign: (np.sign,),
@@ -297,6 +326,4 @@ RECIPES: dict[Callable, tuple[Any, ...]] = {
 FUNCTIONS: dict[Callable, tuple[Any, ...]] = {
     function: _named(name, f"arc{name[1:]}") for name, function in functions.RULES.items()
 }
-# A whole power up to this one is a few products.
-HIGHEST_PRODUCT = 64
 POWERS = operator.pow, operator.ipow, pow, math.pow, np.power, np.float_power, vmath.pow

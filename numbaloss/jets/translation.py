@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import math
+import threading
 import types as pytypes
 from collections.abc import Callable
 from typing import Any
@@ -15,9 +16,10 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from ..bytecode import with_whole_exponents
+from ..bytecode import HIGHEST_PRODUCT, names_in
 from . import recipes
-from .twin import NO_SLOPE, Jet, value
+from .algebra import Parts
+from .twin import Jet, value
 
 
 def differentiated(function: Callable, slopes: int = 0) -> Callable[..., tuple[Any, ...]]:
@@ -26,7 +28,8 @@ def differentiated(function: Callable, slopes: int = 0) -> Callable[..., tuple[A
     ``slopes`` counts the arguments by which a slope is returned; 0: slope and curvature by the
     first.
     """
-    translated = _translated(function)
+    with _lock:
+        translated = _translated(function)
 
     def call(self: Any, first: Any, second: Any) -> tuple[Any, ...]:
         real = type(first) if isinstance(first, np.floating) else np.float64
@@ -35,18 +38,19 @@ def differentiated(function: Callable, slopes: int = 0) -> Callable[..., tuple[A
             found = [translated(self, Jet.seed(first), second)]
             if slopes == 2:
                 found.append(translated(self, first, Jet.seed(second)))
-        jets = [one for one in found if isinstance(one, Jet)]
-        if not jets:
-            raise TypeError(f"{function.__qualname__}: {NO_SLOPE}")
+        for one in found:
+            if not isinstance(one, (Jet, int, float, np.floating, np.bool_)):
+                raise TypeError(f"{function.__qualname__}: it must return one number, not {one!r}")
+        # A branch may return a number, whose derivatives are 0.
+        jets = [one if isinstance(one, Jet) else Jet(Parts(real(one), real(0.0))) for one in found]
         if not slopes:
             return jets[0].derivatives()
-        return jets[0].parts.value, *[
-            one.parts.slope if isinstance(one, Jet) else real(0.0) for one in found
-        ]
+        return jets[0].parts.value, *[one.parts.slope for one in jets]
 
     return call
 
 
+_lock = threading.RLock()  # a copy is kept before its names are: it may call itself
 _translations: WeakKeyDictionary[Callable, Callable] = WeakKeyDictionary()
 
 
@@ -54,16 +58,15 @@ def _translated(function: Callable) -> Callable:
     """A copy of a function whose names stand for what knows jets."""
     if function in _translations:
         return _translations[function]
-    code = with_whole_exponents(function.__code__)
+    code = function.__code__
     namespace: dict[str, Any] = {"__builtins__": builtins}
     cells = [pytypes.CellType() for _ in function.__closure__ or ()]
     copy = pytypes.FunctionType(
         code, namespace, function.__name__, function.__defaults__, tuple(cells) or None
     )
     copy.__kwdefaults__ = function.__kwdefaults__
-    _translations[function] = copy  # before its names: it may call itself
-    inner = [one for one in code.co_consts if isinstance(one, pytypes.CodeType)]  # lambdas
-    for name in {name for one in (code, *inner) for name in one.co_names}:
+    _translations[function] = copy
+    for name in names_in(code):
         if name in function.__globals__:
             namespace[name] = _stand_in(function.__globals__[name])
         elif hasattr(builtins, name):
@@ -121,7 +124,7 @@ for _originals in (*recipes.RECIPES.values(), *recipes.FUNCTIONS.values()):
 
 def _quiet(original: Callable) -> Callable:
     """A function that returns what compiled code does where ``math`` raises."""
-    if original not in vars(math).values():
+    if not callable(original) or original not in vars(math).values():
         return original
     if original in _OF_NUMPY:
         return _OF_NUMPY[original]
@@ -143,10 +146,19 @@ class _QuietMath(pytypes.ModuleType):
         return _quiet(getattr(math, name))
 
 
+def _quietly(function: Any) -> Any:
+    """A function of ours that calls no function that raises."""
+    if not isinstance(function, pytypes.FunctionType):
+        return function
+    namespace = function.__globals__ | {"math": _QuietMath("math")}
+    return pytypes.FunctionType(
+        function.__code__, namespace, function.__name__, function.__defaults__, function.__closure__
+    )
+
+
 def _of_function(function: Callable) -> Callable:
     """A function of one number, with derivatives known, for jets."""
-    quiet = function.__globals__ | {"math": _QuietMath("math")}
-    known = pytypes.FunctionType(function.__code__, quiet, function.__name__)
+    known = _quietly(function)
 
     def call(x: Jet) -> Jet:
         f, slope, bend = known(value(x))
@@ -158,8 +170,9 @@ def _of_function(function: Callable) -> Callable:
 def _power(x: Any, y: Any) -> Any:
     if isinstance(y, Jet):
         return recipes.raised_to_jet(x, y)
-    if not isinstance(y, int) or abs(y) > recipes.HIGHEST_PRODUCT:
+    if int(y) != y or abs(y) > HIGHEST_PRODUCT:
         return recipes.raised(x, y)
+    y = int(y)
     if y <= 0:
         return 1.0 / _power(x, -y) if y else type(value(x))(1.0)
     if y == 1:
@@ -170,7 +183,7 @@ def _power(x: Any, y: Any) -> Any:
 
 _KNOWN: dict[Any, Callable] = {}
 for _recipe, _originals in recipes.RECIPES.items():
-    _KNOWN |= {original: _for_both(original, _recipe) for original in _originals}
+    _KNOWN |= {original: _for_both(original, _quietly(_recipe)) for original in _originals}
 for _function, _originals in recipes.FUNCTIONS.items():
     _KNOWN |= {original: _for_both(original, _of_function(_function)) for original in _originals}
 _KNOWN |= {original: _for_both(original, _power) for original in recipes.POWERS}

@@ -50,8 +50,8 @@ def value(x: Any) -> Any:
 
 
 def like(y: Any, x: Any) -> Any:
-    """The plain number in y, in the floating-point type of the jet x."""
-    return type(value(x))(value(y))
+    """The plain number in y, in the floating-point type of jets, of which x or y is one."""
+    return value(y) if isinstance(y, Jet) else type(value(x))(y)
 
 
 def truncate(x: Any) -> Any:
@@ -76,7 +76,8 @@ def by_rule(rule: Callable[..., Parts]) -> Callable[..., Any]:
     wanted = [rule.__annotations__[name] == "Parts" for name in rule.__annotations__][:-1]
 
     def apply(*arguments: Any) -> Jet:
-        real = next(type(one.parts.value) for one in arguments if isinstance(one, Jet))
+        jets = [one for one in arguments if isinstance(one, Jet)]
+        real = type(jets[0].parts.value)
         given: list[Any] = []
         for one, parts in zip(arguments, wanted):
             if isinstance(one, Jet):

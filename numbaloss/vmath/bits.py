@@ -199,6 +199,11 @@ def truncate(typing_context: Any, x: Any) -> Any:
     return x(x), _call_intrinsic("llvm.trunc", 1)
 
 
+def square_root_of(builder: Any, number: Any) -> Any:
+    """The code for the square root of a float."""
+    return _call_intrinsic("llvm.sqrt", 1)(None, builder, None, [number])
+
+
 @intrinsic
 def square_root(typing_context: Any, x: Any) -> Any:
     """The correctly rounded square root; NaN below zero, without an exception."""
