@@ -215,12 +215,11 @@ def power(x: Parts, exponent: Any, value: Any) -> Parts:
     By growth rates, which neither overflow nor vanish, and take no second power.
     """
     y, infinity = exponent, float("inf")
-    inverse = 1.0 / x.value
-    slope, jump, bend = x.slope * inverse, x.jump * inverse, x.bend * inverse
+    slope, jump, bend = x.slope / x.value, x.jump / x.value, x.bend / x.value
     bend = (y - 1.0) * (slope * slope + jump * jump) + bend
-    slope, jump, bend = y * value * slope, y * value * jump, y * value * bend
-    # At 0, and so near that the inverse overflows, the limits.
-    zero, still = size(inverse) == infinity, _still(x)
+    # What is too small to be told from 0 takes its derivatives with it; at 0 they are limits.
+    zero, still, gone = x.value == 0.0, _still(x), value == 0.0
+    slope, jump, bend = (select(gone, ABSENT, y * value * one) for one in (slope, jump, bend))
     first = select((y > 1.0) | (y == 0.0), 0.0, infinity)
     second = select((y > 2.0) | (y == 0.0), 0.0, infinity)
     slope = select(zero, select(still, ABSENT, y * first * x.slope), slope)

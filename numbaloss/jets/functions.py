@@ -14,7 +14,7 @@ from .. import vmath
 
 ROOT_OF_PI = 1.7724538509055160273
 LOG_2 = 0.69314718055994530942
-PI = math.pi
+PI, INFINITY = math.pi, math.inf
 FAR = 1e9  # the square of it exceeds 1 by more than the digits of a float64 number
 
 
@@ -38,7 +38,7 @@ def cbrt(x):
     near = vmath.pow(size, 1.0 / 3.0)
     # A third is no floating-point number: one step of Newton's mends what its rounding did.
     moved = near - (near - size / (near * near)) / 3.0
-    root = moved if 0.0 < size < math.inf else size
+    root = moved if 0.0 < size < INFINITY else size
     value = root if x >= 0.0 else -root
     slope = 1.0 / (3.0 * root * root)
     return value, slope, -2.0 * slope / (3.0 * x)
@@ -99,9 +99,9 @@ def acos(x):
 
 
 def atan(x):
-    y = max(-1e18, min(1e18, x))  # beyond, the bend is 0, and squares may overflow
-    u = 1.0 / (1.0 + y * y)
-    return math.atan(x), u, -2.0 * y * u * u
+    u = 1.0 / (1.0 + x * x)
+    share = x * u if abs(x) < INFINITY else 0.0
+    return math.atan(x), u, -2.0 * share * u
 
 
 def sinh(x):
@@ -136,15 +136,15 @@ def atanh(x):
 
 
 def erf(x):
-    y = max(-100.0, min(100.0, x))  # beyond, nothing is left
-    g = 2.0 / ROOT_OF_PI * vmath.exp(-y * y)
-    return math.erf(x), g, -2.0 * y * g
+    g = 2.0 / ROOT_OF_PI * vmath.exp(-x * x)
+    share = x * g if abs(x) < INFINITY else 0.0
+    return math.erf(x), g, -2.0 * share
 
 
 def erfc(x):
-    y = max(-100.0, min(100.0, x))
-    g = 2.0 / ROOT_OF_PI * vmath.exp(-y * y)
-    return math.erfc(x), -g, 2.0 * y * g
+    g = 2.0 / ROOT_OF_PI * vmath.exp(-x * x)
+    share = x * g if abs(x) < INFINITY else 0.0
+    return math.erfc(x), -g, 2.0 * share
 
 
 def lgamma(x):

@@ -19,7 +19,8 @@ def at(function, *predictions, target=0.0, kind=np.float64):
     p = np.array(predictions, kind)
     found = np.array(loss.value_grad_hess(p, np.full(p.shape, target, kind), reduction="none"))
     twin = np.array([loss.point(one, kind(target)) for one in p]).T
-    np.testing.assert_allclose(twin, found, rtol=1e-6 if kind is np.float32 else 1e-14)
+    near = 1e-6 if kind is np.float32 else 1e-14
+    np.testing.assert_allclose(twin, found, rtol=near, atol=near)
     return found.tolist()
 
 
@@ -98,6 +99,137 @@ def test_nan_goes_where_it_came_from():
     p, t = np.array([1.0, np.nan, 2.0, 0.5]), np.array([0.0, 0.0, np.nan, 0.0])
     for one in Branching().value_grad_hess(p, t, reduction="none"):
         assert np.isnan(one).tolist() == [False, True, True, False]
+
+
+def test_where_one_wins_on_both_sides_its_bend_counts():
+    for function, bend in (
+        (lambda p, t: min(abs(p), p * p), 2.0),
+        (lambda p, t: min(abs(p), 0.5 * p * p), 1.0),
+        (lambda p, t: max(nl.log1p(abs(p)), 0.0), -1.0),
+        (lambda p, t: max(abs(p) + p * p, 0.0), 2.0),
+        (lambda p, t: max(p * p, abs(p)), 0.0),
+        (lambda p, t: abs(abs(p) + p * p), 2.0),
+        (lambda p, t: abs(nl.expm1(abs(p))), 1.0),
+        (lambda p, t: nl.sqrt(p * p) ** 2, 2.0),
+        (lambda p, t: math.hypot(p, 0.0) ** 2, 2.0),
+        (lambda p, t: ((p * p) ** 0.5) ** 2, 2.0),
+    ):
+        assert at(function, 0.0)[1:] == [[0.0], [bend]]
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_derivatives_neither_overflow_nor_vanish_before_they_must(kind):
+    """Of a composition that is harmless, whose parts are large or small."""
+    single = kind is np.float32
+    far = [-45.0, -60.0, -86.0] if single else [-400.0, -500.0, -700.0]
+    _, slope, bend = at(lambda p, t: nl.log(nl.sigmoid(p)), *far, kind=kind)
+    assert slope == pytest.approx([1.0, 1.0, 1.0], rel=1e-6)
+    assert bend == pytest.approx([0.0, 0.0, 0.0], abs=1e-6)
+    _, slope, bend = at(lambda p, t: nl.sigmoid(p) ** 0.5, *far[:2], kind=kind)
+    half = 0.5 * np.exp(0.5 * np.array(far[:2]))
+    np.testing.assert_allclose(slope, half, rtol=1e-5)
+    np.testing.assert_allclose(bend, 0.5 * half, rtol=1e-5)
+    for deep in [-89.0, -95.0, -103.0] if single else [-715.0, -740.0]:
+        for function in (lambda p, t: nl.sigmoid(p) ** 1.5, lambda p, t: nl.exp(p) ** (t + 2.0)):
+            assert np.abs(at(function, deep, kind=kind)).max() < 1e-35
+    assert at(lambda p, t: p ** (t + 1.0), 1e-39 if single else 1e-310, kind=kind)[1] == [1.0]
+    assert at(lambda p, t: p ** (t + 2.0), 1e-23 if single else 1e-170, kind=kind)[2] == [2.0]
+    large, small = (1e20, 1e-20) if single else (1e200, 1e-200)
+    assert at(lambda p, t: nl.exp(-p * p), large, kind=kind) == [[0.0], [0.0], [0.0]]
+    angle = lambda p, t: np.arctan2(p, t)  # noqa: E731
+    for size in (large, small):
+        assert at(angle, size, target=size, kind=kind)[1] == pytest.approx([0.5 / size], rel=1e-6)
+
+
+def test_infinity_has_the_derivatives_that_it_tends_to():
+    flat = at(lambda p, t: math.erf(p) - math.erfc(p) + math.atan(p), np.inf, -np.inf)
+    assert flat[1:] == [[0.0, 0.0], [0.0, 0.0]]
+    assert at(lambda p, t: math.asinh(p), np.inf, -np.inf)[1:] == [[0.0, 0.0], [0.0, 0.0]]
+    assert at(lambda p, t: np.logaddexp(p, t), -np.inf, target=-np.inf)[0] == [-np.inf]
+
+
+def test_quotients_and_remainders_are_those_of_python():
+    p = [2.5, -2.5, 1e17, 0.3]
+    for divisor in (0.1, -0.7, 3.0):
+        whole, rest, left = (
+            at(function, *p, target=divisor)[0]
+            for function in (
+                lambda p, t: p * 0.0 + p // t,
+                lambda p, t: p % t,
+                lambda p, t: math.fmod(p, t),
+            )
+        )
+        assert whole == [one // divisor for one in p]
+        assert rest == [one % divisor for one in p]
+        assert left == [math.fmod(one, divisor) for one in p]
+    assert at(lambda p, t: p % t, 2.5, target=np.inf) == [[2.5], [1.0], [0.0]]
+    assert at(lambda p, t: 5.0 % p, 1.5) == [[0.5], [-3.0], [0.0]]
+
+
+def test_a_power_of_a_number_is_one_whatever_the_number():
+    """Whole exponents make products of powers: of integers too they are powers of floats."""
+    constant = 5
+
+    class OfInteger(nl.Elementwise):
+        count: int = 10
+
+        def value(self, prediction, target):
+            total = prediction * constant**-1.0 + prediction * self.count**20.0
+            for i in range(1, 4):
+                total += prediction * i**-2.0
+            return total + prediction**2.0 * (prediction > 0.0) ** 2.0
+
+    (slope,) = OfInteger().value_and_grad([2.0], [0.0])[1]
+    assert slope == pytest.approx(0.2 + 1e20 + 1.0 + 0.25 + 1.0 / 9.0 + 4.0, rel=1e-15)
+    assert OfInteger().point(2.0, 0.0)[1] == pytest.approx(slope, rel=1e-15)
+
+    class ByHand(nl.Elementwise):
+        count: int = 3
+
+        def point(self, prediction, target):
+            return prediction * self.count**-1.0, self.count**-1.0, 0.0
+
+    assert ByHand()([3.0], [0.0]) == 1.0
+
+
+def test_branches_may_give_numbers():
+    hinge = lambda p, t: p * p if p > 0.0 else 0  # noqa: E731
+    assert at(hinge, -1.0, 3.0) == [[0, 9], [0, 6], [0, 2]]
+    assert as_loss(hinge).point(-1.0, 0.0) == (0.0, 0.0, 0.0)
+
+    def counted(p, t):
+        total = 0
+        for i in range(3):
+            total += p * i
+        largest = 0
+        if p > 0.0:
+            largest = abs(p)
+        return sum((total, largest, p))
+
+    assert at(counted, 2.0)[:2] == [[10.0], [5.0]]
+
+
+def test_functions_of_the_target_alone():
+    def function(p, t):
+        return np.where(t > 0.0, t, -t) * p + np.clip(t, a_min=0.0, a_max=None) * math.copysign(
+            1, p
+        )
+
+    assert at(function, 3.0, -3.0, target=-2.0)[:2] == [[6.0, -6.0], [2.0, 2.0]]
+
+
+def doubled(x):
+    return 2.0 * x
+
+
+def test_names_inside_functions_inside():
+    def function(p, t):
+        def inner(x):
+            return doubled(math.exp(x))
+
+        return inner(p) + (lambda x: (lambda y: math.exp(y))(x))(p)
+
+    assert at(function, 0.0)[1] == [3.0]
 
 
 # Constants.
@@ -321,12 +453,12 @@ def test_a_value_that_has_no_slope_is_an_error_and_not_zero():
     assert "has no slope anywhere" in broken(lambda p, t: t * t)
     assert "has no slope anywhere" in broken(lambda p, t: np.floor(p))
     assert "has no slope anywhere" in broken(lambda p, t: nl.stop_gradient(p * p))
-    with pytest.raises(TypeError, match="has no slope anywhere"):
-        as_loss(lambda p, t: np.floor(p)).point(1.0, 2.0)
 
 
 def test_a_value_is_one_number():
     assert "it must return one number" in broken(lambda p, t: (p, 1.0, 0.0))
+    with pytest.raises(TypeError, match="it must return one number"):
+        as_loss(lambda p, t: (p, 1.0, 0.0)).point(1.0, 2.0)
 
     class OfOne(nl.Elementwise):
         def value(self, prediction):
