@@ -8,7 +8,7 @@ _imported_at = _time.time_ns()
 
 from .check import check_gradient
 from .device_value import DeviceValue
-from .jets.recipes import stop_gradient
+from .jets import stop_gradient
 from .losses.binary import AsymmetricFocal, BinaryCrossEntropy, Focal
 from .losses.embeddings import Contrastive, CosineEmbedding, Triplet
 from .losses.exponential_family import Gamma, Poisson, Tweedie

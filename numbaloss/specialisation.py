@@ -17,7 +17,7 @@ from numba.extending import overload
 
 from . import vmath
 from .bytecode import names_in, with_products
-from .jets.recipes import stop_gradient
+from .jets import stop_gradient
 from .vmath.target import compiling_for_gpu, for_gpu
 
 # forceinline is LLVM's: each function keeps its own floating-point flags. `contract` lets

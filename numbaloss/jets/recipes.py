@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .. import vmath
-from . import algebra, functions
+from . import algebra, functions, stop_gradient
 from .twin import by_rule, largest, like, smallest, truncate, value
 
 INFINITY = math.inf
@@ -28,35 +28,6 @@ vars(rule).update(
     for name, function in vars(algebra).items()
     if getattr(function, "__annotations__", {}).get("return") == "Parts"
 )
-
-
-def stop_gradient(x):
-    """The number ``x`` as a constant: its derivatives count as 0.
-
-    For factors of a loss that its paper takes for constants.
-
-    Parameters
-    ----------
-    x : float
-        What depends on the prediction, inside the ``value`` of a loss.
-
-    Returns
-    -------
-    float
-        The same number.
-
-    Examples
-    --------
-    >>> import numbaloss as nl
-    >>> class Weighted(nl.Elementwise):
-    ...     def value(self, prediction, target):
-    ...         residual = prediction - target
-    ...         return nl.stop_gradient(abs(residual)) * residual * residual
-    >>> value, gradient = Weighted().value_and_grad([3.0], [0.0])
-    >>> value, gradient.tolist()
-    (27.0, [18.0])
-    """
-    return value(x)
 
 
 # Operators. What compares, compares values.
@@ -128,6 +99,10 @@ def left_over(a, b):
 
 
 # Functions of one number.
+
+
+def constant(x):
+    return value(x)
 
 
 def square(x):
@@ -294,7 +269,7 @@ RECIPES: dict[Callable, tuple[Any, ...]] = {
     floor_quotient: (operator.floordiv, operator.ifloordiv, np.floor_divide),
     modulo: (operator.mod, operator.imod, np.mod),
     left_over: _named("fmod"),
-    stop_gradient: (stop_gradient,),
+    constant: (stop_gradient,),
     square: (np.square,),
     reciprocal: (np.reciprocal,),
     sqrt: _named("sqrt"),
