@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import numbaloss as nl
 
@@ -32,13 +33,14 @@ def test_every_loss_states_its_formula_and_its_parameters():
             assert re.search(rf"\b{parameter.name}\b", text), (cls, parameter.name)
 
 
-def test_python_of_the_readme_runs():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", ["README.md", "docs/your_own_loss.md"])
+def test_python_of_documents_runs(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     assert blocks
     space = {"np": np}
     for block in blocks:
-        exec(compile(block, "README.md", "exec"), space)
+        exec(compile(block, page, "exec"), space)
 
 
 def test_the_tree_speaks_of_nothing_but_the_project():
