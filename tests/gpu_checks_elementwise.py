@@ -41,7 +41,9 @@ def every_loss_at_several_sizes(library: Library) -> None:
     for number, loss in enumerate(LOSSES):
         sizes = library.sizes
         if number and not library.thorough:
-            sizes = sizes[number % 6], sizes[(number + 3) % 6]
+            # Other parameters of a loss run the same code.
+            both = sizes[number % 6], sizes[(number + 3) % 6]
+            sizes = both if loss in EACH else (min(both),)
         for size in sizes:
             # Of magnitude |α - 2| / α, with what that takes of the digits.
             nearly = isinstance(loss, nl.GeneralRobust) and 0 < abs(loss.alpha - 2) < 0.1

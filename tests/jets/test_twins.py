@@ -45,6 +45,15 @@ def conditions(loss, prediction, target):
     ]
 
 
+IN_FLOAT32 = (
+    nl.Huber,
+    nl.PseudoHuber,
+    nl.GeneralRobust,
+    nl.SquaredLogError,
+    nl.BinaryCrossEntropy,
+    nl.Focal,
+    nl.Tweedie,
+)
 # Units in the last place where a value's own formula, or its second derivative, cancels: of a root
 # less the delta it began at, of 1e9 to the power of half of 2e-9, of a power by the chain rule.
 LOOSE = {
@@ -63,7 +72,9 @@ LOOSE = {
 def test_elementwise_losses_are_the_derivatives_of_their_values(loss, twin):
     """To a few units in the last place of the inputs and of the result."""
     lowered = lower(loss)
-    for kind in ("float64", "float32"):
+    # The same formulas in another type: some will do.
+    kinds = ("float64", "float32") if isinstance(loss, IN_FLOAT32) else ("float64",)
+    for kind in kinds:
         prediction, target = (x.astype(kind) for x in inputs(loss, 2000, 5))
         scales = conditions(lowered, prediction.astype("f8"), target.astype("f8"))
         by_hand = derivatives(lowered, prediction, target)
@@ -101,8 +112,11 @@ def of_vectors(loss):
     "loss",
     [
         loss
-        for loss in (*EMBEDDING_ROW_LOSSES, *KEYED_LOSSES, *LABELLED_LOSSES)
-        if type(lower(loss)) in VALUES
+        for kind, loss in {
+            type(lower(loss)): loss
+            for loss in (*EMBEDDING_ROW_LOSSES, *KEYED_LOSSES, *LABELLED_LOSSES)
+        }.items()
+        if kind in VALUES
     ],
     ids=identify,
 )

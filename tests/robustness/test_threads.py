@@ -88,11 +88,10 @@ result = differing
 def test_rows_come_out_the_same_for_any_number_of_threads(under):
     script = """
 losses = [nl.CrossEntropy(), nl.CrossEntropy(label_smoothing=0.1, z_loss=0.01), nl.Brier()]
-shapes = [(1, 3), (70_001, 2), (30_000, 10), (9_000, 33), (3_000, 130), (300, 2500),
-          (1, 20_000), (2, 20_000), (3, 300_000), (40, 20_000)]
+shapes = [(1, 3), (70_001, 2), (9_000, 33), (3_000, 130), (2, 20_000), (3, 300_000), (40, 20_000)]
 differing = []
 for dtype in (np.float32, np.float64):
-    for count, classes in shapes:
+    for count, classes in shapes if dtype == np.float32 else shapes[1::2]:
         random = np.random.default_rng([count, classes])
         logits = random.normal(0.0, 3.0, (count, classes)).astype(dtype)
         labels = random.integers(0, classes, count)
@@ -101,7 +100,7 @@ for dtype in (np.float32, np.float64):
         for loss in losses:
             for target in (labels, dense):
                 results = set()
-                for threads in (4, 1, 2, 3, 4):
+                for threads in (4, 1, 3):
                     numba.set_num_threads(threads)
                     outcome = loss.value_grad_hess(logits, target, sample_weight=weight)
                     results.add(b"".join(np.asarray(part).tobytes() for part in outcome))

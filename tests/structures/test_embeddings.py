@@ -441,13 +441,9 @@ def test_losses_without_maths_say_what_is_missing():
     class Of(nl.LabelledEmbedding):
         form = "pairs"
 
-    with pytest.raises(
-        NotImplementedError, match=r"Pair has neither value\(self, distance, target\)"
-    ):
+    with pytest.raises(TypeError, match=r"Pair has neither value\(self, distance, target\)"):
         Pair()(np.ones((2, 3)), np.ones((2, 3)), [0, 1])
-    with pytest.raises(
-        NotImplementedError, match=r"Of has neither value\(self, similarity, positive\)"
-    ):
+    with pytest.raises(TypeError, match=r"Of has neither value\(self, similarity, positive\)"):
         Of()(np.ones((2, 3)), [0, 1])
 
 
@@ -792,7 +788,7 @@ def test_methods_that_return_or_take_something_else_are_explained():
         OneArgument()(a, a)
     with pytest.raises(TypeError, match="it must return three numbers: the value, and its slopes"):
         TwoResults()(a, a)
-    with pytest.raises(NotImplementedError, match=r"has neither value\(self, positive, negative"):
+    with pytest.raises(TypeError, match=r"has neither value\(self, positive, negative"):
         Nothing()(a, [0, 0, 1, 1])
 
 
