@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import high_water
-from .common import DTYPES, METHODS, arrays, make, method
+from .common import DTYPES, METHODS, arrays, by_value, make, method
 
 LOSSES = (
     "squared_error",
@@ -35,6 +35,22 @@ class Speed:
         self.call(self.prediction, self.target)
 
     def time_call(self, loss: str, name: str, dtype: str, size: int) -> None:
+        self.call(self.prediction, self.target)
+
+
+class ByValue:
+    """Losses of a user's, whose derivatives the library takes."""
+
+    params = (("log_cosh", "focal"), METHODS, DTYPES)
+    param_names = ("loss", "method", "dtype")
+    timeout = 120
+
+    def setup(self, loss: str, name: str, dtype: str) -> None:
+        self.prediction, self.target = arrays(loss, dtype, SIZES[-1])
+        self.call = method(by_value(loss), name)
+        self.call(self.prediction, self.target)
+
+    def time_call(self, loss: str, name: str, dtype: str) -> None:
         self.call(self.prediction, self.target)
 
 

@@ -11,6 +11,7 @@ import inspect
 import operator
 import types as pytypes
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from numba import types
@@ -22,7 +23,7 @@ from numba.extending import lower_builtin, lower_cast, models, overload, registe
 from ..bytecode import HIGHEST_PRODUCT
 from ..specialisation import OPTIONS, compiled, rebuilt, specialised
 from ..vmath.bits import FUSE, square_root_of, truncate, without_sign
-from ..vmath.target import for_gpu
+from ..vmath.target import compiling_for_gpu, for_gpu
 from . import algebra, recipes
 from .algebra import ABSENT, Parts
 from .twin import NO_SLOPE
@@ -316,7 +317,14 @@ for _name, _rule in vars(algebra).items():
         _INTRINSICS[getattr(recipes.rule, _name)] = _made
 
 
-def _body(function: Callable, dtype: types.Float) -> Callable:
+def _once(make: Callable[[Any, types.Float], Any]) -> Callable[[Any, types.Float], Any]:
+    """Make one for a type and a machine: jets that differ in their parts share it."""
+    kept = cache(lambda function, dtype, gpu: make(function, dtype))
+    return lambda function, dtype: kept(function, dtype, compiling_for_gpu())
+
+
+@_once
+def _body(function: Any, dtype: types.Float) -> Callable:
     """A recipe as Numba is to compile it."""
     namespace = function.__globals__ | _CODE
     for name in function.__code__.co_names:
@@ -337,7 +345,8 @@ def _of_rule(code: Any, count: int) -> Callable:
     return of_one if count == 1 else of_two
 
 
-def _of_function(function: Callable, dtype: types.Float) -> Callable:
+@_once
+def _of_function(function: Any, dtype: types.Float) -> Callable:
     known, chain = compiled(specialised(function, dtype)), _RULES.chain
 
     def of_one(x):

@@ -28,8 +28,7 @@ def differentiated(function: Callable, slopes: int = 0) -> Callable[..., tuple[A
     ``slopes`` counts the arguments by which a slope is returned; 0: slope and curvature by the
     first.
     """
-    with _lock:
-        translated = _translated(function)
+    translated = _translated(function)
 
     def call(self: Any, first: Any, second: Any) -> tuple[Any, ...]:
         real = type(first) if isinstance(first, np.floating) else np.float64
@@ -56,8 +55,11 @@ _translations: WeakKeyDictionary[Callable, Callable] = WeakKeyDictionary()
 
 def _translated(function: Callable) -> Callable:
     """A copy of a function whose names stand for what knows jets."""
-    if function in _translations:
-        return _translations[function]
+    with _lock:
+        return _translations.get(function) or _copied(function)
+
+
+def _copied(function: Callable) -> Callable:
     code = function.__code__
     namespace: dict[str, Any] = {"__builtins__": builtins}
     cells = [pytypes.CellType() for _ in function.__closure__ or ()]

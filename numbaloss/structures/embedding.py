@@ -38,6 +38,9 @@ class Diagnosis(NamedTuple):
 class Embedding(Loss):
     """A loss of rows of vectors, with a gradient for every input that is one.
 
+    A subclass gives its map, of what its structure measures: the ``value`` alone, of which the
+    library takes the slopes, or ``point``, which returns them too.
+
     See :class:`PairEmbedding` and :class:`TripletEmbedding` for losses of rows that belong
     together, :class:`KeyedEmbedding` and :class:`LabelledEmbedding` for those of all pairs in
     a batch.
