@@ -147,8 +147,8 @@ def compare(library: Library, loss: Any, vectors: Any, labels: Any, **options: A
 
 @check("batches")
 def every_loss_in_every_dtype(library: Library) -> None:
-    # Every way through a batch is walked below; here every other set of parameters may do.
-    for turn, loss in enumerate(EVERY if library.thorough else EVERY[::2]):
+    # Every way through a batch is walked below; here every third set of parameters may do.
+    for turn, loss in enumerate(EVERY if library.thorough else EVERY[::3]):
         kinds = library.kinds
         own = kinds if library.thorough else [kinds[turn % 2]]
         for place, kind in enumerate(own):

@@ -455,7 +455,7 @@ def agree_on_vectors(loss, given, offset=0, **options):
     same([loss(*arrays, **options)], [expected[0]], kind)
 
 
-@pytest.mark.parametrize("kind", DTYPES)
+@pytest.mark.parametrize("kind", ["float32", "bfloat16"])
 @pytest.mark.parametrize("length", [1, 7, 16, 24, 67, 144])
 def test_vectors_of_pairs_and_triplets(machine, kind, length):
     agree_on_vectors(nl.Contrastive(3.0), vectors(kind, 5, length))

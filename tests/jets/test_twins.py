@@ -45,6 +45,14 @@ def conditions(loss, prediction, target):
     ]
 
 
+# One of those that are the same class to kernels.
+EACH_OF_ROWS = list(
+    {
+        (type(lower(loss)), form): (loss, form)
+        for loss, form in ROW_CASES
+        if not isinstance(lower(loss), Sum)
+    }.values()
+)
 IN_FLOAT32 = (
     nl.Huber,
     nl.PseudoHuber,
@@ -85,13 +93,11 @@ def test_elementwise_losses_are_the_derivatives_of_their_values(loss, twin):
             assert error.max() <= LOOSE.get((type(loss), name), 8), (kind, name, error.max())
 
 
-@pytest.mark.parametrize(("loss", "form"), ROW_CASES, ids=identify)
+@pytest.mark.parametrize(("loss", "form"), EACH_OF_ROWS, ids=identify)
 def test_losses_of_rows_are_the_derivatives_of_their_values(loss, form):
     """φ and its derivatives, through the softmax."""
     loss = with_class_weights(loss, 13, 3)
     twin = twin_of(loss)
-    if twin is None:
-        pytest.skip("a sum")
     given = row_inputs(loss, form, 40, 13, 3)
     for one, other in zip(loss.value_grad_hess(*given), twin.value_grad_hess(*given)):
         np.testing.assert_allclose(other, one, rtol=1e-13, atol=1e-14 * np.abs(one).max())

@@ -91,7 +91,7 @@ losses = [nl.CrossEntropy(), nl.CrossEntropy(label_smoothing=0.1, z_loss=0.01), 
 shapes = [(1, 3), (70_001, 2), (9_000, 33), (3_000, 130), (2, 20_000), (3, 300_000), (40, 20_000)]
 differing = []
 for dtype in (np.float32, np.float64):
-    for count, classes in shapes if dtype == np.float32 else shapes[1::2]:
+    for count, classes in shapes if dtype == np.float32 else shapes[3:5]:
         random = np.random.default_rng([count, classes])
         logits = random.normal(0.0, 3.0, (count, classes)).astype(dtype)
         labels = random.integers(0, classes, count)
