@@ -68,7 +68,15 @@ class Elementwise(Loss):
 
         Compiled by Numba on numbers that carry their first and second derivative by the
         prediction. Arithmetic, comparisons, ``if``, ``min`` and ``max``, the functions of ``nl``
-        and those of ``math`` and NumPy that have derivatives know them.
+        and those of ``math`` and NumPy that have derivatives know them; another is an error at
+        the first call. Where one-sided derivatives differ, their mean is taken: 0 for ``abs`` at
+        0. ``nl.stop_gradient(x)`` is a constant.
+
+        Raises
+        ------
+        TypeError
+            At the first call, for a function whose derivative is not known, with the line that
+            calls it, and for a result that has no slope anywhere.
         """
         raise NotImplementedError(self._lacks_maths())
 
