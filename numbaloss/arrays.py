@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -86,7 +86,10 @@ def operand(given: Any, name: str) -> tuple[Operand, Family]:
     if isinstance(given, np.ndarray):
         if isinstance(given, np.ma.MaskedArray):
             raise TypeError(
-                f"{name} is a masked array; pass a plain one, and the mask as sample_weight"
+                f"{name} is a masked array, whose mask is True where data is invalid. With "
+                f"mask = numpy.ma.getmaskarray({name}), drop such elements from all arrays, "
+                f"x[~mask], or pass plain data with sample_weight=~mask and "
+                f"reduction='weighted_mean'"
             )
         return _numpy_operand(np.asarray(given), name), NUMPY
     torch = sys.modules.get("torch")
@@ -308,7 +311,8 @@ def _described_operand(given: Any, name: str) -> tuple[Operand, Family]:
     described = given.__cuda_array_interface__
     if described.get("mask") is not None:
         raise TypeError(
-            f"{name} is a masked array; pass a plain one, and the mask as sample_weight"
+            f"{name} is a masked array; its mask is True where data is valid: pass a plain array "
+            f"with the mask as sample_weight and reduction='weighted_mean'"
         )
     address, read_only = described["data"]
     # Types that are none of NumPy's, such as bfloat16, have no string of their own there.
@@ -437,54 +441,3 @@ JAX_GPU = Family(
     to_host=np.asarray,
     waits=True,
 )
-
-
-def walk(shape: tuple[int, ...], operands: Sequence[Operand]) -> tuple[list[int], list[list[int]]]:
-    """One order in which to walk through all arrays: lengths of its axes, strides of each array.
-
-    It is the memory order of the first; axes that lie behind one another in every array count
-    as one.
-    """
-    steps = [operand.array.strides for operand in operands]
-    axes = sorted(
-        (axis for axis in range(len(shape)) if shape[axis] != 1),
-        key=lambda axis: tuple(-abs(strides[axis]) for strides in steps),
-    )
-    lengths: list[int] = []
-    strides: list[list[int]] = [[] for _ in operands]
-    for axis in axes:
-        joins = bool(lengths) and all(
-            own[-1] == step[axis] * shape[axis] for own, step in zip(strides, steps)
-        )
-        if joins:
-            lengths[-1] *= shape[axis]
-        else:
-            lengths.append(shape[axis])
-        for own, step in zip(strides, steps):
-            if joins:
-                own[-1] = step[axis]
-            else:
-                own.append(step[axis])
-    if not lengths:
-        return [1], [[operand.array.itemsize] for operand in operands]
-    return lengths, strides
-
-
-def overlap(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two arrays share memory; arrays too intricate to tell count as sharing."""
-    if not np.may_share_memory(one, other):
-        return False
-    try:
-        return bool(np.shares_memory(one, other, max_work=10_000))  # type: ignore[arg-type]
-    except (ValueError, RuntimeError):  # numpy.exceptions.TooHardError is a RuntimeError
-        return True
-
-
-def same_memory(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two arrays are one: same place, same layout, same size of elements."""
-    return (
-        one.ctypes.data == other.ctypes.data
-        and one.shape == other.shape
-        and one.strides == other.strides
-        and one.itemsize == other.itemsize
-    )

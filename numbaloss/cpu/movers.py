@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numba import njit, types
 
-from ..arrays import Operand, walk
+from ..arrays import Operand
+from ..layouts import walk
 from .compile import Code, c_function
 from .intrinsics import load_integer, pointer, store_integer, swap_bytes
 

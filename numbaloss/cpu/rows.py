@@ -43,7 +43,8 @@ MASK_LAYOUT = 6
     MAP,  # address of the loss's map: of the label's log-probability, or of all classes
     NORMALIZER,  # address of the map of R, or 0
     CLASS_WEIGHT,  # address of the class weights in the compute type, or 0
-    IGNORE,  # the label of rows that do not count
+    IGNORES,  # whether there is a label of rows that do not count
+    IGNORE,  # which one
     SMOOTH,  # whether there is label smoothing
     MARGIN,  # whether rows are seen relative to their label
     LABELLED,  # whether targets are labels
@@ -56,7 +57,7 @@ MASK_LAYOUT = 6
     TO_COLUMNS,  # addresses of the functions that turn tiles
     TO_ROWS,
     WEIGHTED,  # of a scan: whether rows count by their weights
-) = range(7, 26)
+) = range(7, 27)
 (
     INVERSE_TEMPERATURE,
     ON,  # 1 - ε
@@ -67,8 +68,8 @@ MASK_LAYOUT = 6
     LOW,  # closed domain of dense targets
     HIGH,
     SHARE,  # 1, or 1 / C where values are means over the classes
-) = range(26, 35)
-FIELDS = 35
+) = range(27, 36)
+FIELDS = 36
 
 # Arrays of a job. Not plain integers, and the places below neither: Numba would compile every
 # function that takes one anew for each value.
@@ -113,10 +114,11 @@ exact: dict[str, Any] = {**inner, "fastmath": {"contract"}}
 CHUNK_SIGNATURE = types.void(types.CPointer(types.int64), types.float64, types.int64, types.int64)
 
 
-def ignored_label(loss: Softmax) -> int:
-    """The label of rows that do not count; one that no label equals where there is none."""
+def say_ignored(fields: np.ndarray, loss: Softmax) -> None:
+    """Say which label rows have that do not count, if any has."""
     ignored = loss.row_options().ignore_index
-    return -(2**63) if ignored is None else ignored
+    if ignored is not None:
+        fields[IGNORES], fields[IGNORE] = 1, ignored
 
 
 def namespace(members: dict[str, Any]) -> Any:
@@ -227,7 +229,7 @@ def tools(real: str, group: int) -> Any:
         fill(own, size, one)
         if fields[LABELLED] != 0:
             layout = fields[TARGET]
-            ignored, classes = fields[IGNORE], fields[CLASSES]
+            ignores, ignored, classes = fields[IGNORES] != 0, fields[IGNORE], fields[CLASSES]
             if layout == 0:
                 given = pointer(job[TARGET] + 8 * row, 1)
             else:
@@ -236,7 +238,7 @@ def tools(real: str, group: int) -> Any:
                 given = pointer(scratch, 1)
             for k in range(size):
                 label = given[k]
-                weight[k] = zero if label == ignored else weight[k]
+                weight[k] = zero if ignores & (label == ignored) else weight[k]
                 # All that count have been tested; this holds if somebody writes meanwhile.
                 labels[k] = label if (label >= 0) & (label < classes) else 0
             if fields[CLASS_WEIGHT] != 0:

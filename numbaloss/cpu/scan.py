@@ -23,12 +23,13 @@ from .rows import (
     CLASSES,
     FIELDS,
     IGNORE,
+    IGNORES,
     LABELLED,
     MASK,
     MASK_LAYOUT,
     WEIGHTED,
     call_mover,
-    ignored_label,
+    say_ignored,
 )
 from .threads import CHUNK, LAYOUTS, SIZE, TARGET, WEIGHT
 
@@ -73,6 +74,7 @@ def scan(
     total, bad = launch(fields, count, *handles)
     if bad:
         raise_first_row(loss, prediction, labels, weight, mask)
+        raise ValueError("labels or weights were out of range while another thread changed them")
     return total
 
 
@@ -89,7 +91,7 @@ def fields_of(loss: Softmax, classes: int) -> np.ndarray:
     fields = np.zeros(FIELDS, np.int64)
     fields[CLASSES] = classes
     fields[LABELLED] = 1
-    fields[IGNORE] = ignored_label(loss)
+    say_ignored(fields, loss)
     return fields
 
 
@@ -111,14 +113,15 @@ def _scan_chunk() -> Callable:
     def scan_rows(job, scale, index, result):
         prefer_wide_vectors()
         fields = pointer(job[LAYOUTS], 1)
-        of_labels, of_weights, of_mask = (
+        of_labels, of_kept, of_weights, of_mask = (
+            stack_memory(integers),
             stack_memory(integers),
             stack_memory(doubles),
             stack_memory(doubles),
         )
         labelled, masked = fields[LABELLED] != 0, fields[MASK] != 0
         weighted, of_class = fields[WEIGHTED] != 0, fields[CLASS_WEIGHT]
-        ignored, classes = fields[IGNORE], fields[CLASSES]
+        ignores, ignored, classes = fields[IGNORES] != 0, fields[IGNORE], fields[CLASSES]
         total, bad = 0.0, 0
         row, stop = index * job[CHUNK], min((index + 1) * job[CHUNK], job[SIZE])
         while row < stop:
@@ -139,16 +142,21 @@ def _scan_chunk() -> Callable:
                     layout = job[LAYOUTS] + 8 * layout
                     call_mover(pointer(layout, 1)[0], (job[TARGET], layout, row, size, of_labels))
                 wrong = 0
+                kept = pointer(of_kept, 1)
                 for k in range(size):
+                    # Read once: somebody may write meanwhile, and what has been tested must be
+                    # what is looked up.
                     label = labels[k]
-                    counts[k] = 0.0 if label == ignored else counts[k]
                     outside = (label < 0) | (label >= classes)
-                    wrong += 1 if outside & (counts[k] != 0.0) else 0
+                    left_out = (counts[k] == 0.0) | (ignores & (label == ignored))
+                    wrong += 1 if outside & ~left_out else 0
+                    counts[k] = 0.0 if left_out else 1.0
+                    kept[k] = 0 if outside else label
                 bad += wrong
-                if of_class != 0 and bad == 0:
+                if of_class != 0:
                     share = pointer(of_class, 1.0)
                     for k in range(size):
-                        counts[k] = share[labels[k]] if counts[k] != 0.0 else 0.0
+                        counts[k] = share[kept[k]] if counts[k] != 0.0 else 0.0
             if job[WEIGHT] != 0:
                 weights = pointer(of_weights, 1.0)
                 layout = fields[WEIGHT]
@@ -159,9 +167,10 @@ def _scan_chunk() -> Callable:
                     call_mover(pointer(layout, 1)[0], (job[WEIGHT], layout, row, size, of_weights))
                 wrong = 0
                 for k in range(size):
-                    wrong += 0 if weights[k] >= 0.0 else 1
+                    weight = weights[k]
+                    wrong += 0 if weight >= 0.0 else 1
                     if weighted:
-                        counts[k] = weights[k] * counts[k] if counts[k] != 0.0 else 0.0
+                        counts[k] = weight * counts[k] if counts[k] != 0.0 else 0.0
                 bad += wrong
             part = 0.0
             for k in range(size):

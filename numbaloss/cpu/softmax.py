@@ -73,7 +73,7 @@ def _plan(loss: Softmax, real: str, derivatives: int, labelled: bool, classes: i
         keep.append(np.concatenate([weights, np.zeros(64)]).astype(dtype))
         fields[rows.CLASS_WEIGHT] = keep[-1].ctypes.data
         reals[rows.WEIGHT_SUM] = keep[-1].sum(dtype=np.float64)
-    fields[rows.IGNORE] = rows.ignored_label(loss)
+    rows.say_ignored(fields, loss)
     fields[rows.SMOOTH] = smooth
     fields[rows.MARGIN] = loss.relative_to_label
     fields[rows.LABELLED] = labelled

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Operand, operand, walk
+from ..arrays import Operand, operand
+from ..layouts import walk
 from . import backend
 from .backend import Kernel, Place
 from .memory import CODES, VECTOR_BYTES

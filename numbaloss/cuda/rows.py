@@ -68,9 +68,10 @@ from .memory import any_reader, compute_type, fast_decay, integer_reader, raw_re
 ) = range(32)
 INTEGERS = 32
 # Of FLAGS.
-SMOOTH, LABELLED, MARGIN, DENSE_LOGITS, CHECKED, JUDGED, DIRECT_IN, DIRECT_OUT, WEIGHTED = (
-    1 << bit for bit in range(9)
+SMOOTH, LABELLED, MARGIN, DENSE_LOGITS, CHECKED, JUDGED, DIRECT_IN, DIRECT_OUT = (
+    1 << bit for bit in range(8)
 )
+WEIGHTED, IGNORES = 1 << 8, 1 << 9
 # Numbers that describe a call, in the compute type.
 INVERSE, ON, OFF, WHOLE, SCALE, LOW, HIGH, SHARE = range(8)
 REALS = 8
@@ -171,7 +172,7 @@ def describer(kind: str, walked: bool) -> Callable:
         if job[FLAGS] & LABELLED:
             at = find(job, row, job[ROW_TARGET], OF_TARGET)
             label = load_label(job[TARGET], job[TARGET_CODE], at)
-            if label == job[IGNORED]:
+            if job[FLAGS] & IGNORES and label == job[IGNORED]:
                 counts = False
             if label < 0 or label >= job[CLASSES]:
                 # A row that the mask or the label itself leaves out may hold any label.

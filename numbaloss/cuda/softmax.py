@@ -194,7 +194,8 @@ class _Run:
         job[rows.ROWS], job[rows.CLASSES] = self.count, self.classes
         job[rows.PREDICTION : rows.HESSIAN + 1] = map(address, by_row)
         job[rows.TARGET_CODE], job[rows.WEIGHT_CODE] = code(target), code(weight)
-        job[rows.IGNORED] = -(2**63) if ignored is None else ignored
+        if ignored is not None:
+            job[rows.IGNORED], flags = ignored, flags | rows.IGNORES
         job[rows.FLAGS], job[rows.PIECES] = flags, 1
         wide = True, not self.labelled, False, False, False, True, True
         if all(one is None or one.array.flags.c_contiguous for one in by_row):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import arrays
+from .. import arrays, layouts
 from ..device_value import DeviceValue
 
 REDUCTIONS = ("mean", "weighted_mean", "sum", "none")
@@ -126,6 +126,21 @@ def row_targets(given: Any, name: str = "target") -> arrays.Operand:
     return arrays.operand(given, name)[0]
 
 
+def check_one_row(target: arrays.Operand) -> None:
+    """Raise where the dense targets of a single row are integers.
+
+    Logits of two classes and more, with a label each, look the same: somebody may have left out
+    the axis of the classes.
+    """
+    if target.kind not in arrays.FLOATS:
+        raise TypeError(
+            f"target has one number a class, for logits of a single row, and dtype {target.kind}. "
+            f"Are they labels? A row has one, a plain integer: target of shape (), or logits of "
+            f"shape (n, C) for n labels. Are they probabilities? Then cast: "
+            f"target.astype(numpy.float64)"
+        )
+
+
 def check_labels(target: arrays.Operand, name: str = "target") -> None:
     """Raise where labels are no integers."""
     if target.kind in arrays.FLOATS or target.kind == "bool":
@@ -224,10 +239,11 @@ def check_outputs(
             )
         if not output.array.flags.writeable:
             raise ValueError(f"{name} is read-only")
+        _refuse_windows(output, name)
         for operand, of in zip(inputs, ("prediction", "target", "sample_weight", "mask")):
-            if operand is None or not arrays.overlap(output.array, operand.array):
+            if operand is None or not layouts.overlap(output.array, operand.array):
                 continue
-            if (name, of) == ("out", "prediction") and arrays.same_memory(
+            if (name, of) == ("out", "prediction") and layouts.same_memory(
                 output.array, operand.array
             ):
                 in_place = True
@@ -235,9 +251,19 @@ def check_outputs(
                 allowed = ", unless it is the prediction itself" if name == "out" else ""
                 raise ValueError(f"{name} shares memory with {of}; it must not{allowed}")
     _, one, other = outputs
-    if one is not None and other is not None and arrays.overlap(one.array, other.array):
+    if one is not None and other is not None and layouts.overlap(one.array, other.array):
         raise ValueError("out and hess_out share memory")
     return in_place
+
+
+def _refuse_windows(output: arrays.Operand, name: str) -> None:
+    """Raise where one element of an output is another one too: results would get lost."""
+    if layouts.overlaps_itself(output.array):
+        raise ValueError(
+            f"{name} has elements that share memory (shape {output.array.shape}, strides "
+            f"{output.array.strides} bytes), as expanded arrays and sliding windows have; "
+            f"copy it first"
+        )
 
 
 def wanted_outputs(out: Any, names: Sequence[str]) -> tuple[Any, ...]:
@@ -275,12 +301,10 @@ def check_outputs_apart(
             )
         if not output.array.flags.writeable:
             raise ValueError(f"{title} is read-only")
-        steps = zip(output.array.strides, output.array.shape)
-        if output.array.size and any(step == 0 and length > 1 for step, length in steps):
-            raise ValueError(f"{title} has elements that share memory")
+        _refuse_windows(output, title)
         for operand, what in inputs:
-            if operand is not None and arrays.overlap(output.array, operand.array):
+            if operand is not None and layouts.overlap(output.array, operand.array):
                 raise ValueError(f"{title} shares memory with {what}; it must not")
         for j, other in enumerate(gradients[:i]):
-            if arrays.overlap(output.array, other.array):
+            if layouts.overlap(output.array, other.array):
                 raise ValueError(f"{titles[j]} and {title} share memory")

@@ -269,8 +269,10 @@ class BatchEmbedding(Embedding):
             return self._counted(Batch(
                 rows, columns, False, None, starts, starts + 1, weights, starts, np.ones(rows)
             ))  # fmt: skip
-        order = np.argsort(labels.array, kind="stable")
-        in_order = labels.array[order]
+        # A copy: sorting counts on keys that nobody changes meanwhile.
+        keys = np.array(labels.array)
+        order = np.argsort(keys, kind="stable")
+        in_order = keys[order]
         fresh = np.ones(rows, bool)
         fresh[1:] = in_order[1:] != in_order[:-1]
         firsts = np.flatnonzero(fresh)

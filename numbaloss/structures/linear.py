@@ -12,6 +12,7 @@ from .arguments import (
     Results,
     bytes_of,
     check_labels,
+    check_one_row,
     check_options,
     check_outputs_apart,
     gpu_of,
@@ -79,7 +80,7 @@ class Linear(Loss):
             block of rows.
         target : array of integers, shape (...), or array of shape (..., C)
             Labels from 0 to C - 1, of any integer dtype; or dense targets of any real dtype,
-            a probability a class.
+            a probability a class; of a single row, of shape (C,), only a floating one.
         bias : array of the same dtype, shape (C,), optional
             Added to every row of logits.
         transposed : bool, optional
@@ -374,6 +375,8 @@ def _rows(
             f"target must have the shape of the rows, {shape}, or, for dense targets, "
             f"{(*shape, classes)}; not {t.array.shape}"
         )
+    elif not shape and not loss.dense_logits:
+        check_one_row(t)
     weights = loss.row_options().class_weight
     if weights is not None and weights.size != classes:
         raise ValueError(f"class_weight has {weights.size} numbers, the weight {classes} classes")

@@ -12,6 +12,7 @@ from .. import arrays
 from .arguments import (
     Results,
     check_labels,
+    check_one_row,
     check_options,
     check_outputs,
     gpu_of,
@@ -187,7 +188,8 @@ class Softmax(Loss):
             computed in float32.
         target : array of integers, shape (...), or array of shape (..., C)
             Labels from 0 to C - 1, of any integer dtype; or dense targets of any real dtype,
-            a probability a class.
+            a probability a class. A single row, of shape (C,), has a label of shape (), or
+            dense targets of a floating dtype: C integers could be either, and are refused.
         sample_weight : array, optional
             One weight >= 0 a row, or an array of a leading part of the rows' shape. Multiplies
             the values. Weight 0 removes a row, even one that holds NaN; the row still counts.
@@ -441,6 +443,8 @@ class Softmax(Loss):
         t = row_targets(target)
         if t.array.shape == shape:
             self._check_accepts("dense")
+            if len(shape) == 1 and not self.dense_logits:
+                check_one_row(t)
         elif t.array.shape == shape[:-1]:
             self._check_accepts("labels")
             check_labels(t)

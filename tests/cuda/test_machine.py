@@ -435,6 +435,25 @@ def test_labels_out_of_range_reach_nothing(machine, monkeypatch, label, least):
     np.testing.assert_array_equal(on_machine.array, prediction)
 
 
+class WithoutIgnored(nl.Softmax):
+    """A loss without a label to ignore."""
+
+    sparse = True
+    linear = True
+
+    def point(self, log_probability, target):
+        return -target * log_probability, -target, 0.0
+
+
+def test_the_least_integer_is_no_label_to_ignore(machine):
+    """NaN becomes that where labels are cast."""
+    prediction, target = rows("float32", 20, 12)
+    assert np.isfinite(WithoutIgnored()(put(prediction), put(target)))
+    target[7] = -(2**63)
+    with pytest.raises(ValueError, match=r"target\[7\] is -9223372036854775808"):
+        WithoutIgnored()(put(prediction), put(target))
+
+
 def vectors(kind, count, length, pairs=True, seed=0):
     """Vectors, and targets for losses of pairs."""
     rng = np.random.default_rng(seed)
