@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import signal
 import sys
@@ -13,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .failures import Failure, UsageFailure
+from .failures import Failure, UsageFailure, harmless
 from .help import DEVICES_HELP, MAIN_HELP, SCORE_HELP, WARMUP_HELP
 
 app = typer.Typer(
@@ -165,12 +167,10 @@ def score(
 
     if output is None and (per_sample or gradient or hessian):
         raise UsageFailure("--per-sample, --gradient and --hessian need an --output")
-    if delimiter is not None and len(delimiter) != 1:
-        raise UsageFailure(f"--delimiter must be one character, not {delimiter!r}")
     if device is Device.cuda:
         _require_gpu()
     chosen = specification.choose(loss)
-    table = tables.open_table(file, delimiter)
+    table = tables.open_table(file, delimiter=_character(delimiter))
     arranged = layout.arrange(
         table,
         chosen,
@@ -239,6 +239,16 @@ def warmup(
     warming.print_warmed(warmed)
 
 
+def _character(delimiter: str | None) -> str | None:
+    """The character between fields; shells hand ``\\t`` over as it is written."""
+    if delimiter is None:
+        return None
+    one = {"\\t": "\t", "tab": "\t"}.get(delimiter, delimiter)
+    if len(one) != 1 or not one.isascii() or one in '"\r\n\0':
+        raise UsageFailure(f"--delimiter must be one character of ASCII, not {delimiter!r}")
+    return one
+
+
 def _require_gpu() -> None:
     """Raise where no GPU can be used: before anything is read."""
     from ..cuda import availability
@@ -277,18 +287,20 @@ def _progress(title: str) -> Iterator[Any]:
     from .report import console
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=1.0)
+        task = bar.add_task(harmless(title), total=1.0)
         yield lambda done: bar.update(task, completed=done)
 
 
 def run(arguments: list[str]) -> int:
     """Parse the arguments, run the command; the exit code."""
+    if not _prepare_streams():
+        return _told("cannot write to stdout: it is closed", 1)
     command = typer.main.get_command(app)
     # Whichever click it is: Typer brings its own, older versions import the package.
     click_exception: type[Exception] = typer.BadParameter.__mro__[2]
@@ -315,23 +327,47 @@ def run(arguments: list[str]) -> int:
 
 
 def _told(message: str, code: int) -> int:
-    print(f"numbaloss: {' '.join(message.split())}", file=sys.stderr)
+    line = " ".join(one.strip() for one in message.splitlines())
+    print(f"numbaloss: {harmless(line)}", file=sys.stderr)
     return code
+
+
+def _prepare_streams() -> bool:
+    """Make stdout and stderr such that writing to them raises nothing odd; False without stdout."""
+    # The next file that is opened would get the number of a stream that is closed, and what
+    # compilers complain of to stderr.
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - it stays open
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names of files hold any bytes, and not every terminal has all letters.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    return sys.stdout is not None
 
 
 @contextmanager
 def _leaving_on_terminate() -> Iterator[None]:
-    """Let ``kill`` run the ``finally`` blocks, so that it leaves no temporary file either."""
+    """Let ``kill``, and a terminal that is closed, run the ``finally`` blocks.
+
+    So neither leaves a temporary file. What is ignored stays ignored, hang-ups under nohup.
+    """
 
     def leave(number: int, frame: Any) -> None:
         raise SystemExit(128 + number)
 
+    before = {}
     try:
-        before = signal.signal(signal.SIGTERM, leave)
-    except ValueError:  # not the main thread: whoever runs us there minds the signals
-        yield
-        return
-    try:
+        for name in ("SIGTERM", "SIGHUP"):  # the second is not on every system
+            number = getattr(signal, name, None)
+            # In another thread: whoever runs us there minds the signals.
+            with contextlib.suppress(ValueError):
+                if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                    before[number] = signal.signal(number, leave)
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -31,6 +31,15 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"it has {shown}" if names else "it has none"
 
 
+def harmless(text: str) -> str:
+    """Text without what a terminal would obey or could not show: file names hold any bytes."""
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
+    )
+
+
 def first_line(error: BaseException) -> str:
     """What an exception says, without the pages that some libraries append."""
     reason = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
@@ -42,18 +51,20 @@ def first_line(error: BaseException) -> str:
 def reading(path: Path | str) -> Iterator[None]:
     """Turn whatever a reader raises into a failure that names the file.
 
-    Arrow's exceptions derive from Python's own ones, so that it need not be imported here.
+    What readers raise for a damaged file has no common type: syntax errors of NumPy's headers,
+    missing keys of archives, errors of codecs, sizes that no memory holds.
     """
-    import zipfile
-    import zlib
-
     try:
         yield
+    except Failure:
+        raise
     except FileNotFoundError:
         raise Failure(f"{path} does not exist") from None
     except (OSError, ValueError, TypeError, NotImplementedError, EOFError) as error:
         raise Failure(f"cannot read {path}: {first_line(error)}") from error
-    except (zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:
+        if "encrypted" in str(error):  # zipfile has no type of its own for it
+            raise Failure(f"cannot read {path}: it is encrypted") from error
         raise Failure(f"cannot read {path}: it is damaged ({first_line(error)})") from error
 
 

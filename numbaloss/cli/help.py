@@ -72,7 +72,8 @@ huber_hessian. Sums, and losses of one name with different parameters, are
 called as they are written: huber_delta_1.5_value. A .npy with one column is a
 plain array, with several it has named fields. Derivatives by many classes get
 a column a class, brier_gradient_cat or brier_gradient_0; in .npy a dimension.
-The file appears when it is complete.
+The file appears when it is complete. It replaces nothing that is read, and does
+not go into a folder that is read.
 
 With --device cuda the losses are computed on a GPU: the next batch of rows is
 read and decoded meanwhile. Only a few batches are ever in memory. Numbers are

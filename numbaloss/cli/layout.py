@@ -176,7 +176,8 @@ def _ordered(option: Selected, classes: tuple[str, ...]) -> tuple[str, ...]:
     """The columns, those of a pattern in the order of the classes that they are called after."""
     if option.matched is None or sorted(option.matched) != sorted(classes):
         return option.columns
-    return tuple(option.columns[option.matched.index(name)] for name in classes)
+    columns = dict(zip(option.matched, option.columns, strict=True))
+    return tuple(columns[name] for name in classes)
 
 
 def _forms(columns: tuple[str, ...], kinds: tuple[Kind, ...], real: str) -> tuple[Form, ...]:

@@ -14,14 +14,24 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .failures import harmless
 from .scoring import Options, Score, Scores
+
+# Columns of a terminal that tables need to show all they hold.
+NARROWEST = 64
 
 
 def console(stderr: bool = False) -> Console:
     """A console on the present stdout or stderr; 80 columns wide where that is no terminal."""
-    return Console(
+    found = Console(
         file=sys.stderr if stderr else sys.stdout, highlight=False, soft_wrap=False, emoji=False
     )
+    # Names that a narrow terminal wraps can be read; those that are cut cannot.
+    if found.width < 1:
+        found.width = 80
+    elif not stderr and found.width < NARROWEST:
+        found.width = NARROWEST
+    return found
 
 
 def plain_table(*titles: str) -> Table:
@@ -59,12 +69,14 @@ def print_scores(path: Path, scores: Scores, options: Options, output: Path | No
     table.columns[0].overflow = "fold"
     for one in scores.scores:
         share = f"{one.not_finite / scores.rows:.2%}" if one.not_finite else "0"
-        table.add_row(Text(one.chosen.text), f"{one.value:.8g}", f"{one.gradient_norm:.6g}", share)
+        table.add_row(
+            Text(harmless(one.chosen.text)), f"{one.value:.8g}", f"{one.gradient_norm:.6g}", share
+        )
     out = console()
     out.print(table)
     for line in _remarks(path, scores, options, output):
         # Not wrapped: a path that is cut in two cannot be copied.
-        out.print(Text(line), soft_wrap=True)
+        out.print(Text(harmless(line)), soft_wrap=True)
 
 
 def _remarks(path: Path, scores: Scores, options: Options, output: Path | None) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,15 +47,28 @@ class Results(Protocol):
 
 
 def check_output(path: Path, source: Path) -> None:
-    """Raise where ``path`` cannot become a file of results, before any work is done."""
-    if path.is_dir():
-        raise Failure(f"{path} is a folder; the results go into a file")
-    if path.suffix.lower() not in ENDINGS:
-        raise UsageFailure(f"--output {path}: the name must end in .parquet or .npy")
-    if not path.parent.is_dir():
-        raise Failure(f"cannot write {path}: the folder {path.parent} does not exist")
-    if path.exists() and path.samefile(source):
-        raise UsageFailure(f"--output {path} would replace the file that is read")
+    """Raise where ``path`` cannot become a file of results, before any work is done.
+
+    Nothing that is read is ever replaced, whatever links lead to it. A folder that is read takes
+    no results at all: the next run would read them.
+    """
+    with writing(path):
+        if path.is_dir():
+            raise Failure(f"{path} is a folder; the results go into a file")
+        if path.suffix.lower() not in ENDINGS:
+            raise UsageFailure(f"--output {path}: the name must end in .parquet or .npy")
+        if not path.parent.is_dir():
+            raise Failure(f"cannot write {path}: the folder {path.parent} does not exist")
+        inputs = [source]
+        if source.is_dir():
+            from .tables.parquet import parquet_files
+
+            place = path.parent.resolve()
+            if any(source.samefile(folder) for folder in (place, *place.parents)):
+                raise UsageFailure(f"--output {path} lies in the folder that is read, {source}")
+            inputs = parquet_files(source)
+        if path.exists() and any(path.samefile(one) for one in inputs):
+            raise UsageFailure(f"--output {path} would replace the file that is read")
 
 
 @contextmanager
@@ -64,13 +77,14 @@ def open_results(path: Path | None, fields: list[Field], real: str) -> Iterator[
     if path is None:
         yield None
         return
-    with writing(path):
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    temporary = Path(name)
-    file = os.fdopen(handle, "wb")
+    # A signal may come at any time: what is deleted in the end has its name before it is made.
+    temporary = path.parent / f".numbaloss-{secrets.token_hex(8)}.tmp"
+    file: IO[bytes] | None = None
     try:
-        kind = NpyResults if path.suffix.lower() == ".npy" else ParquetResults
-        results = kind(path, file, fields, real)
+        with writing(path):
+            file = open(temporary, "xb")  # noqa: SIM115 - closed below, whatever happens
+            kind = NpyResults if path.suffix.lower() == ".npy" else ParquetResults
+            results = kind(path, file, fields, real)
         try:
             yield results
             results.finish()
@@ -79,21 +93,14 @@ def open_results(path: Path | None, fields: list[Field], real: str) -> Iterator[
             raise
         with writing(path):
             file.close()
-            os.chmod(temporary, 0o666 & ~_umask())
             os.replace(temporary, path)
     finally:
         # Closing writes what is in the buffer: on a full disk it fails once more.
-        with contextlib.suppress(OSError):
-            file.close()
+        if file is not None:
+            with contextlib.suppress(OSError):
+                file.close()
         with contextlib.suppress(OSError):
             temporary.unlink()
-
-
-def _umask() -> int:
-    # It cannot be read without being set.
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
 
 
 class ParquetResults:

@@ -16,6 +16,7 @@ import importlib
 import importlib.util
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -70,8 +71,8 @@ def class_names(text: str | None) -> tuple[str, ...] | None:
     if text is None:
         return None
     names = tuple(name.strip() for name in text.split(","))
-    for name in names:
-        if not name or names.count(name) > 1:
+    for name, times in Counter(names).items():
+        if not name or times > 1:
             what = f"names {name!r} twice" if name else "has an empty name"
             raise UsageFailure(f"--classes {text} {what}")
     return names

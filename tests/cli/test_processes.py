@@ -162,7 +162,8 @@ def test_a_full_disk_leaves_nothing_behind(start, large, tmp_path, ending):
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 128 + signal.SIGTERM)]
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGHUP, 129)],
 )
 def test_being_stopped_leaves_nothing_behind(start, large, tmp_path, number, code):
     # Text is slow to read: there is time between the temporary file and the end.
@@ -175,6 +176,19 @@ def test_being_stopped_leaves_nothing_behind(start, large, tmp_path, number, cod
     _, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (code, "")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_hang_ups_that_are_ignored_stay_so(start, large, tmp_path):
+    process = start(
+        "score", large / "x.csv", "--loss", "mse", "--json", "-o", tmp_path / "o.npy",
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )  # fmt: skip
+    deadline = time.monotonic() + 30
+    while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGHUP)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from ..failures import Failure, UsageFailure, did_you_mean
+from ..failures import Failure, UsageFailure, did_you_mean, reading
 
 # Rows of a batch. The arrays of one stay in the second-level cache between the decoder,
 # the losses and the sums, and a launch of the kernels costs nothing beside it.
@@ -72,13 +73,18 @@ def open_table(path: Path, delimiter: str | None = None) -> Table:
     Formats are told by the ending of the name. Modules are imported as they are needed:
     NumPy's formats work without pyarrow.
     """
-    if path.is_dir():
+    with reading(path):
+        folder, there, regular = path.is_dir(), path.exists(), path.is_file()
+        empty = regular and path.stat().st_size == 0
+    if folder:
         from .parquet import ParquetTable
 
         return ParquetTable(path)
-    if not path.exists():
+    if not there:
         raise Failure(f"{path} does not exist")
-    if path.is_file() and path.stat().st_size == 0:
+    if not regular:  # a pipe for one, which would be empty at the second look
+        raise Failure(f"{path} is neither a file nor a folder")
+    if empty:
         raise Failure(f"{path} is empty")
     endings = [ending.lower() for ending in path.suffixes]
     if endings and endings[-1] in (".gz", ".bz2", ".zst", ".lz4"):
@@ -97,7 +103,7 @@ def open_table(path: Path, delimiter: str | None = None) -> Table:
 
         return open_npy(path)
     if ending == ".npz":
-        from .npy import NpzTable
+        from .npz import NpzTable
 
         return NpzTable(path)
     raise UsageFailure(
@@ -108,8 +114,9 @@ def open_table(path: Path, delimiter: str | None = None) -> Table:
 
 def find_columns(wanted: tuple[str, ...], present: list[str], path: Path | str) -> None:
     """Raise where a wanted column is missing, or there twice."""
+    count = Counter(present)
     for name in wanted:
-        times = present.count(name)
+        times = count[name]
         if times == 0:
             raise Failure(f"{path} has no column {name!r}; {did_you_mean(name, present)}")
         if times > 1:

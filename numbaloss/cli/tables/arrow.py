@@ -20,6 +20,15 @@ from . import Form, Kind, contiguous, no_class, not_numbers, real_of
 BLANKS = ("", "NA", "N/A", "n/a", "NULL", "null", "NaN", "nan")
 
 
+def opened(path: Path) -> Any:
+    """A file to read; Arrow takes names in UTF-8 alone, others go by way of Python."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return pa.PythonFile(open(path, "rb"), mode="r")
+    return pa.OSFile(str(path))
+
+
 def column_kind(kind: Any, column: str, path: Path) -> Kind:
     """What a column of some type of Arrow's holds; lists of unknown length have width -1."""
     kinds = pa.types

@@ -12,7 +12,7 @@ import pyarrow.csv as arrow_csv
 
 from ..failures import reading
 from . import Batch, Form, Kind, find_columns, not_numbers
-from .arrow import read_column
+from .arrow import opened, read_column
 
 # Bytes of text that are parsed in one go; Arrow holds dozens of blocks at a time. A line must
 # fit into one: less would save 20 MB and stumble over tables of thousands of columns.
@@ -34,9 +34,9 @@ class DelimitedTable:
         # Newlines in quoted fields cost nothing that could be measured.
         self._parse = arrow_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
         # A first look, at the beginning alone: the names, and which columns are no numbers.
-        with reading(path), pa.OSFile(str(path)) as raw:
+        with reading(path), opened(path) as raw:
             self._schema = self._open(raw, {}).schema
-        self.names = list(self._schema.names)
+            self.names = list(self._schema.names)
 
     def _open(self, raw: Any, types: dict[str, Any]) -> Any:
         codec = CODECS.get(self.path.suffix.lower())
@@ -59,7 +59,7 @@ class DelimitedTable:
     def _odd(self, column: str) -> str:
         """What of a column of text to show."""
         kind = self._schema.field(column).type
-        with reading(self.path), pa.OSFile(str(self.path)) as raw:
+        with reading(self.path), opened(self.path) as raw:
             block = self._open(raw, {column: kind}).read_next_batch()
         return _shown(_first_odd(block.column(0)))
 
@@ -73,7 +73,7 @@ class DelimitedTable:
         size = self.path.stat().st_size
         types = {form.column: self._type(form) for form in forms}
         start = 0
-        with reading(self.path), pa.OSFile(str(self.path)) as raw:
+        with reading(self.path), opened(self.path) as raw:
             try:
                 for record in self._open(raw, types):
                     if record.num_rows:

@@ -7,11 +7,9 @@ process, and a file that shrinks while it is mapped kills it.
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import numpy as np
 
@@ -67,10 +65,10 @@ class FieldsTable:
     def batches(self, forms: tuple[Form, ...]) -> Iterator[Batch]:
         with reading(self.path), open(self.path, "rb") as file:
             file.seek(self._offset)
-            for start, size in _steps(self._rows, forms):
-                records = _elements(file, self._dtype, size)
+            for start, size in steps(self._rows, forms):
+                records = elements(file, self._dtype, size)
                 batch = Batch(start, (), (start + size) / self._rows)
-                arrays = tuple(_formed(records[form.column], form, batch) for form in forms)
+                arrays = tuple(formed(records[form.column], form, batch) for form in forms)
                 yield batch._replace(arrays=arrays)
 
 
@@ -99,119 +97,26 @@ class PlainTable:
         spans = [span(form.column) for form in forms]
         with reading(self.path), open(self.path, "rb") as file:
             file.seek(self._offset)
-            for start, size in _steps(self._rows, forms, self._count):
+            for start, size in steps(self._rows, forms, self._count):
                 batch = Batch(start, (), (start + size) / self._rows)
                 whole: Any = None
                 if not self._by_column:
-                    whole = _elements(file, self._dtype, size * self._count).reshape(size, -1)
+                    whole = elements(file, self._dtype, size * self._count).reshape(size, -1)
                 arrays = []
                 for form, places in zip(forms, spans, strict=True):
                     if self._by_column:
                         found = self._columns(file, places, start, size)
                     else:
                         found = whole[:, places]
-                    arrays.append(_formed(found if form.width else found[:, 0], form, batch))
+                    arrays.append(formed(found if form.width else found[:, 0], form, batch))
                 yield batch._replace(arrays=tuple(arrays))
 
     def _columns(self, file: IO[bytes], places: slice, start: int, size: int) -> np.ndarray:
         columns = []
         for place in range(places.start, places.stop):
             file.seek(self._offset + (place * self._rows + start) * self._dtype.itemsize)
-            columns.append(_elements(file, self._dtype, size))
+            columns.append(elements(file, self._dtype, size))
         return np.stack(columns, axis=1)
-
-
-class Member(NamedTuple):
-    """What the header of an array in an archive says."""
-
-    rows: int
-    width: int | None
-    by_column: bool
-    dtype: np.dtype
-    offset: int
-
-
-class NpzTable:
-    """Named arrays of one or two dimensions, unpacked as they are read."""
-
-    numbered = False
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        with reading(path), zipfile.ZipFile(path) as archive:
-            self.names = [name.removesuffix(".npy") for name in archive.namelist()]
-
-    def kinds(self, columns: tuple[str, ...]) -> tuple[Kind, ...]:
-        find_columns(columns, self.names, self.path)
-        members = self._members(columns)
-        kinds = tuple(
-            kind_of(member.dtype, name, self.path)._replace(width=member.width)
-            for member, name in zip(members, columns, strict=True)
-        )
-        if len({member.rows for member in members}) > 1:
-            each = ", ".join(
-                f"{name} has {member.rows}" for name, member in zip(columns, members, strict=True)
-            )
-            raise Failure(f"{self.path}: the arrays must be of one length; {each}")
-        return kinds
-
-    def _members(self, columns: tuple[str, ...]) -> list[Member]:
-        with reading(self.path), zipfile.ZipFile(self.path) as archive:
-            found = []
-            for name in columns:
-                with archive.open(f"{name}.npy") as member:
-                    found.append(_header(member, name, self.path))
-            return found
-
-    def batches(self, forms: tuple[Form, ...]) -> Iterator[Batch]:
-        members = self._members(tuple(form.column for form in forms))
-        rows = members[0].rows
-        with (
-            reading(self.path),
-            zipfile.ZipFile(self.path) as archive,
-            ExitStack() as files,
-        ):
-            streams = [
-                [
-                    files.enter_context(_opened(archive, form.column, member, column))
-                    for column in range((member.width or 1) if member.by_column else 1)
-                ]
-                for form, member in zip(forms, members, strict=True)
-            ]
-            for start, size in _steps(rows, forms):
-                batch = Batch(start, (), (start + size) / rows)
-                arrays = []
-                for form, member, files_ in zip(forms, members, streams, strict=True):
-                    count = size if member.by_column else size * (member.width or 1)
-                    pieces = [_elements(file, member.dtype, count) for file in files_]
-                    found = np.stack(pieces, axis=1) if member.by_column else pieces[0]
-                    if member.width is not None:
-                        found = found.reshape(size, member.width)
-                    arrays.append(_formed(found, form, batch))
-                yield batch._replace(arrays=tuple(arrays))
-            for files_ in streams:
-                files_[-1].read(1)  # at the end of a member its checksum is compared
-
-
-def _opened(archive: zipfile.ZipFile, name: str, member: Member, column: int) -> IO[bytes]:
-    """A stream of its own for every column that lies in one piece."""
-    file = archive.open(f"{name}.npy")
-    file.seek(member.offset + column * member.rows * member.dtype.itemsize)
-    return file
-
-
-def _header(file: IO[bytes], name: str, path: Path) -> Member:
-    """Shape and dtype of an array, read from the beginning of its file."""
-    version = np.lib.format.read_magic(file)
-    read: Any = np.lib.format.read_array_header_2_0
-    if version == (1, 0):
-        read = np.lib.format.read_array_header_1_0
-    shape, by_column, dtype = read(file)
-    if len(shape) not in (1, 2):
-        raise Failure(f"{path}: {name!r} has the shape {shape}; expected one or two dimensions")
-    # A column of one number a row is as good as none.
-    width = None if shape[1:] in ((), (1,)) else shape[1]
-    return Member(shape[0], width, by_column and width is not None, dtype, file.tell())
 
 
 def kind_of(dtype: np.dtype, column: str, path: Path) -> Kind:
@@ -246,7 +151,7 @@ def canonical(name: str, count: int, path: Path) -> str:
     raise Failure(f"{path} has no column {name!r}; its columns are the numbers 0 to {count - 1}")
 
 
-def _formed(values: np.ndarray, form: Form, batch: Batch) -> np.ndarray:
+def formed(values: np.ndarray, form: Form, batch: Batch) -> np.ndarray:
     """What was read as what is wanted: numbers, or the places of texts among the classes."""
     if form.classes is None:
         return contiguous(values, form.real)
@@ -264,14 +169,14 @@ def _formed(values: np.ndarray, form: Form, batch: Batch) -> np.ndarray:
     return found
 
 
-def _steps(rows: int, forms: tuple[Form, ...], read: int = 0) -> Iterator[tuple[int, int]]:
+def steps(rows: int, forms: tuple[Form, ...], read: int = 0) -> Iterator[tuple[int, int]]:
     """Where batches start, and their sizes; ``read`` numbers of a row are read, or more."""
     step = batch_rows(forms, read)
     for start in range(0, rows, step):
         yield start, min(step, rows - start)
 
 
-def _elements(file: IO[bytes], dtype: np.dtype, size: int) -> np.ndarray:
+def elements(file: IO[bytes], dtype: np.dtype, size: int) -> np.ndarray:
     content = file.read(size * dtype.itemsize)
     if len(content) < size * dtype.itemsize:
         raise EOFError("it ends too early")

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from ..failures import Failure, reading
 from . import Batch, Form, Kind, batch_rows, find_columns
-from .arrow import column_kind, column_width, read_column
+from .arrow import column_kind, column_width, opened, read_column
 
 # Bytes that a column is read ahead. Without a limit Arrow loads a whole row group, and with
 # its pre_buffer every row group of the file (measured on 20 million rows: 284 MB, not 98).
@@ -27,10 +27,11 @@ class ParquetTable:
         self._rows = 0
         self._schemas = []
         for file in self._files:
-            with reading(file), pq.ParquetFile(file, pre_buffer=False) as opened:
-                self._schemas.append(opened.schema_arrow)
-                self._rows += opened.metadata.num_rows
-        self.names = list(self._schemas[0].names)
+            with reading(file), opened(file) as raw:
+                found = pq.ParquetFile(raw, pre_buffer=False)
+                self._schemas.append(found.schema_arrow)
+                self._rows += found.metadata.num_rows
+                self.names = list(self._schemas[0].names)
 
     def kinds(self, columns: tuple[str, ...]) -> tuple[Kind, ...]:
         for file, schema in zip(self._files, self._schemas, strict=True):
@@ -57,11 +58,9 @@ class ParquetTable:
         if declared >= 0:
             return declared
         for file in self._files:
-            with (
-                reading(file),
-                pq.ParquetFile(file, pre_buffer=False, buffer_size=READ_AHEAD) as opened,
-            ):
-                for record in opened.iter_batches(1024, columns=[column]):
+            with reading(file), opened(file) as raw:
+                rows = pq.ParquetFile(raw, pre_buffer=False, buffer_size=READ_AHEAD)
+                for record in rows.iter_batches(1024, columns=[column]):
                     width = column_width(record.column(column))
                     if width is not None:
                         return width
@@ -73,11 +72,9 @@ class ParquetTable:
         for file in self._files:
             part = str(file.relative_to(self.path)) if len(self._files) > 1 else ""
             start_in_part = 0
-            with (
-                reading(file),
-                pq.ParquetFile(file, pre_buffer=False, buffer_size=READ_AHEAD) as opened,
-            ):
-                for record in opened.iter_batches(batch_rows(forms), columns=wanted):
+            with reading(file), opened(file) as raw:
+                rows = pq.ParquetFile(raw, pre_buffer=False, buffer_size=READ_AHEAD)
+                for record in rows.iter_batches(batch_rows(forms), columns=wanted):
                     size = record.num_rows
                     done = (start + size) / max(self._rows, 1)
                     batch = Batch(start, (), done, part, start_in_part)
