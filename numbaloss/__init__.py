@@ -1,11 +1,6 @@
 """Losses and their exact derivatives at the speed of memory, for NumPy and friends."""
 
-# ruff: noqa: E402 (the time comes first)
-import time as _time
-
-# Sources that are younger than this process may not be the ones it runs: see cpu/compile.py.
-_imported_at = _time.time_ns()
-
+from . import sources as _sources
 from .check import check_gradient
 from .device_value import DeviceValue
 from .jets import stop_gradient
@@ -46,6 +41,8 @@ from .structures.softmax import Softmax
 from .vmath import exp, expm1, log, log1p, log_cosh, log_sigmoid, pow, sigmoid, softplus, sqrt, tanh
 
 __version__ = "0.1.0"
+
+_sources.remember()
 
 __all__ = [
     "AbsoluteError",

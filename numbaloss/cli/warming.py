@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -166,28 +164,24 @@ def compile_task(loss: Elementwise, real: str) -> int:
 
 def check_place() -> None:
     """Raise where machine code could be kept nowhere, before any is made."""
-    from ..cpu.compile import cache_folders
+    from ..cpu.disk_cache import place
 
-    folders = cache_folders()
-    for folder in folders:
-        with contextlib.suppress(OSError):
-            folder.mkdir(parents=True, exist_ok=True)
-            if os.access(folder, os.W_OK):
-                return
-    places = " nor in ".join(map(str, folders))
-    raise Failure(f"machine code cannot be kept in {places}; NUMBALOSS_CACHE_DIR names a place")
+    reasons = place()
+    if reasons:
+        raise Failure(
+            f"machine code cannot be kept in {', nor in '.join(reasons)}; NUMBALOSS_CACHE_DIR "
+            f"names a place"
+        )
 
 
 def kept() -> tuple[Path, int, int]:
     """The folder with the code of this version, its files and their bytes."""
-    from ..cpu.compile import cache_folders, folder_name
+    from ..cpu import disk_cache
 
-    folders = [folder / folder_name() for folder in cache_folders()]
-    filled = [folder for folder in folders if folder.is_dir()]
-    if not filled:
-        raise Failure(f"no machine code could be written to {folders[0]}")
-    files = [file for folder in filled for file in folder.iterdir()]
-    return filled[0], len(files), sum(file.stat().st_size for file in files)
+    found = disk_cache.kept()
+    if not found:
+        raise Failure(f"no machine code could be written to {disk_cache.cache_folders()[0]}")
+    return found[0][0], sum(one[1] for one in found), sum(one[2] for one in found)
 
 
 def print_warmed(warmed: Warmed) -> None:
@@ -207,16 +201,13 @@ def print_warmed(warmed: Warmed) -> None:
 
 def clear() -> None:
     """Delete the machine code of all versions, and nothing else that may lie there."""
-    from ..cpu.compile import FOLDER_PREFIX, cache_folders
+    from ..cpu import disk_cache
+    from ..cpu.trust import Distrusted
 
-    size = 0
-    for folder in cache_folders():
-        entries = list(folder.iterdir()) if folder.is_dir() else []
-        for entry in entries:
-            if entry.name.startswith(FOLDER_PREFIX) and entry.is_dir():
-                size += sum(file.stat().st_size for file in entry.iterdir())
-                try:
-                    shutil.rmtree(entry)
-                except OSError as error:
-                    raise Failure(f"cannot delete {entry}: {error.strerror}") from None
+    try:
+        size = disk_cache.clear()
+    except Distrusted as reason:
+        raise Failure(f"nothing is deleted where others can write: {reason}") from None
+    except OSError as error:
+        raise Failure(f"cannot delete machine code: {error.strerror or error}") from None
     console().print(Text(f"deleted {size / 1e6:.1f} MB of machine code"))

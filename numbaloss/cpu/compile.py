@@ -1,75 +1,43 @@
-"""Machine code, from Numba or from disk: the one door to Numba's private parts.
-
-Numba's own disk cache would be wrong here in three ways. It looks at the time stamp of the
-kernel's file alone, so that an edited loss or vmath function would run its old code. It
-numbers its files from an index that several processes rewrite without a lock; with one
-kernel shared by all losses, that served one loss the code of another. And it would keep
-code of losses that are defined elsewhere. So the cache here has no index at all. A file is
-named by a digest of everything its content depends on, the package's own sources included,
-and is written whole under a temporary name and then renamed: it is right or it is absent.
-"""
+"""Machine code, from Numba or from disk: the one door to Numba's private parts."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import os
-import pickle
 import platform
-import shutil
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from functools import cache
-from pathlib import Path
+from hashlib import blake2b
 from typing import Any
 
 import llvmlite
+import llvmlite.binding as llvm
 import numba
 from numba.core import config, sigutils
 from numba.core.ccallback import CFunc
-from numba.core.compiler import CompileResult
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.environment import Environment
 from numba.core.registry import cpu_target
-from numba.core.runtime import rtsys
 
-PACKAGE = Path(__file__).resolve().parent.parent
-
-# Old digests that are kept beside the present one: going back and forth between versions
-# or commits stays fast, and the folder stays small.
-KEPT_DIGESTS = 8
-
-
-@cache
-def source_digest() -> str:
-    """Digest of all Python sources of the package.
-
-    Empty where they cannot be read, and where one is younger than this process: it may run
-    what was there before, and must not leave that under the digest of what is there now.
-    """
-    from .. import _imported_at
-
-    digest = hashlib.blake2b(digest_size=16)
-    try:
-        paths = sorted(PACKAGE.rglob("*.py"))
-        for path in paths:
-            content, times = path.read_bytes(), path.stat()
-            if max(times.st_mtime_ns, times.st_ctime_ns) > _imported_at - 10_000_000:
-                return ""
-            digest.update(f"{path.relative_to(PACKAGE)}\0{len(content)}\0".encode())
-            digest.update(content)
-    except OSError:
-        return ""
-    return digest.hexdigest() if paths else ""
+from .. import sources
+from . import disk_cache
+from .disk_cache import Entry
 
 
 @cache
 def _environment() -> tuple[Any, ...]:
     """What machine code depends on beside its source."""
-    switches = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_DEFAULT")
+    switches = (
+        "OPT",
+        "LOOP_VECTORIZE",
+        "SLP_VECTORIZE",
+        "BOUNDSCHECK",
+        "DEBUGINFO_DEFAULT",
+        "USING_SVML",
+    )
     return (
-        source_digest(),
+        sources.digest(),
         numba.__version__,
         llvmlite.__version__,
         sys.implementation.cache_tag,
@@ -80,76 +48,9 @@ def _environment() -> tuple[Any, ...]:
     )
 
 
-def cache_folders() -> list[Path]:
-    """Where machine code is looked up, and written: to the first that can be written to.
-
-    ``NUMBALOSS_CACHE_DIR`` names the only one. Otherwise code is found beside the package,
-    which is where a container image keeps it, and in the user's own cache folder.
-    """
-    chosen = os.environ.get("NUMBALOSS_CACHE_DIR")
-    if chosen:
-        return [Path(chosen)]
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return [PACKAGE / "__pycache__" / "machine_code", base / "numbaloss"]
-
-
-# Beside somebody else's folders, ours are known by their name.
-FOLDER_PREFIX = "numbaloss-"
-
-
-def folder_name() -> str:
-    """Name of the folder with the machine code of the present sources."""
-    return FOLDER_PREFIX + source_digest()
-
-
-def _read(name: str) -> bytes | None:
-    for folder in cache_folders():
-        with contextlib.suppress(OSError):
-            content = (folder / folder_name() / name).read_bytes()
-            checksum, payload = content[:16], content[16:]
-            if hashlib.blake2b(payload, digest_size=16).digest() == checksum:
-                return payload
-    return None
-
-
-def _write(name: str, payload: bytes) -> None:
-    content = hashlib.blake2b(payload, digest_size=16).digest() + payload
-    for folder in cache_folders():
-        target = folder / folder_name()
-        temporary = None
-        try:
-            fresh = not target.exists()
-            target.mkdir(parents=True, exist_ok=True, mode=0o700)
-            handle, temporary = tempfile.mkstemp(dir=target, prefix=".")
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, target / name)
-            if fresh:
-                _forget_old_digests(folder)
-            return
-        except OSError:  # read-only, full, not ours: try the next folder, or go without
-            if temporary is not None:
-                with contextlib.suppress(OSError):
-                    os.unlink(temporary)
-
-
-def _forget_old_digests(folder: Path) -> None:
-    with contextlib.suppress(OSError):
-        digests = [entry for entry in folder.iterdir() if entry.name.startswith(FOLDER_PREFIX)]
-        digests.sort(key=lambda entry: entry.stat().st_mtime, reverse=True)
-        for entry in digests[KEPT_DIGESTS:]:
-            shutil.rmtree(entry, ignore_errors=True)
-
-
 def _file_name(kind: str, what: str) -> str:
     key = repr((kind, what, _environment()))
-    return hashlib.blake2b(key.encode(), digest_size=20).hexdigest()
+    return blake2b(key.encode(), digest_size=20).hexdigest()
 
 
 @cache
@@ -167,7 +68,7 @@ def _internals() -> Iterator[None]:
     """Go on without the cache where Numba's internals are not as this file knows them."""
     try:
         yield
-    except (AttributeError, TypeError, KeyError, ValueError, pickle.PickleError) as error:
+    except (AttributeError, TypeError, KeyError, ValueError, ImportError) as error:
         _complain(f"{type(error).__name__}: {error}")
 
 
@@ -193,75 +94,120 @@ def c_function(
     """
     with global_compiler_lock:
         name = _file_name("c", what)
-        cacheable = cacheable and bool(source_digest())
-        if cacheable and (payload := _read(name)) is not None:
+        cacheable = cacheable and bool(sources.digest())
+        if cacheable and (entry := disk_cache.read(name)) is not None:
             with _internals():
-                symbol, library_data = pickle.loads(payload)
-                # Without a refresh of the context, which imports half of Numba and SciPy.
-                library = cpu_target.target_context.codegen().unserialize_library(library_data)
-                address = library.get_pointer_to_function(symbol)
-                if address:
-                    return Code(address, library, "disk")
+                library = _linked(entry)
+                if library is not None:
+                    return Code(_address(library, entry.symbol), library, "disk")
         compiled: Any = CFunc(
             make(), sigutils.normalize_signature(signature), {}, {"nopython": True, **options}
         )
         compiled.compile()
         if cacheable:
             with _internals():
-                if not compiled._library.has_dynamic_globals:
-                    data = compiled._library.serialize_using_object_code()
-                    _write(name, pickle.dumps((compiled.native_name, data)))
+                _keep(name, compiled._library, compiled.native_name)
         return Code(compiled.address, compiled, "compiler")
 
 
-class DispatcherCache:
-    """Numba's cache interface, for the functions that Python calls directly."""
-
-    cache_path = None
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-
-    def load_overload(self, signature: Any, context: Any) -> Any:
-        payload = _read(_file_name("python", f"{self._what}{signature}"))
-        if payload is not None:
-            with _internals():
-                # Loops over prange count references even where they own none.
-                rtsys.initialize(context)
-                return CompileResult._rebuild(context, *pickle.loads(payload))
-        return None
-
-    def save_overload(self, signature: Any, result: Any) -> None:
-        if source_digest():
-            with _internals():
-                payload = pickle.dumps(result._reduce(), protocol=pickle.HIGHEST_PROTOCOL)
-                _write(_file_name("python", f"{self._what}{signature}"), payload)
-
-    def enable(self) -> None: ...
-
-    def disable(self) -> None: ...
-
-    def flush(self) -> None: ...
-
-
 def python_function(function: Callable, signature: Any, **options: Any) -> Any:
-    """Compile ``function`` for one signature, or load it from disk; call it from Python."""
-    dispatcher = numba.njit(**options)(function)
-    if hasattr(dispatcher, "_cache"):
-        dispatcher._cache = DispatcherCache(f"{function.__module__}.{function.__qualname__}")
-    else:
-        _complain("dispatchers have no _cache")
-    dispatcher.compile(signature)
-    dispatcher.disable_compile()
-    return dispatcher
+    """Compile ``function`` for one signature, or load it from disk; call it from Python.
+
+    What comes back takes numbers as the signature has them, and no others: without Numba's
+    dispatcher, which would look at the type of every argument of every call.
+    """
+    with global_compiler_lock:
+        name = _file_name("python", f"{function.__module__}.{function.__qualname__}{signature}")
+        cacheable = bool(sources.digest())
+        if cacheable and (entry := disk_cache.read(name)) is not None:
+            with _internals():
+                library = _linked(entry)
+                if library is not None:
+                    return _callable(function, library, entry)
+        dispatcher: Any = numba.njit(**options)(function)
+        dispatcher.compile(signature)
+        (compiled,) = dispatcher.overloads.values()
+        if cacheable:
+            with _internals():
+                _keep(name, compiled.library, compiled.fndesc.llvm_cpython_wrapper_name, compiled)
+        return compiled.entry_point
 
 
-__all__ = [
-    "FOLDER_PREFIX",
-    "Code",
-    "c_function",
-    "cache_folders",
-    "folder_name",
-    "python_function",
-    "source_digest",
-]
+def _keep(name: str, library: Any, symbol: str, compiled: Any = None) -> None:
+    """Keep a function on disk, if all that it refers to can be found again by name."""
+    if library.has_dynamic_globals:
+        return
+    module = library._final_module
+    declared = [*module.functions, *module.global_variables]
+    externals = [one.name for one in declared if one.is_declaration]
+    externals = [one for one in externals if not one.startswith("llvm.")]
+    environments: list[str] = []
+    if compiled is not None:
+        # Variables that generated code keeps objects in; ours has none to keep.
+        environments = [one.name for one in declared if one.name.startswith("_ZN08NumbaEnv")]
+        if len(compiled.environment.consts):
+            return
+    if all(map(llvm.address_of_symbol, externals)):
+        code = library._get_compiled_object()
+        parallel = bool(compiled is not None and compiled.reload_init)
+        entry = Entry(symbol, code, tuple(externals), tuple(environments), parallel)
+        disk_cache.write(name, entry)
+
+
+def _linked(entry: Entry) -> Any:
+    """The library of an entry, ready to run; None where it needs what is not to be had."""
+    if entry.parallel:
+        from numba.np.ufunc.parallel import _launch_threads
+
+        _launch_threads()
+    # LLVM ends the process where it misses a symbol.
+    if not all(map(_is_defined, entry.externals)):
+        return None
+    # Without a refresh of the context, which imports half of Numba and SciPy; and without the
+    # bitcode that Numba keeps beside the code, for functions that others are to inline.
+    library = cpu_target.target_context.codegen().create_library(entry.symbol)
+    library.enable_object_caching()
+    library._set_compiled_object(entry.code)
+    library._finalize_final_module()
+    return library
+
+
+def _address(library: Any, symbol: str) -> int:
+    return library.codegen._engine.get_function_address(symbol)
+
+
+def _is_defined(symbol: str) -> bool:
+    """Whether code can be linked against a symbol; those of Numba's runtime are made so.
+
+    Numba makes them known when it initialises its runtime, which compiles for 20 ms. What is
+    kept here only ever needs the part that Numba has in C.
+    """
+    if llvm.address_of_symbol(symbol):
+        return True
+    from numba.core.runtime._nrt_python import c_helpers
+
+    address = c_helpers.get(symbol if symbol.startswith("_") else symbol.removeprefix("NRT_"))
+    if not address:
+        return False
+    llvm.add_symbol(symbol, address)
+    return True
+
+
+def _callable(function: Callable, library: Any, entry: Entry) -> Any:
+    """What Python can call, of a library that has a wrapper for it."""
+    from numba import _dynfunc
+
+    environment = Environment(function.__globals__)
+    for name in entry.environments:
+        library.codegen.set_env(name, environment)
+    return _dynfunc.make_function(
+        sys.modules[function.__module__],
+        function.__name__,
+        f"compiled wrapper for {function.__qualname__!r}",
+        _address(library, entry.symbol),
+        environment,
+        (library,),
+    )
+
+
+__all__ = ["Code", "c_function", "python_function"]

@@ -6,7 +6,7 @@ import pytest
 import numbaloss as nl
 from numbaloss.cli import warming_vectors
 from numbaloss.cli.warming import registered
-from numbaloss.cpu.compile import FOLDER_PREFIX
+from numbaloss.cpu.disk_cache import MARK, MARKER
 
 
 @pytest.fixture
@@ -65,14 +65,30 @@ def test_every_formula_of_a_loss_is_warmed():
 
 
 def test_clear_empties_the_cache_and_leaves_what_is_not_ours(cache, command):
-    code = cache / f"{FOLDER_PREFIX}0123456789abcdef"
+    digest = "0123456789abcdef" * 2
+    code = cache / f"numbaloss-{digest}"
     code.mkdir(parents=True)
-    (cache / ("0123456789abcdef" * 2)).mkdir()  # named by a digest, and somebody else's
+    code.chmod(0o755)
+    (code / MARKER).write_bytes(MARK)
     (code / "kernel").write_bytes(bytes(2_000_000))
-    (cache / "notes.txt").write_text("mine")
+    # Named by a digest, or like ours by chance.
+    others = [digest, "numbaloss-results", f"numbaloss-{digest[1:]}0", "numbaloss-0123456789abcdef"]
+    for name in others:
+        (cache / name).mkdir()
+        (cache / name / "treasure").write_text("mine")
     assert command("warmup", "--clear").out == "deleted 2.0 MB of machine code\n"
-    assert sorted(path.name for path in cache.iterdir()) == ["0123456789abcdef" * 2, "notes.txt"]
+    assert {path.name for path in cache.iterdir()} == set(others)
+    assert all((cache / name / "treasure").exists() for name in others)
     assert command("warmup", "--clear").code == 0
+
+
+def test_a_place_where_others_can_write_is_an_error(cache, command):
+    cache.mkdir()
+    cache.chmod(0o777)
+    for arguments in (("warmup", "mae", "--dtype", "float32"), ("warmup", "--clear")):
+        found = command(*arguments)
+        assert (found.code, found.out) == (1, "")
+        assert f"all users can write to {cache}" in found.err
 
 
 def test_code_of_ones_own_losses_is_not_kept(command, tmp_path):

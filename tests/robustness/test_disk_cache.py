@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from numbaloss.cpu.compile import KEPT_DIGESTS
+from numbaloss.cpu.disk_cache import KEPT_DIGESTS, MARKER
 
 # Prints results of the losses named on the command line, and how much Numba compiled for
 # them: a pass of its compiler is an event, whatever it compiles for; a load from disk is none.
@@ -72,7 +72,7 @@ def edit(file: Path, old: str, new: str) -> None:
 
 
 def code_files(folder: Path) -> set[Path]:
-    return {file for file in folder.rglob("*") if file.is_file()}
+    return {file for file in folder.rglob("*") if file.is_file() and file.name != MARKER}
 
 
 def test_a_second_process_compiles_nothing(run, tmp_path):
@@ -140,6 +140,57 @@ numbaloss.SquaredError.point = point
     assert patched == {"squared_error": [0.0, [9.0] * 6]}
     unpatched = run(MEASURE, "squared_error", **cache)["results"]
     assert unpatched == {"squared_error": RIGHT["squared_error"]}
+
+
+def test_a_source_from_the_future_does_not_keep_code_from_the_disk(run, package_copy, tmp_path):
+    """As of a wrong clock, or an archive of one."""
+    options = {"package": package_copy, "NUMBALOSS_CACHE_DIR": tmp_path / "cache"}
+    tomorrow = time.time() + 86_400
+    for name in ("registry.py", "cpu/blocks.py"):  # one that the import loads, and another
+        os.utime(package_copy / name, (tomorrow, tomorrow))
+    assert run(MEASURE, "huber", **options)["passes"] > 0
+    assert run(MEASURE, "huber", **options) == {"results": {"huber": RIGHT["huber"]}, "passes": 0}
+
+
+def test_code_with_debugging_information_comes_from_disk_too(run, tmp_path):
+    """It calls functions of Numba's runtime, which nothing else has made known by then."""
+    options = {
+        "NUMBALOSS_CACHE_DIR": tmp_path / "cache",
+        "NUMBA_DEBUGINFO": 1,
+        "TEST_SIZE": 40_000,
+    }
+    first = run(MEASURE, "squared_error", **options)
+    second = run(MEASURE, "squared_error", **options)
+    assert first["passes"] > 0
+    assert second == {"results": first["results"], "passes": 0}
+
+
+def test_code_that_another_user_planted_does_not_run(run, tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("only root can give files away")
+    folder = tmp_path / "cache"
+    cache = {"NUMBALOSS_CACHE_DIR": folder}
+    run(MEASURE, "absolute_error", **cache)
+    (planted,) = folder.iterdir()
+    nobody = 65534
+    os.chown(planted, nobody, nobody)
+    # Warnings of the kind are errors in these processes, and the first call raises it.
+    script = f"""
+import numpy as np
+import numbaloss as nl
+try:
+    nl.AbsoluteError()(np.ones(3, np.float32), np.zeros(3, np.float32))
+except RuntimeWarning as warning:
+    assert {str(planted)!r} in str(warning) and "another user" in str(warning)
+else:
+    raise AssertionError("no warning")
+"""
+    right = {"absolute_error": RIGHT["absolute_error"]}
+    measured = run(script + MEASURE, "absolute_error", **cache)
+    assert measured["results"] == right
+    assert measured["passes"] > 0
+    os.chown(planted, 0, 0)
+    assert run(MEASURE, "absolute_error", **cache) == {"results": right, "passes": 0}
 
 
 @pytest.mark.parametrize("obstacle", ["cannot exist", "is a file"])
