@@ -131,7 +131,7 @@ def log_cosh(self, prediction, target):
     return nl.log_cosh(prediction - target)
 
 
-@gives(nl.Cauchy)
+@gives(robust._Cauchy)
 def cauchy(self, prediction, target):
     ratio = (prediction - target) * (1.0 / self.scale)
     return 0.5 * self.scale * self.scale * nl.log1p(ratio * ratio)
@@ -196,6 +196,7 @@ def weighted_of_logits(self, prediction, target):
 
 
 @gives(binary._OfProbabilities)
+@gives(binary._LightOfProbabilities)
 def of_probabilities(self, prediction, target):
     target = target * (1.0 - self.label_smoothing) + 0.5 * self.label_smoothing
     right, wrong = nl.log(prediction), nl.log1p(-prediction)

@@ -55,7 +55,9 @@ class BinaryCrossEntropy(Elementwise):
 
     def lower(self):
         if not self.from_logits:
-            return _OfProbabilities(self.pos_weight, self.label_smoothing)
+            light = self.pos_weight < 1.0
+            of_probabilities = _LightOfProbabilities if light else _OfProbabilities
+            return of_probabilities(self.pos_weight, self.label_smoothing)
         if self.pos_weight == 1.0 and self.label_smoothing == 0.0:
             return _OfLogits()
         return _WeightedOfLogits(self.pos_weight, self.label_smoothing)
@@ -68,7 +70,7 @@ class _OfLogits(Elementwise):
         right = prediction >= 0.0
         # max(x, 0) - t x, without its cancellation; a share of 0 costs nothing at infinity.
         share = 1.0 - target if right else target
-        linear = share * size if share > 0.0 else 0.0
+        linear = share * size if share != 0.0 else 0.0
         gradient = (1.0 - target) - rest if right else rest - target
         return softplus(-size) + linear, gradient, rest * (1.0 - rest)
 
@@ -85,7 +87,7 @@ class _WeightedOfLogits(Elementwise):
         rest = sigmoid(-size)
         right = prediction >= 0.0
         share = negative if right else positive
-        linear = share * size if share > 0.0 else 0.0
+        linear = share * size if share != 0.0 else 0.0
         gradient = negative - both * rest if right else both * rest - positive
         return both * softplus(-size) + linear, gradient, both * rest * (1.0 - rest)
 
@@ -96,16 +98,27 @@ class _OfProbabilities(Elementwise):
 
     def point(self, prediction, target):
         target = target * (1.0 - self.label_smoothing) + 0.5 * self.label_smoothing
-        rest, negative = 1.0 - prediction, 1.0 - target
-        positive = self.pos_weight * target
-        value = -positive * max(log(prediction), -100.0) - negative * max(
-            log1p(-prediction), -100.0
-        )
-        inverse = 1.0 / max(prediction * rest, 1e-12)
-        # negative * p - positive * (1 - p), written so that the weight 1 cancels exactly.
-        slope = (prediction - target) - (self.pos_weight - 1.0) * target * rest
-        curvature = positive * rest * rest + negative * prediction * prediction
-        return value, slope * inverse, curvature * inverse * inverse
+        # (1 - t) p - w t (1 - p), written so that the weight 1 cancels exactly.
+        slope = (prediction - target) - (self.pos_weight - 1.0) * target * (1.0 - prediction)
+        return _of_probability(prediction, self.pos_weight * target, 1.0 - target, slope)
+
+
+class _LightOfProbabilities(_OfProbabilities):
+    """Of a weight below 1, for which the slope above would cancel near p = 0."""
+
+    def point(self, prediction, target):
+        target = target * (1.0 - self.label_smoothing) + 0.5 * self.label_smoothing
+        positive, negative = self.pos_weight * target, 1.0 - target
+        slope = negative * prediction - positive * (1.0 - prediction)
+        return _of_probability(prediction, positive, negative, slope)
+
+
+def _of_probability(prediction, positive, negative, slope):
+    rest = 1.0 - prediction
+    value = -positive * max(log(prediction), -100.0) - negative * max(log1p(-prediction), -100.0)
+    inverse = 1.0 / max(prediction * rest, 1e-12)
+    curvature = positive * rest * rest + negative * prediction * prediction
+    return value, slope * inverse, curvature * inverse * inverse
 
 
 @register
@@ -206,7 +219,7 @@ def _faded(gamma, fade, margin):
 
 def _mixed(positive, first, negative, second):
     """Weighted sum of a loss of x and a loss of -x; a weight of 0 removes even an infinity."""
-    one, other = positive > 0.0, negative > 0.0
+    one, other = positive != 0.0, negative != 0.0
     return (
         (positive * first[0] if one else 0.0) + (negative * second[0] if other else 0.0),
         (positive * first[1] if one else 0.0) - (negative * second[1] if other else 0.0),

@@ -46,15 +46,15 @@ class _PoissonOfLog(Elementwise):
     def point(self, prediction, target):
         rate = exp(prediction)
         # 0 * -inf is NaN, but a rate of 0 fits a count of 0.
-        score = target * prediction if target > 0.0 else 0.0
+        score = target * prediction if target != 0.0 else 0.0
         return rate - score, rate - target, rate
 
 
 class _PoissonOfRate(Elementwise):
     def point(self, prediction, target):
-        score = target * log(prediction) if target > 0.0 else 0.0
-        share = target / prediction if target > 0.0 else 0.0
-        curvature = share / prediction if target > 0.0 else 0.0
+        score = target * log(prediction) if target != 0.0 else 0.0
+        share = target / prediction if target != 0.0 else 0.0
+        curvature = share / prediction if target != 0.0 else 0.0
         return prediction - score, 1.0 - share, curvature
 
 

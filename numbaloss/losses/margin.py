@@ -42,7 +42,7 @@ class SquaredHinge(Elementwise):
     def point(self, prediction, target):
         sign = 2.0 * target - 1.0
         gap = max(1.0 - sign * prediction, 0.0)
-        return gap * gap, -2.0 * sign * gap, 2.0 if gap > 0.0 else 0.0
+        return gap * gap, -2.0 * sign * gap, 2.0 * sign * sign if gap > 0.0 else 0.0
 
 
 @register
@@ -57,7 +57,7 @@ class Exponential(Elementwise):
     def point(self, prediction, target):
         sign = 2.0 * target - 1.0
         value = exp(-sign * prediction)
-        return value, -sign * value, value
+        return value, -sign * value, sign * sign * value
 
 
 @register
@@ -83,4 +83,4 @@ class ModifiedHuber(Elementwise):
         value = gap * gap if inside else -4.0 * margin
         slope = -2.0 * gap if inside else -4.0
         curved = inside and gap > 0.0
-        return value, sign * slope, 2.0 if curved else 0.0
+        return value, sign * slope, 2.0 * sign * sign if curved else 0.0

@@ -224,7 +224,7 @@ class SymmetricCrossEntropy(Softmax):
 
     def point(self, log_probability, target):
         mirror = exp(log_probability) * self.beta * max(log(target), self.log_zero)
-        direct = self.alpha * target * log_probability if target > 0.0 else 0.0
+        direct = self.alpha * target * log_probability if target != 0.0 else 0.0
         return -direct - mirror, -self.alpha * target - mirror, -mirror
 
     def label_point(self, log_probability):
@@ -392,14 +392,14 @@ class JensenShannon(Softmax):
         p = exp(log_probability)
         both = p + target
         # log(p / m) by the difference of p and t where they are close, else by logarithms.
-        tilt = (p - target) / both if both > 0.0 else 0.0
+        tilt = (p - target) / both if both != 0.0 else 0.0
         middle = log(both) - LN2  # half of it may be too small for a number
         close = abs(tilt) < 0.5
         of_p = log1p(tilt) if close else log_probability - middle
         of_target = log1p(-tilt) if close else log(target) - middle
         slope = 0.5 * p * of_p if p > 0.0 else 0.0
-        rest = 0.5 * target * of_target if target > 0.0 else 0.0
-        share = 0.5 * p * target / both if both > 0.0 else 0.0
+        rest = 0.5 * target * of_target if target != 0.0 else 0.0
+        share = 0.5 * p * target / both if both != 0.0 else 0.0
         return slope + rest, slope, slope + share
 
     def label_point(self, log_probability):

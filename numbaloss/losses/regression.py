@@ -125,8 +125,10 @@ class SquaredLogError(Elementwise):
     Notes
     -----
     Computed from :math:`\mathrm{log1p}(|p - t| / (1 + \min(p, t)))`, precise where p is near t.
-    The hessian is negative where p exceeds the target by more than a factor of e: take its
-    absolute value, or a constant, for a booster.
+    A quotient that leaves the dtype's range, of a number next to -1 and one beyond 1e31 in
+    float32 and 1e292 in float64, makes the value infinite. The hessian is negative where p
+    exceeds the target by more than a factor of e: take its absolute value, or a constant, for a
+    booster.
     """
 
     aliases = ("msle", "mean_squared_log_error")

@@ -14,6 +14,9 @@ from ..structures.elementwise import Elementwise
 from ..vmath import exp, expm1, log1p, log_cosh, sigmoid, sqrt, tanh
 from .regression import AbsoluteError, SquaredError
 
+# Quotients of a residual and a scale so large that 1 does not count beside their squares.
+FAR, FAR_POWER = 1e16, 1e11
+
 
 @register
 class Huber(Elementwise):
@@ -76,7 +79,7 @@ class SmoothL1(Elementwise):
         inverse = 1.0 / self.beta
         slope = max(-1.0, min(1.0, residual * inverse))
         curvature = inverse if size <= self.beta else 0.0
-        return near * (size - 0.5 * near) * inverse, slope, curvature
+        return near * inverse * (size - 0.5 * near), slope, curvature
 
 
 @register
@@ -100,12 +103,18 @@ class PseudoHuber(Elementwise):
 
     def point(self, prediction, target):
         residual = prediction - target
-        ratio = abs(residual) * (1.0 / self.delta)
-        # Beyond 1e9 the root is the ratio to the last bit, and its square could overflow.
-        bounded = min(ratio, 1e9)
-        root = max(sqrt(1.0 + bounded * bounded), ratio)
-        value = self.delta * abs(residual) * (ratio / (1.0 + root))
-        return value, residual / root, 1.0 / (root * root * root)
+        size = abs(residual)
+        ratio = size * (1.0 / self.delta)
+        # Beyond 1e17 the root is the ratio to the last bit, the square of which could overflow,
+        # as the ratio itself could.
+        bounded, near = min(ratio, 1e17), min(size, 1e17 * self.delta)
+        root = sqrt(1.0 + bounded * bounded)
+        slope, steep = near / root, max(root, ratio)
+        return (
+            size * (near / (1.0 + root)),
+            slope if residual >= 0.0 else -slope,
+            1.0 / (steep * steep * steep),
+        )
 
 
 @register
@@ -123,6 +132,19 @@ class LogCosh(Elementwise):
         residual = prediction - target
         other = sigmoid(-2.0 * abs(residual))
         return log_cosh(residual), tanh(residual), 4.0 * other * (1.0 - other)
+
+
+def _parts_of_far(scale, limit):
+    """Numbers a, b > 0 with ``log(r / scale) = log(a * r) + b`` where ``r > limit * scale``.
+
+    The product is at least 1, and in range where the quotient may not be: always for scales of
+    1 / limit and more, else up to quotients of the limit times the largest number.
+    """
+    if scale >= 1.0:
+        return 1.0 / scale, 0.0
+    if scale * limit >= 1.0:
+        return 1.0, -math.log(scale)
+    return 1.0 / (scale * limit), math.log(limit)
 
 
 @register
@@ -146,15 +168,27 @@ class Cauchy(Elementwise):
     scale: float = 1.0
     bounds: ClassVar = {"scale": "(0, inf)"}
 
+    def lower(self):
+        return _Cauchy(self.scale, *_parts_of_far(self.scale, FAR))
+
+
+class _Cauchy(Elementwise):
+    scale: float
+    part: float
+    shift: float
+
     def point(self, prediction, target):
         residual = prediction - target
-        ratio = abs(residual) * (1.0 / self.scale)
-        # Beyond 1e16 the 1 is lost in the sum, and the square could overflow.
-        far = ratio > 1e16
+        size = abs(residual)
+        ratio = size * (1.0 / self.scale)
+        # There the 1 is lost in the sum, and the square could overflow.
+        far = ratio > FAR
         square = ratio * ratio
-        logarithm = log1p(ratio if far else square)
-        value = self.scale * self.scale * (logarithm if far else 0.5 * logarithm)
-        slope = (self.scale if far else abs(residual)) / (ratio if far else 1.0 + square)
+        logarithm = log1p(size * self.part - 1.0 if far else square)
+        factor = self.scale * self.scale
+        value = (factor if far else 0.5 * factor) * logarithm
+        value += factor * self.shift if far else 0.0
+        slope = (self.scale if far else size) / (ratio if far else 1.0 + square)
         fraction = 1.0 / (1.0 + square)
         curvature = fraction * (2.0 * fraction - 1.0)
         return value, slope if residual > 0.0 else -slope, curvature
@@ -200,50 +234,61 @@ class GeneralRobust(Elementwise):
         # Nearer to a limit than these, float64 cannot tell the formula from it, and the
         # factor |alpha - 2| / alpha leaves the range of float32.
         if abs(alpha) < 1e-30:
-            return _RobustLog(scale)
+            part, shift = _parts_of_far(scale, FAR)
+            return _RobustLog(scale, part, 2.0 * shift - math.log(2.0))
         if abs(alpha) > 1e30:
             return _RobustExponential(scale, math.copysign(1.0, alpha))
+        part, shift = _parts_of_far(scale, FAR_POWER)
         distance = abs(alpha - 2.0)
-        return _RobustPower(alpha, scale, distance, math.log(distance))
+        return _RobustPower(alpha, scale, distance, part, 2.0 * shift - math.log(distance))
 
 
 class _RobustPower(Elementwise):
     alpha: float
     scale: float
     distance: float  # |alpha - 2|, exact: near 2 the kernel's float32 alpha would lose it
-    log_distance: float
+    part: float
+    shift: float
 
     def point(self, prediction, target):
         residual = prediction - target
-        inverse = 1.0 / self.scale
-        ratio = abs(residual) * inverse
+        size, inverse = abs(residual), 1.0 / self.scale
+        ratio = size * inverse
         # Far out the square could overflow, even more so divided by a small distance.
-        far = ratio > 1e11
+        far = ratio > FAR_POWER
         share = ratio * ratio * (1.0 / self.distance)
-        logarithm = log1p(ratio - 1.0 if far else share)
-        logarithm = 2.0 * logarithm - self.log_distance if far else logarithm
-        half = 0.5 * self.alpha
-        value = self.distance / self.alpha * expm1(half * logarithm)
-        power = exp((half - 1.0) * logarithm) * inverse * inverse
+        logarithm = log1p(size * self.part - 1.0 if far else share)
+        logarithm = (2.0 if far else 1.0) * logarithm + (self.shift if far else 0.0)
+        # Powers as products of two roots: a power may be out of range where its product with
+        # what follows is not.
+        quarter = 0.25 * self.alpha
+        grown = expm1(quarter * logarithm)
+        value = self.distance / self.alpha * grown * (grown + 2.0)
+        root = exp((quarter - 0.5) * logarithm) * inverse
         fraction = 1.0 / (1.0 + share)
-        part = 1.0 if far else share * fraction  # 1 - fraction
-        return value, residual * power, power * (fraction + (self.alpha - 1.0) * part)
+        rest = 1.0 if far else share * fraction  # 1 - fraction
+        curvature = root * root * (fraction + (self.alpha - 1.0) * rest)
+        return value, root * (root * residual), curvature
 
 
 class _RobustLog(Elementwise):
     scale: float
+    part: float
+    shift: float  # twice that of a logarithm, less log 2
 
     def point(self, prediction, target):
         residual = prediction - target
-        ratio = abs(residual) * (1.0 / self.scale)
-        far = ratio > 1e16
+        size, inverse = abs(residual), 1.0 / self.scale
+        ratio = size * inverse
+        far = ratio > FAR
         half_square = 0.5 * ratio * ratio
-        logarithm = log1p(ratio if far else half_square)
-        value = 2.0 * logarithm - 0.6931471805599453 if far else logarithm
-        inverse = 1.0 / (self.scale * self.scale)
-        slope = 2.0 / ratio / self.scale if far else abs(residual) * inverse / (1.0 + half_square)
+        logarithm = log1p(size * self.part - 1.0 if far else half_square)
+        value = (2.0 if far else 1.0) * logarithm + (self.shift if far else 0.0)
+        slope = (2.0 if far else ratio) / (size if far else 1.0 + half_square)
+        slope *= 1.0 if far else inverse
         fraction = 1.0 / (1.0 + half_square)
-        curvature = inverse * fraction * (2.0 * fraction - 1.0)
+        curvature = inverse * fraction * inverse * (2.0 * fraction - 1.0)
+        curvature = -0.5 * slope * slope if far else curvature
         return value, slope if residual > 0.0 else -slope, curvature
 
 
@@ -256,7 +301,7 @@ class _RobustExponential(Elementwise):
         inverse = 1.0 / self.scale
         ratio = residual * inverse
         exponent = self.sign * 0.5 * ratio * ratio
-        power = exp(exponent) * inverse * inverse
-        slope = residual * power if power > 0.0 else 0.0
-        curvature = power * (1.0 + 2.0 * exponent) if power > 0.0 else 0.0
+        power = exp(exponent)
+        slope = ratio * (power * inverse) if power > 0.0 else 0.0
+        curvature = power * inverse * (1.0 + 2.0 * exponent) * inverse if power > 0.0 else 0.0
         return self.sign * expm1(exponent), slope, curvature
