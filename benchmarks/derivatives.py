@@ -29,7 +29,7 @@ def pairs() -> dict[str, tuple[Any, Any]]:
     from cases import LOSSES
     from value_twins import as_written, twin_of
 
-    from numbaloss.definitions import lower
+    from numbaloss.formulas.structure import lower
     from numbaloss.structures.composition import Sum
 
     found: dict[str, tuple[Any, Any]] = {}

@@ -117,7 +117,7 @@ class Case(NamedTuple):
 
 def _structures(losses: Iterable[Any]) -> dict[Any, Any]:
     """Losses that differ in their machine code, as kernels see them."""
-    from numbaloss.definitions import Structure, lower
+    from numbaloss.formulas.structure import Structure, lower
 
     found: dict[Any, Any] = {}
     for loss in losses:
@@ -212,7 +212,7 @@ def in_batch_cases() -> Iterator[Case]:
 def kernel_of(case: Case) -> Any:
     """The kernel of a case, not compiled yet."""
     from numbaloss.cuda import elementwise, embedding_blocks
-    from numbaloss.definitions import Structure
+    from numbaloss.formulas.structure import Structure
 
     structure = Structure(case.losses, case.weighted)
     if case.in_batch:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import numbaloss as nl
-from numbaloss.definitions import lower
+from numbaloss.formulas.structure import lower
 from numbaloss.losses import binary, embeddings, exponential_family, multiclass, robust
 from numbaloss.losses.binary import _whole_power
 from numbaloss.structures.composition import Sum

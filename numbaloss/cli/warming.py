@@ -102,7 +102,7 @@ def _asked_for(texts: list[str]) -> tuple[list[Scorable], list[Embedding]]:
 
 
 def _check_package(text: str, loss: Loss) -> None:
-    from ..definitions import Structure, lower
+    from ..formulas.structure import Structure, lower
 
     if not Structure.of(lower(loss)).cacheable:
         raise UsageFailure(

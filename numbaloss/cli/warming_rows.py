@@ -74,7 +74,7 @@ def call(loss: Softmax, real: str, form: str, shape: tuple[int, int], derivative
 
 def other_formulas(loss: Softmax) -> list[Softmax]:
     """The same loss with parameters that turn it into other code."""
-    from ..definitions import Structure, lower
+    from ..formulas.structure import Structure, lower
 
     found = {Structure.of(lower(loss)): loss}
     for parameter in loss.parameters():

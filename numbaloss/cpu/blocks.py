@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit, types
@@ -25,7 +25,21 @@ from numba.core import cgutils
 from numba.core.errors import NumbaError
 from numba.extending import intrinsic, models, register_model
 
-from ..definitions import Structure, complaint, point
+from ..formulas.catching import (
+    HEADER,
+    HIGH,
+    HIGHEST,
+    LOW,
+    LOWEST,
+    attempt,
+    caller_of,
+    can_raise,
+    leave,
+)
+from ..formulas.messages import complaint
+from ..formulas.points import METHODS, point
+from ..formulas.specialisation import compiled
+from ..formulas.structure import Structure
 from ..vmath.overloads import install as install_vmath
 from .compile import Code, c_function
 from .intrinsics import caller, no_alias, pointer, prefer_wide_vectors, stack_memory
@@ -46,17 +60,16 @@ from .threads import (
 # Bytes of one array of a block: six of them fit into a first-level cache of 48 KiB.
 BLOCK_BYTES = 8192
 SCRATCH_BYTES = 6 * BLOCK_BYTES
-# float64 numbers in front of a loss's parameters: closed domains of target and prediction.
-HEADER = 4
 
 
 class LossType(types.Type):
     """Type of an argument without content that tells a kernel which loss it is made for."""
 
-    def __init__(self, structure: Structure, real: types.Type) -> None:
+    def __init__(self, structure: Structure, real: types.Type, with_memory: bool = False) -> None:
         self.structure = structure
-        self.record = structure.numba_type(real)
-        super().__init__(name=f"loss[{structure.name}, {real}]")
+        self.record = structure.numba_type(real, with_memory)
+        memory = ", with memory" if with_memory else ""
+        super().__init__(name=f"loss[{structure.name}, {real}{memory}]")
 
 
 @register_model(LossType)
@@ -75,7 +88,12 @@ def unpack(typingctx, loss, parameters):
         def read(kind):
             nonlocal position
             if isinstance(kind, types.BaseTuple):
-                return context.make_tuple(builder, kind, [read(field) for field in kind.types])
+                made = getattr(kind, "instance_class", None)
+                memory = made is not None and made is made.formula.with_memory
+                fields = [read(field) for field in (kind.types[:-1] if memory else kind.types)]
+                if memory:
+                    fields.append(builder.ptrtoint(args[1], cgutils.intp_t))
+                return context.make_tuple(builder, kind, fields)
             number = builder.load(cgutils.gep(builder, args[1], position))
             position += 1
             return context.cast(builder, number, types.float64, kind)
@@ -113,9 +131,12 @@ class Variant(NamedTuple):
     check_prediction: bool = False
 
 
-def _block(variant: Variant, real: type[np.floating]) -> Callable:
+def _block(structure: Structure, variant: Variant, real: type[np.floating]) -> Callable:
     """The loop of a loss over contiguous arrays, for one variant."""
     install_vmath()  # here rather than at import: code from disk does not need it
+    catching = raises(structure, real.__name__, "point")
+    ask = asking(point, catching)
+    find = finder(ask, "point")
     derivatives, per_sample, weighted, check_target, check_binary, check_prediction = variant
     with_gradient, with_hessian = derivatives > 0, derivatives > 1
     checked = check_target or check_binary or check_prediction or weighted
@@ -127,16 +148,19 @@ def _block(variant: Variant, real: type[np.floating]) -> Callable:
         prefer_wide_vectors()
         no_alias()
         self = unpack(loss, parameters)
-        low, high = real(parameters[0]), real(parameters[1])
-        lowest, highest = real(parameters[2]), real(parameters[3])
+        low, high = real(parameters[LOW]), real(parameters[HIGH])
+        lowest, highest = real(parameters[LOWEST]), real(parameters[HIGHEST])
         # Sums in the compute type, a block long and in many lanes, then in float64: as good
         # as float64 throughout, and the vectors stay full. Offenders are counted in the same
         # type for the same reason: an integer flag cost 65 % on cross-entropy, this 2 %.
         total = zero
         offenders = zero
+        raised = zero
         for i in range(size):
             p, t = prediction[i], target[i]
-            value_, gradient_, curvature = point(self, p, t)
+            failed, (value_, gradient_, curvature) = ask(self, p, t)
+            if catching:
+                raised += one if failed & (p == p) & (t == t) else zero
             v = settle(value_, p, loss)
             # NaN is settled here rather than in every loss: min, max and comparisons lose it.
             v = p + t if (p != p) | (t != t) else v
@@ -172,8 +196,46 @@ def _block(variant: Variant, real: type[np.floating]) -> Callable:
         result[0] += total
         if checked:
             result[1] += offenders
+        if catching and raised > zero:
+            find(self, prediction, target, size, parameters)
 
     return block
+
+
+@cache
+def raises(structure: Structure, real: str, method: str) -> bool:
+    """Whether a method of a loss can end in an exception; those of ours cannot."""
+    if structure.cacheable:
+        return False
+    kind = getattr(types, real)
+    return can_raise(METHODS[method], structure.numba_type(kind), kind)
+
+
+def asking(generic: Callable, catching: bool) -> Any:
+    """Calls a generic function of a loss: whether it raised, and its results."""
+    if catching:
+        return attempt(caller_of(generic))
+
+    def call(self, prediction, target):
+        return False, generic(self, prediction, target)
+
+    return compiled(call)
+
+
+def finder(ask: Any, method: str) -> Any:
+    """Leaves in the memory of a call the first element of a block that makes a formula raise."""
+    which = 1.0 + list(METHODS).index(method)
+
+    @njit(error_model="numpy")
+    def find(self, number, target, size, memory):
+        for i in range(size):
+            failed, _ = ask(self, number[i], target[i])
+            # Nobody asks a formula about NaN: the result is NaN.
+            if failed & (number[i] == number[i]) & (target[i] == target[i]):
+                leave(memory, which, number[i], target[i])
+                break
+
+    return find
 
 
 @cache
@@ -206,7 +268,7 @@ def _compile(structure: Structure, loss: LossType, real: str, variant: Variant) 
     kind = getattr(types, real)
     doubles, reals = types.CPointer(types.float64), types.CPointer(kind)
     return c_function(
-        lambda: _block(variant, np.dtype(real).type),
+        lambda: _block(structure, variant, np.dtype(real).type),
         types.void(loss, doubles, *[reals] * 6, types.int64, kind, doubles),
         f"elementwise {tuple(variant)} {loss.name}",
         cacheable=structure.cacheable,

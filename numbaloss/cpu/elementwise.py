@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arrays import Operand
-from ..definitions import Structure, lower, parameter_values
+from ..formulas.structure import Structure, lower, parameter_values
 from ..structures.elementwise import Elementwise, Inspection
 from ..structures.loss import domain
 from ..structures.offenders import raise_first_number

@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import all_pairs
 from ..arrays import Operand
-from ..definitions import Structure, lower, parameter_values
+from ..formulas.structure import Structure, lower, parameter_values
 from ..structures.embedding_batch import Batch
 from . import embedding_blocks as blocks
 from . import threads

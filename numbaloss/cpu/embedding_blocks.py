@@ -15,7 +15,8 @@ import numpy as np
 from numba import njit
 
 from ..all_pairs import CANCELLED, EQUAL_ULPS
-from ..definitions import Structure, point
+from ..formulas.points import point
+from ..formulas.structure import Structure
 from ..vmath import float32, float64
 from ..vmath.overloads import install as install_vmath
 from .blocks import unpack

@@ -17,7 +17,9 @@ from numba import njit, types
 from numba.core.errors import NumbaError
 
 from ..arrays import Operand
-from ..definitions import Structure, complaint, lower, parameter_values, point, root, term
+from ..formulas.messages import complaint
+from ..formulas.points import point, root, term
+from ..formulas.structure import Structure, lower, parameter_values
 from ..structures.embedding_rows import PairEmbedding
 from ..structures.loss import domain
 from ..structures.offenders import raise_first_number
@@ -134,7 +136,7 @@ def compile_for_loss(
     structure: Structure, kind: str, make: Callable[[], Callable], what: str
 ) -> Code:
     """Compile a loop over rows that calls the methods of one loss, in numbers of ``kind``."""
-    loss = LossType(structure, getattr(types, kind))
+    loss = LossType(structure, getattr(types, kind), with_memory=catching(structure, kind))
     try:
         return c_function(
             make,

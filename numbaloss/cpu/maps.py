@@ -15,9 +15,11 @@ import numpy as np
 from numba import types
 from numba.core.errors import NumbaError
 
-from ..definitions import METHODS, Structure, complaint
+from ..formulas.messages import complaint
+from ..formulas.points import METHODS
+from ..formulas.structure import Structure
 from ..vmath.overloads import install as install_vmath
-from .blocks import LossType, promotion_noted, settle, unpack
+from .blocks import LossType, asking, finder, promotion_noted, raises, settle, unpack
 from .compile import Code, c_function
 from .intrinsics import caller, no_alias, prefer_wide_vectors
 
@@ -33,7 +35,7 @@ def loss_map(structure: Structure, real: str, method: str, derivatives: int) -> 
     with promotion_noted(structure, method):
         try:
             return c_function(
-                lambda: _map(method, derivatives, np.dtype(real).type),
+                lambda: _map(structure, method, derivatives, np.dtype(real).type),
                 types.void(loss, types.CPointer(types.float64), *[kind] * 5, types.int64),
                 f"map {method} {derivatives} {loss.name}",
                 cacheable=structure.cacheable,
@@ -44,18 +46,25 @@ def loss_map(structure: Structure, real: str, method: str, derivatives: int) -> 
             raise TypeError(complaint(structure, error, method)) from error
 
 
-def _map(method: str, derivatives: int, real: type[np.floating]) -> Callable:
+def _map(
+    structure: Structure, method: str, derivatives: int, real: type[np.floating]
+) -> Callable:
     install_vmath()
-    function = METHODS[method]
+    catching = raises(structure, real.__name__, method)
+    ask = asking(METHODS[method], catching)
+    find = finder(ask, method)
     with_slope, with_curvature = derivatives > 0, derivatives > 1
 
     def loss_map_(loss, parameters, number, target, value, slope, curvature, size):
         prefer_wide_vectors()
         no_alias()
         self = unpack(loss, parameters)
+        raised = False
         for i in range(size):
             x, t = number[i], target[i]
-            value_, slope_, curvature_ = function(self, x, t)
+            failed, (value_, slope_, curvature_) = ask(self, x, t)
+            if catching:
+                raised |= failed & (x == x) & (t == t)
             v = settle(value_, x, loss)
             # NaN is settled here rather than in every loss: min, max and comparisons lose it.
             v = x + t if (x != x) | (t != t) else v
@@ -66,5 +75,7 @@ def _map(method: str, derivatives: int, real: type[np.floating]) -> Callable:
             if with_curvature:
                 c = settle(curvature_, x, loss)
                 curvature[i] = v if v != v else c
+        if catching and raised:
+            find(self, number, target, size, parameters)
 
     return loss_map_

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arrays import Operand
-from ..definitions import Structure, lower, parameter_values
+from ..formulas.structure import Structure, lower, parameter_values
 from ..structures.loss import domain
 from ..structures.offenders import raise_first_target
 from ..structures.softmax import Softmax

@@ -21,7 +21,8 @@ from typing import Any
 import numba
 import numpy as np
 
-from ..definitions import Structure, complaint
+from ..formulas.messages import complaint
+from ..formulas.structure import Structure
 from . import availability
 
 

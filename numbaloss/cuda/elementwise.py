@@ -17,7 +17,8 @@ import numpy as np
 from numba import types
 
 from ..arrays import Operand
-from ..definitions import Structure, lower, parameters_of, point
+from ..formulas.points import point
+from ..formulas.structure import Structure, lower, parameters_of
 from ..structures.elementwise import Elementwise, Inspection
 from ..structures.loss import domain
 from ..vmath.overloads import install as install_vmath

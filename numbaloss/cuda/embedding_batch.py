@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import all_pairs
 from ..arrays import Operand
-from ..definitions import Structure, lower, parameters_of
+from ..formulas.structure import Structure, lower, parameters_of
 from ..structures.embedding import Vectors
 from ..structures.embedding_batch import Batch
 from . import backend

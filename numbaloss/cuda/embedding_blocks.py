@@ -14,7 +14,8 @@ import numpy as np
 from numba import types
 
 from ..all_pairs import CANCELLED, EQUAL_ULPS
-from ..definitions import Structure, point
+from ..formulas.points import point
+from ..formulas.structure import Structure
 from ..vmath import log, sqrt
 from ..vmath.overloads import install as install_vmath
 from . import reduce

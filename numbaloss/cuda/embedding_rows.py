@@ -23,7 +23,8 @@ from numba import types
 
 from .. import vmath
 from ..arrays import Operand
-from ..definitions import Structure, lower, parameters_of, point, root, term
+from ..formulas.points import point, root, term
+from ..formulas.structure import Structure, lower, parameters_of
 from ..structures.embedding_rows import PairEmbedding
 from ..structures.loss import domain
 from ..vmath.overloads import install as install_vmath

@@ -19,7 +19,8 @@ from functools import cache
 import numpy as np
 
 from .. import vmath
-from ..definitions import Structure, normalizer, point
+from ..formulas.points import normalizer, point
+from ..formulas.structure import Structure
 from ..structures.softmax import Softmax
 from ..vmath.overloads import install as install_vmath
 from . import reduce

@@ -23,7 +23,8 @@ import numpy as np
 from numba import types
 
 from .. import vmath
-from ..definitions import Structure, label_point, normalizer
+from ..formulas.points import label_point, normalizer
+from ..formulas.structure import Structure
 from ..structures.softmax import Softmax
 from ..vmath import float32, float64
 from ..vmath.overloads import install as install_vmath

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arrays import Operand
-from ..definitions import Structure, lower, parameters_of
+from ..formulas.structure import Structure, lower, parameters_of
 from ..structures.loss import domain
 from ..structures.softmax import Softmax
 from . import backend, general, long, reduce, rows, scan, staged

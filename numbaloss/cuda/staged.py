@@ -16,7 +16,7 @@ from functools import cache
 
 import numpy as np
 
-from ..definitions import Structure
+from ..formulas.structure import Structure
 from . import backend, reduce
 from .backend import Kernel, cuda, device_function
 from .memory import (

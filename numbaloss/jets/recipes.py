@@ -212,8 +212,11 @@ def minimum(a, b):
     return rule.minimum(a, b)
 
 
-def clip(x, low, high):
-    return smallest(largest(x, low), high)
+def clip(a, a_min=None, a_max=None, min=None, max=None):
+    low = a if a_min is None else largest(a, a_min)
+    low = low if min is None else largest(low, min)
+    high = low if a_max is None else smallest(low, a_max)
+    return high if max is None else smallest(high, max)
 
 
 def where(condition, a, b):

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from ..bytecode import HIGHEST_PRODUCT, names_in
+from ..formulas.bytecode import HIGHEST_PRODUCT, names_in
 from . import recipes
 from .algebra import Parts
 from .twin import Jet, value

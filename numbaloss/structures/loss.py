@@ -76,10 +76,15 @@ class Loss:
         Further names under which a registered loss is found.
     bounds : dict of str to str
         Interval of a parameter: ``{"delta": "(0, inf)"}``.
+    check_bounds : bool
+        Whether look-ups in arrays that a formula names (``TABLE[int(target)]``) are tested: an
+        index out of range raises ``IndexError``. Without the test it reads memory of others, so
+        turn it off for indices that cannot be wrong alone.
     """
 
     aliases: ClassVar[tuple[str, ...]] = ()
     bounds: ClassVar[dict[str, str]] = {}
+    check_bounds: ClassVar[bool] = True
     __signature__: ClassVar[Any] = _Signature()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

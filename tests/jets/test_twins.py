@@ -20,7 +20,7 @@ from cases import (
 from value_twins import VALUES, as_written, twin_of
 
 import numbaloss as nl
-from numbaloss.definitions import lower
+from numbaloss.formulas.structure import lower
 from numbaloss.structures.composition import Sum
 
 SINGLE = [loss for loss in LOSSES if not isinstance(lower(loss), Sum)]

@@ -12,7 +12,8 @@ from formulas import as_loss, exact
 from own_losses import Branching, DecoupledValue, MellowValue, PairsValue, SoftTripletValue
 
 import numbaloss as nl
-from numbaloss.definitions import point, record
+from numbaloss.formulas.points import point
+from numbaloss.formulas.structure import record
 
 
 def at(function, *predictions, target=0.0, kind=np.float64):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import itertools
 import math
 import operator
 import types as pytypes
@@ -11,23 +12,31 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from numba import njit, types
+from numba import jit, njit, types
+from numba.core.dispatcher import Dispatcher
 from numba.core.registry import cpu_target
 from numba.extending import overload
 
-from . import vmath
-from .bytecode import names_in, with_products
-from .jets import stop_gradient
-from .vmath.target import compiling_for_gpu, for_gpu
+from .. import vmath
+from ..jets import stop_gradient
+from ..vmath.target import compiling_for_gpu, for_gpu
+from .bytecode import names_in, with_positional, with_products
+from .watch import Watch, is_fixed
 
 # forceinline is LLVM's: each function keeps its own floating-point flags. `contract` lets
 # a multiply and an add fuse; nothing else is loosened inside a loss.
 OPTIONS = {"forceinline": True, "error_model": "numpy", "fastmath": {"contract"}}
 
 
-def compiled(function: Callable) -> Any:
-    """A function that ``point`` calls, for what is being compiled."""
-    return njit(**(for_gpu(OPTIONS) if compiling_for_gpu() else OPTIONS))(function)
+def compiled(function: Callable, checked: bool = False) -> Any:
+    """A function that ``point`` calls, for what is being compiled.
+
+    ``checked`` tests the index of every look-up in an array. On a GPU nothing can be raised:
+    formulas that could are refused before (:mod:`.refusals`).
+    """
+    if compiling_for_gpu():
+        return njit(**for_gpu(OPTIONS))(function)
+    return njit(**OPTIONS, boundscheck=checked)(function)
 
 
 @overload(stop_gradient, jit_options=for_gpu(OPTIONS))
@@ -53,10 +62,15 @@ def choice(condition, x, y):
     return x if condition else y
 
 
-def clip(a, a_min=None, a_max=None):
+_larger, _smaller = max, min  # whose names are arguments of np.clip
+
+
+def clip(a, a_min=None, a_max=None, min=None, max=None):
     """``np.clip`` of numbers: Numba's takes arrays."""
-    low = a if a_min is None else max(a, a_min)
-    return low if a_max is None else min(low, a_max)
+    low = a if a_min is None else _larger(a, a_min)
+    low = low if min is None else _larger(low, min)
+    high = low if a_max is None else _smaller(low, a_max)
+    return high if max is None else _smaller(high, max)
 
 
 _FAST: dict[Any, Any] = {
@@ -67,17 +81,14 @@ _FAST: dict[Any, Any] = {
 
 
 class _FastModule(pytypes.ModuleType):
-    """``math`` or ``numpy`` with the functions that vectorise in the place of those that don't."""
+    """A module whose members are made ready: floats cast, functions those that vectorise."""
 
     def __init__(self, module: pytypes.ModuleType, kind: types.Float) -> None:
         super().__init__(module.__name__)
         self._module, self._kind = module, kind
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self._module, name)
-        if type(found) is float:  # math.pi
-            return np.dtype(self._kind.name).type(found)
-        return _fast(found, self._kind)
+        return _swapped(getattr(self._module, name), self._kind)
 
 
 def _fast(function: Any, kind: types.Float) -> Any:
@@ -92,6 +103,24 @@ def _fast(function: Any, kind: types.Float) -> Any:
 _modules: dict[tuple[Any, ...], _FastModule] = {}
 
 
+def _swapped(value: Any, kind: types.Float) -> Any:
+    """What stands for a constant, a helper or a module that a formula names."""
+    if type(value) is float:
+        with np.errstate(all="ignore"):  # what float32 cannot hold is infinite, or 0
+            return np.dtype(kind.name).type(value)
+    if type(value) is tuple:
+        return tuple(_swapped(item, kind) for item in value)
+    if isinstance(value, pytypes.ModuleType):
+        if value is not math and value is not np and is_fixed(value.__name__):
+            return value
+        key = value, kind, compiling_for_gpu()
+        return _modules.setdefault(key, _FastModule(value, kind))
+    if isinstance(value, Dispatcher):
+        return _renewed(value)
+    fast = _fast(value, kind)
+    return _helper(fast, kind) if isinstance(fast, pytypes.FunctionType) else fast
+
+
 def specialised(function: Callable, kind: types.Type) -> Callable:
     """A copy of ``function`` for the floating-point type ``kind``.
 
@@ -101,47 +130,36 @@ def specialised(function: Callable, kind: types.Type) -> Callable:
     """
     if not isinstance(kind, types.Float):
         return function
-    cast = np.dtype(kind.name).type
-
-    def swap(value: Any) -> Any:
-        if type(value) is float:
-            with np.errstate(all="ignore"):  # what float32 cannot hold is infinite, or 0
-                return cast(value)
-        if type(value) is tuple:
-            return tuple(swap(item) for item in value)
-        if value is math or value is np:
-            key = value, kind, compiling_for_gpu()
-            return _modules.setdefault(key, _FastModule(value, kind))
-        fast = _fast(value, kind)
-        if isinstance(fast, pytypes.FunctionType):
-            return _helper(fast, kind)
-        return fast
 
     def prepared(code: pytypes.CodeType) -> pytypes.CodeType:
         code = with_products(code)
-        inner = (
+        inner = [
             prepared(one) if isinstance(one, pytypes.CodeType) else one for one in code.co_consts
-        )
-        return code.replace(co_consts=tuple(map(swap, inner)))
+        ]
+        return code.replace(co_consts=tuple([_swapped(one, kind) for one in inner]))
 
     code = prepared(function.__code__)
     namespace = dict(function.__globals__)
     for name in names_in(code):
         if name in namespace:
-            namespace[name] = swap(namespace[name])
-    cells = tuple(pytypes.CellType(swap(cell.cell_contents)) for cell in function.__closure__ or ())
-    copy = rebuilt(function, code, namespace, cells)
-    copy.__defaults__ = swap(function.__defaults__)
+            namespace[name] = _swapped(namespace[name], kind)
+    cells = [
+        pytypes.CellType(_swapped(cell.cell_contents, kind)) for cell in function.__closure__ or ()
+    ]
+    code, defaults = with_positional(code, function.__defaults__, function.__kwdefaults__)
+    copy = rebuilt(function, code, namespace, tuple(cells))
+    copy.__defaults__ = _swapped(defaults, kind)
     return copy
 
 
-_helpers: WeakKeyDictionary[Callable, dict[tuple[types.Type, bool], Any]] = WeakKeyDictionary()
+_helpers: WeakKeyDictionary[Callable, dict[Any, Any]] = WeakKeyDictionary()
 
 
 def _helper(function: Callable, kind: types.Type) -> Any:
     """A plain function that ``point`` calls, compiled with it; others know Numba already."""
     known = _helpers.setdefault(function, {})
-    key = kind, compiling_for_gpu()
+    ours = is_fixed(function.__module__)
+    key = kind, compiling_for_gpu(), None if ours else Watch().of_function(function)
     if key not in known:
         context = cpu_target.typing_context
         context.refresh()
@@ -149,10 +167,36 @@ def _helper(function: Callable, kind: types.Type) -> Any:
             context.resolve_value_type(function)
         except Exception:  # Numba raises several kinds for what has no type
             known[key] = function  # a function that calls itself finds itself here
-            known[key] = compiled(specialised(function, kind))
+            known[key] = compiled(specialised(function, kind), checked=not ours)
         else:
             known[key] = function
     return known[key]
+
+
+_first_keys: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+_renewals: WeakKeyDictionary[Any, dict[Any, Any]] = WeakKeyDictionary()
+
+
+def _renewed(dispatcher: Any) -> Any:
+    """A function that its author compiled: anew, where the names in it have changed since."""
+    if is_fixed(dispatcher.py_func.__module__) or compiling_for_gpu():
+        return dispatcher
+    function = dispatcher.py_func
+    key = Watch().of_function(function)
+    if _first_keys.setdefault(dispatcher, key) == key:
+        return dispatcher
+    known = _renewals.setdefault(dispatcher, {})
+    if key not in known:
+        namespace = dict(function.__globals__)
+        for name in names_in(function.__code__):
+            if isinstance(namespace.get(name), Dispatcher):
+                namespace[name] = _renewed(namespace[name])
+        copy = rebuilt(function, function.__code__, namespace)
+        known[key] = jit(**dispatcher.targetoptions)(copy)
+    return known[key]
+
+
+_copies = itertools.count()
 
 
 def rebuilt(
@@ -162,6 +206,6 @@ def rebuilt(
     namespace.setdefault("__builtins__", builtins)
     copy = pytypes.FunctionType(code, namespace, function.__name__, None, closure or None)
     copy.__module__, copy.__defaults__ = function.__module__, function.__defaults__
-    # Numba resolves calls that were not inlined by name; the identity keeps names apart.
-    copy.__qualname__ = f"{function.__qualname__}_{id(function):x}"
+    # Numba resolves calls that were not inlined by name; the count keeps names apart.
+    copy.__qualname__ = f"{function.__qualname__}_{next(_copies):x}"
     return copy

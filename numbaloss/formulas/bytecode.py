@@ -27,7 +27,9 @@ def with_products(code: CodeType) -> CodeType:
     constants, binary = list(code.co_consts), bytearray(code.co_code)
     last: Any = None
     for instruction in dis.get_instructions(code):
-        if last is not None and instruction.argrepr in ("**", "**="):
+        # Where a jump arrives, another exponent may have been chosen.
+        whole_power = last is not None and not instruction.is_jump_target
+        if whole_power and instruction.argrepr in ("**", "**="):
             constants.append(int(last.argval))
             if len(constants) <= 256 and last.arg < 256:  # others take an instruction more
                 binary[last.offset + 1] = len(constants) - 1
@@ -36,6 +38,22 @@ def with_products(code: CodeType) -> CodeType:
         whole = type(value) is float and value.is_integer() and abs(value) <= HIGHEST_PRODUCT
         last = instruction if whole else None
     return code.replace(co_consts=tuple(constants), co_code=bytes(binary))
+
+
+def with_positional(
+    code: CodeType, defaults: tuple[Any, ...] | None, by_name: dict[str, Any] | None
+) -> tuple[CodeType, tuple[Any, ...] | None]:
+    """The same code with arguments by name alone as ordinary ones, which Numba knows; defaults.
+
+    Not where such an argument has no default, but one before it has.
+    """
+    count, more = code.co_argcount, code.co_kwonlyargcount
+    names, by_name = code.co_varnames[count : count + more], by_name or {}
+    given = [name in by_name for name in names]
+    if not more or given != sorted(given) or (defaults and not all(given)):
+        return code, defaults
+    values = (*(defaults or ()), *[by_name[name] for name in names if name in by_name])
+    return code.replace(co_argcount=count + more, co_kwonlyargcount=0), values or None
 
 
 def _operators(function: Any) -> Iterator[int]:
