@@ -214,7 +214,7 @@ def kernel_of(case: Case) -> Any:
     from numbaloss.cuda import elementwise, embedding_blocks
     from numbaloss.formulas.structure import Structure
 
-    structure = Structure(case.losses, case.weighted)
+    structure = Structure.of_classes(case.losses, case.weighted)
     if case.in_batch:
         make = getattr(embedding_blocks, case.kernel)
         return make(structure, case.kind) if case.losses else make(case.kind)

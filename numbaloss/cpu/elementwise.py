@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..arrays import Operand
-from ..formulas.structure import Structure, lower, parameter_values
+from ..formulas.catching import HEADER
+from ..formulas.raised import Raised, exception_of, first_that_raises, place_of
+from ..formulas.structure import Structure, lower, parameter_values, plans_of
 from ..structures.elementwise import Elementwise, Inspection
 from ..structures.loss import domain
 from ..structures.offenders import raise_first_number
 from . import threads
-from .blocks import Variant, chunk, kernel
+from .blocks import Variant, chunk, kernel, raises
 from .compile import Code
 from .movers import arrange
 
@@ -27,21 +30,27 @@ class Plan(NamedTuple):
     chunk: Code
     kernel: Code
     parameters: np.ndarray
+    catching: bool  # whether the formula can raise an exception
 
     def run(self, size: int, scale: float, layouts: np.ndarray, *handles: int) -> Any:
         """Sum of the values, and the number of inputs outside their domains.
 
         The handles stand for prediction, target, weight, value, gradient and hessian.
         """
-        return threads.launch(
+        # Formulas that raise leave word of it there, those of this call alone.
+        memory = self.parameters.copy() if self.catching else self.parameters
+        sums = threads.launch(
             self.chunk.address,
             self.kernel.address,
-            threads.handle(self.parameters),
+            threads.handle(memory),
             size,
             threads.handle(layouts),
             scale,
             *handles,
         )
+        if self.catching:
+            Raised.check(memory)
+        return sums
 
 
 def plan(
@@ -53,14 +62,16 @@ def plan(
     check: bool = True,
 ) -> Plan:
     """The plan of a loss for a compute dtype and a set of options."""
-    plans = loss.__dict__.setdefault("_plans", {})
+    plans = plans_of(loss)
     key = real, derivatives, per_sample, weighted, check
     found = plans.get(key)
     if found is None:
         lowered = lower(loss)
         of_target, of_prediction = domain(loss.target_domain), domain(loss.prediction_domain)
         dtype = np.dtype(real)
-        parameters = [*of_target.closed(dtype), *of_prediction.closed(dtype)]
+        limits = [*of_target.closed(dtype), *of_prediction.closed(dtype)]
+        header = limits + [0.0] * (HEADER - len(limits))
+        structure = Structure.of(lowered)
         variant = Variant(
             derivatives,
             per_sample,
@@ -71,8 +82,9 @@ def plan(
         )
         found = plans[key] = Plan(
             chunk(real),
-            kernel(Structure.of(lowered), real, variant),
-            np.array(parameters + parameter_values(lowered)),
+            kernel(structure, real, variant),
+            np.array(header + parameter_values(lowered)),
+            raises(structure, real, "point"),
         )
     return found
 
@@ -123,7 +135,7 @@ def direct_output(
         return False
     if out is prediction:
         # An error must leave the prediction as it was: only where none can come.
-        return weight is None and not (check and _limited(loss))
+        return not _may_complain(loss, prediction.dtype.name, weight, check)
     if np.may_share_memory(out, prediction):
         return False
     return weight is None or not np.may_share_memory(out, weight)
@@ -148,17 +160,20 @@ def run_direct(
     """Sum of values and number of offenders, for arguments that :func:`direct` accepts."""
     real = "float32" if prediction.dtype is _FLOAT32 else "float64"
     handle = threads.handle
-    return plan(loss, real, derivatives, False, weight is not None, check).run(
-        prediction.size,
-        scale,
-        _DIRECT,
-        handle(prediction),
-        handle(target),
-        0 if weight is None else handle(weight),
-        0,
-        0 if gradient is None else handle(gradient),
-        0 if hessian is None else handle(hessian),
-    )
+    try:
+        return plan(loss, real, derivatives, False, weight is not None, check).run(
+            prediction.size,
+            scale,
+            _DIRECT,
+            handle(prediction),
+            handle(target),
+            0 if weight is None else handle(weight),
+            0,
+            0 if gradient is None else handle(gradient),
+            0 if hessian is None else handle(hessian),
+        )
+    except Raised:
+        return math.nan, 1.0  # the general road knows what to say
 
 
 Operands = Sequence[Operand | None]
@@ -186,10 +201,36 @@ def evaluate(
     operands = [*inputs, *outputs]
     layouts, size = arrange(prediction.array.shape, operands, real)
     handles = [0 if one is None else threads.handle(one.array) for one in operands]
-    total, offenders = found.run(size, scale, layouts, *handles)
-    if offenders:
-        raise_first_number(loss, inputs, check)
-    return total
+    try:
+        total, offenders = found.run(size, scale, layouts, *handles)
+    except Raised as raised:
+        error = _exception(loss, raised, inputs, check)
+    else:
+        if offenders:
+            raise_first_number(loss, inputs, check)
+        return total
+    raise error
+
+
+def _exception(loss: Elementwise, raised: Raised, inputs: Operands, check: bool) -> BaseException:
+    """What a formula raised, for the first element that it raises for."""
+    raise_first_number(loss, inputs, check)
+    prediction, target = inputs[:2]
+    assert prediction is not None
+    assert target is not None
+    shape, real = prediction.array.shape, prediction.compute
+    found, size = plan(loss, real, 0, check=False), prediction.array.size
+    flat = [one._replace(array=one.array.reshape(-1)) for one in (prediction, target)]
+
+    def run(start: int, stop: int) -> None:
+        operands = [one._replace(array=one.array[start:stop]) for one in flat]
+        layouts, count = arrange((stop - start,), [*operands, None, None, None, None], real)
+        handles = [threads.handle(one.array) for one in operands]
+        found.run(count, 1.0, layouts, *handles, 0, 0, 0, 0)
+
+    first, raised = first_that_raises(size, run, raised)
+    place = place_of(first, shape, " at")
+    return exception_of(loss, raised, real, place)
 
 
 class _Weights(Elementwise):
@@ -218,7 +259,17 @@ _WEIGHTS = _Weights()
 
 def check_inputs(loss: Elementwise, inputs: Operands, check: bool) -> None:
     """Raise what :func:`evaluate` would, before anything is written."""
-    if inputs[2] is None and not (check and _limited(loss)):
-        return
-    nothing = Inspection(loss)
-    evaluate(nothing, 0, inputs, [None, None, None], 1.0, check)
+    prediction = inputs[0]
+    assert prediction is not None
+    if plan(loss, prediction.compute, 1, weighted=inputs[2] is not None, check=check).catching:
+        evaluate(loss, 0, inputs, [None, None, None], 1.0, check)
+    elif _may_complain(loss, prediction.compute, inputs[2], check):
+        nothing = Inspection(loss)
+        evaluate(nothing, 0, inputs, [None, None, None], 1.0, check)
+
+
+def _may_complain(loss: Elementwise, real: str, weight: Any, check: bool) -> bool:
+    """Whether there are numbers for which a call ends in an error."""
+    if weight is not None or (check and _limited(loss)):
+        return True
+    return plan(loss, real, 1, check=check).catching

@@ -15,11 +15,12 @@ import numpy as np
 
 from .. import all_pairs
 from ..arrays import Operand
+from ..formulas.catching import HEADER
+from ..formulas.raised import Raised, exception_of
 from ..formulas.structure import Structure, lower, parameter_values
 from ..structures.embedding_batch import Batch
 from . import embedding_blocks as blocks
 from . import threads
-from .blocks import HEADER
 from .embedding_rows import chunk_code
 from .movers import describe, with_layouts
 from .products import one_thread_each
@@ -60,13 +61,17 @@ def evaluate(
     bytes_ = budget or (TWICE if several and loss.form == "softmax" else WHOLE)
     numbers = max(1, bytes_ // itemsize)
     shape = all_pairs.shape_of(batch, loss.form, options.mining, options.symmetric, numbers, ROWS)
-    with one_thread_each():
-        machine.prepare(shape)
-        all_pairs.run(
-            machine, batch, shape, loss.form, options.mining, options.symmetric,
-            gradients is not None,
-        )  # fmt: skip
-        machine.finish()
+    try:
+        with one_thread_each():
+            machine.prepare(shape)
+            all_pairs.run(
+                machine, batch, shape, loss.form, options.mining, options.symmetric,
+                gradients is not None,
+            )  # fmt: skip
+            machine.finish()
+    except Raised as raised:
+        error = exception_of(loss, raised, machine.real, " for a pair or triplet of the batch")
+        raise error from None
     return machine.values, int(machine.active.sum())
 
 
@@ -199,6 +204,8 @@ class _Machine:
         )  # fmt: skip
         chunks = -(-count // chunk)
         threads.launch_chunks(arguments, chunks if count * each >= threads.PARALLEL_SIZE else 1)
+        if kernel:
+            Raised.check(self.parameters)
 
     def product(self, rows: range, columns: range) -> np.ndarray:
         block = self.space[: len(rows) * len(columns)].reshape(len(rows), len(columns))

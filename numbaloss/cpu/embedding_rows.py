@@ -8,6 +8,7 @@ distances neither overflow nor cancel, and gradients are rounded once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -17,15 +18,17 @@ from numba import njit, types
 from numba.core.errors import NumbaError
 
 from ..arrays import Operand
+from ..formulas.catching import HEADER
 from ..formulas.messages import complaint
 from ..formulas.points import point, root, term
+from ..formulas.raised import Raised, exception_of, first_that_raises, place_of
 from ..formulas.structure import Structure, lower, parameter_values
 from ..structures.embedding_rows import PairEmbedding
 from ..structures.loss import domain
 from ..structures.offenders import raise_first_number
 from ..vmath.overloads import install as install_vmath
 from . import threads
-from .blocks import HEADER, LossType, unpack
+from .blocks import LossType, raises, unpack
 from .compile import Code, c_function
 from .elementwise import sum_of_weights
 from .intrinsics import caller, no_alias, pointer, prefer_wide_vectors, prefetch, stack_memory
@@ -73,6 +76,41 @@ def evaluate(
     ValueError
         For a target outside its domain, a negative or NaN weight.
     """
+    try:
+        return _evaluate(loss, vectors, target, weight, value, gradients, scale, check)
+    except Raised as raised:
+        error = _exception(loss, raised, vectors, target)
+    raise error
+
+
+def _exception(
+    loss: Any, raised: Raised, vectors: Sequence[Operand], target: Operand | None
+) -> BaseException:
+    """What a formula raised, for the first row that it raises for."""
+    *shape, length = vectors[0].array.shape
+    flat = [one._replace(array=one.array.reshape(-1, length)) for one in vectors]
+    targets = None if target is None else target._replace(array=target.array.reshape(-1))
+
+    def run(start: int, stop: int) -> None:
+        some = [one._replace(array=one.array[start:stop]) for one in flat]
+        given = targets and targets._replace(array=targets.array[start:stop])
+        _evaluate(loss, some, given, None, None, None, 1.0, False)
+
+    first, raised = first_that_raises(math.prod(shape), run, raised)
+    place = place_of(first, shape, " at row")
+    return exception_of(loss, raised, "float64", place)
+
+
+def _evaluate(
+    loss: Any,
+    vectors: Sequence[Operand],
+    target: Operand | None,
+    weight: Operand | None,
+    value: Operand | None,
+    gradients: Sequence[Operand] | None,
+    scale: float,
+    check: bool,
+) -> float:
     real = vectors[0].compute
     *shape, length = vectors[0].array.shape
     count = int(np.prod(shape, dtype=np.int64))
@@ -98,17 +136,18 @@ def evaluate(
     reals[SCALE] = scale
     reals[LOW], reals[HIGH] = of_target.closed(np.dtype(np.float64))
     fields = with_layouts(fields, described)
-    parameters = np.array([0.0] * HEADER + parameter_values(lowered))
+    memory = np.array([0.0] * HEADER + parameter_values(lowered))
     chunk = max(1, CHUNK_ELEMENTS // max(length, 1))
     total, offenders = threads.launch_chunks(
         (
-            chunk_code().address, code.address, threads.handle(parameters), count, chunk,
+            chunk_code().address, code.address, threads.handle(memory), count, chunk,
             threads.handle(fields), 1.0, *[0] * 6,
         ),
         -(-count // chunk) if count * length >= threads.PARALLEL_SIZE else 1,
     )  # fmt: skip
     if offenders:
         raise_first_number(loss, [None, target, weight], check)
+    Raised.check(memory)
     return total
 
 
@@ -136,8 +175,8 @@ def compile_for_loss(
     structure: Structure, kind: str, make: Callable[[], Callable], what: str
 ) -> Code:
     """Compile a loop over rows that calls the methods of one loss, in numbers of ``kind``."""
-    loss = LossType(structure, getattr(types, kind), with_memory=catching(structure, kind))
     try:
+        loss = LossType(structure, getattr(types, kind), can_any_raise(structure, kind))
         return c_function(
             make,
             types.void(loss, *KERNEL_ARGUMENTS),
@@ -148,6 +187,13 @@ def compile_for_loss(
     except NumbaError as error:
         gives = structure.classes[0].point_gives()  # type: ignore[attr-defined]
         raise TypeError(complaint(structure, error, "point", gives)) from error
+
+
+def can_any_raise(structure: Structure, kind: str) -> bool:
+    """Whether one of the methods of a loss can end in an exception."""
+    (cls,) = structure.classes
+    methods = [name for name in ("point", "term", "root") if hasattr(cls, name)]
+    return any(raises(structure, kind, name) for name in methods)
 
 
 @cache

@@ -102,11 +102,16 @@ def evaluate(
                 np.add(block, bias, out=block)
         options = rows.options(positions) | {"check": False}
         options["reduction"] = "sum" if values is None else "none"
-        if sums is None:
-            found = loss(block, rows.target(positions), **options)
-        else:
-            options |= {"out": block, "gradient_scale": scale}
-            found, _ = loss.value_and_grad(block, rows.target(positions), **options)
+        try:
+            if sums is None:
+                found = loss(block, rows.target(positions), **options)
+            else:
+                options |= {"out": block, "gradient_scale": scale}
+                found, _ = loss.value_and_grad(block, rows.target(positions), **options)
+        except Exception as error:  # of the loss's formula: inputs are known to be fine
+            first = rows.position(positions.start)
+            error.add_note(f"in a block of rows that starts at row {first}")
+            raise
         if values is not None:
             values[rows.index(positions, values.shape)] = found
         else:
@@ -189,6 +194,10 @@ class _Rows:
         steps = (array.strides[axes[-1]] if axes else last * array.shape[-1], last)
         shape = math.prod(array.shape[:-1]), array.shape[-1]
         return np.lib.stride_tricks.as_strided(array, shape, steps)
+
+    def position(self, counted: int) -> int:
+        """Which of all rows one of those that count is."""
+        return counted if self.counting is None else int(self.counting[counted])
 
     def index(self, positions: range, shape: tuple[int, ...]) -> Any:
         """What selects the rows at these positions from an array whose rows have a shape."""

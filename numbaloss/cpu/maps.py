@@ -46,9 +46,7 @@ def loss_map(structure: Structure, real: str, method: str, derivatives: int) -> 
             raise TypeError(complaint(structure, error, method)) from error
 
 
-def _map(
-    structure: Structure, method: str, derivatives: int, real: type[np.floating]
-) -> Callable:
+def _map(structure: Structure, method: str, derivatives: int, real: type[np.floating]) -> Callable:
     install_vmath()
     catching = raises(structure, real.__name__, method)
     ask = asking(METHODS[method], catching)

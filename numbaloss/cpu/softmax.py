@@ -9,11 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arrays import Operand
-from ..formulas.structure import Structure, lower, parameter_values
+from ..formulas.catching import HEADER
+from ..formulas.raised import Raised, exception_of, first_that_raises, place_of
+from ..formulas.structure import Structure, lower, parameter_values, plans_of
 from ..structures.loss import domain
 from ..structures.offenders import raise_first_target
 from ..structures.softmax import Softmax
 from . import general, long, narrow, rows, scan, threads, wide
+from .blocks import raises
 from .maps import loss_map
 from .movers import describe, with_layouts
 
@@ -32,11 +35,12 @@ class Plan(NamedTuple):
     parameters: np.ndarray
     keep: tuple[Any, ...]
     fast: bool  # whether the log-probability of the label is all that counts
+    catching: bool  # whether the formula can raise an exception
 
 
 def plan(loss: Softmax, real: str, derivatives: int, labelled: bool, classes: int) -> Plan:
     """The plan of a loss for a compute dtype, rows of one width and one kind of targets."""
-    plans = loss.__dict__.setdefault("_plans", {})
+    plans = plans_of(loss)
     key = real, derivatives, labelled, classes
     found = plans.get(key)
     if found is None:
@@ -55,8 +59,10 @@ def _plan(loss: Softmax, real: str, derivatives: int, labelled: bool, classes: i
     fields = np.zeros(rows.FIELDS, np.int64)
     reals = fields.view(np.float64)
     keep: list[Any] = []
+    catching = []
 
     def compiled(method: str) -> int:
+        catching.append(raises(structure, real, method))
         depth = max(derivatives, int(smooth and fast))
         keep.append(loss_map(structure, real, method, depth))
         return keep[-1].address
@@ -83,8 +89,8 @@ def _plan(loss: Softmax, real: str, derivatives: int, labelled: bool, classes: i
     reals[rows.OFF] = options.label_smoothing / classes if classes else 0.0
     reals[rows.LOW], reals[rows.HIGH] = domain(loss.target_domain).closed(dtype)
     reals[rows.SHARE] = 1.0 / classes if loss.mean_over_classes and classes else 1.0
-    parameters = np.array([0.0] * 4 + parameter_values(lowered))
-    return Plan(fields, parameters, tuple(keep), fast)
+    parameters = np.array([0.0] * HEADER + parameter_values(lowered))
+    return Plan(fields, parameters, tuple(keep), fast, any(catching))
 
 
 def divisor(loss: Softmax, inputs: Operands, reduction: str) -> float:
@@ -133,6 +139,18 @@ def check_targets(loss: Softmax, inputs: Operands, check: bool) -> None:
         evaluate(loss, 0, inputs, [None, None, None], 1.0, True)
 
 
+def check_inputs(loss: Softmax, inputs: Operands, check: bool) -> None:
+    """Raise what :func:`evaluate` would, exceptions of formulas too, before anything is written."""
+    prediction, target, *_ = inputs
+    assert prediction is not None
+    assert target is not None
+    labelled, classes = target.array.ndim < prediction.array.ndim, prediction.array.shape[-1]
+    if plan(loss, prediction.compute, 0, labelled, classes).catching:
+        evaluate(loss, 0, inputs, [None, None, None], 1.0, check)
+    else:
+        check_targets(loss, inputs, check)
+
+
 def evaluate(
     loss: Softmax,
     derivatives: int,
@@ -142,6 +160,21 @@ def evaluate(
     check: bool,
 ) -> float:
     """Sum of the values of the rows; the outputs receive what they are for."""
+    try:
+        return _evaluate(loss, derivatives, inputs, outputs, scale, check)
+    except Raised as raised:
+        error = _exception(loss, raised, inputs)
+    raise error
+
+
+def _evaluate(
+    loss: Softmax,
+    derivatives: int,
+    inputs: Operands,
+    outputs: Operands,
+    scale: float,
+    check: bool,
+) -> float:
     prediction, target, weight, mask = inputs
     assert prediction is not None
     assert target is not None
@@ -175,10 +208,36 @@ def evaluate(
         for one in (prediction, target, weight, value, gradient, hessian)
     ]
     run = _Run(found, fields, handles)
-    total, offenders = _launch(run, real, count, classes)
+    try:
+        total, offenders = _launch(run, real, count, classes)
+    except Raised:
+        if check and not labelled:
+            raise_first_target(loss, prediction, target, weight, mask)
+        raise
     if offenders:
         raise_first_target(loss, prediction, target, weight, mask)
     return total
+
+
+def _exception(loss: Softmax, raised: Raised, inputs: Operands) -> BaseException:
+    """What a formula raised, for the first row that it raises for."""
+    prediction = inputs[0]
+    assert prediction is not None
+    shape = prediction.array.shape[:-1]
+    flat: list[Operand | None] = []
+    for one in inputs:
+        if one is not None:
+            rest = one.array.shape[len(shape) :]
+            one = one._replace(array=one.array.reshape(-1, *rest))
+        flat.append(one)
+
+    def run(start: int, stop: int) -> None:
+        rows_ = [one and one._replace(array=one.array[start:stop]) for one in flat]
+        _evaluate(loss, 0, rows_, [None, None, None], 1.0, False)
+
+    first, raised = first_that_raises(math.prod(shape), run, raised)
+    place = place_of(first, shape, " at row")
+    return exception_of(loss, raised, prediction.compute, place)
 
 
 class _Run(NamedTuple):
@@ -200,8 +259,13 @@ def _over(
     function: int, plan: Plan, fields: np.ndarray, handles: Sequence[int], size: int, chunk: int
 ) -> tuple[float, float]:
     handle = threads.handle
-    arguments = (function, 0, handle(plan.parameters), size, chunk, handle(fields), 1.0, *handles)
-    return threads.launch_chunks(arguments, -(-size // chunk))
+    # Formulas that raise leave word of it there, those of this call alone.
+    memory = plan.parameters.copy() if plan.catching else plan.parameters
+    arguments = (function, 0, handle(memory), size, chunk, handle(fields), 1.0, *handles)
+    sums = threads.launch_chunks(arguments, -(-size // chunk))
+    if plan.catching:
+        Raised.check(memory)
+    return sums
 
 
 def chunk_of(count: int, work: int, multiple: int = 1) -> int:
@@ -318,16 +382,21 @@ def run_direct(
     found = [np.empty_like(prediction) if out is None else out for _ in range(derivatives)]
     unused = (0,) * (2 - derivatives)
     handles = [handle(prediction), handle(target), 0, 0, *map(handle, found), *unused]
-    if ready.chunk:
-        chunk = chunk_of(count, classes, ready.width)
-        value, _ = _over(ready.chunk, ready.plan, fields, handles, count, chunk)
-    else:
-        value, _ = _launch(_Run(ready.plan, fields, handles), real, count, classes)
+    if out is prediction and ready.plan.catching:
+        return None  # an exception must leave the prediction as it was
+    try:
+        if ready.chunk:
+            chunk = chunk_of(count, classes, ready.width)
+            value, _ = _over(ready.chunk, ready.plan, fields, handles, count, chunk)
+        else:
+            value, _ = _launch(_Run(ready.plan, fields, handles), real, count, classes)
+    except Raised:
+        return None
     return (value / total if reduction == "mean" else value, *found)
 
 
 def _ready(loss: Softmax, real: str, derivatives: int, classes: int) -> _Ready | None:
-    plans = loss.__dict__.setdefault("_plans", {})
+    plans = plans_of(loss)
     key = real, derivatives, classes
     if key in plans:
         return plans[key]

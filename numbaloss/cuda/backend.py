@@ -22,6 +22,7 @@ import numba
 import numpy as np
 
 from ..formulas.messages import complaint
+from ..formulas.refusals import refuse_exceptions
 from ..formulas.structure import Structure
 from . import availability
 
@@ -87,9 +88,15 @@ class Kernel:
 
     def ptx(self, capability: tuple[int, int]) -> str:
         """The kernel in PTX, for a compute capability; needs no GPU."""
+        self._refuse()
         with self._blamed():
             text, _ = cuda.compile_ptx(self.function, self.arguments, cc=capability)
         return text
+
+    def _refuse(self) -> None:
+        """Raise for a formula that can raise: on a GPU nobody would hear of it."""
+        if self.of is not None:
+            refuse_exceptions(self.of)
 
     @contextmanager
     def _blamed(self) -> Iterator[None]:
@@ -120,6 +127,7 @@ class Kernel:
         ready(*arguments)
 
     def _configure(self, place: Place, blocks: int, shared: int) -> Callable[..., None]:
+        self._refuse()
         capability = tuple(cuda.get_current_device().compute_capability)
         compiled = self._compiled.get(capability)
         if compiled is None:

@@ -18,7 +18,7 @@ from numba import types
 
 from ..arrays import Operand
 from ..formulas.points import point
-from ..formulas.structure import Structure, lower, parameters_of
+from ..formulas.structure import Structure, lower, parameters_of, plans_of
 from ..structures.elementwise import Elementwise, Inspection
 from ..structures.loss import domain
 from ..vmath.overloads import install as install_vmath
@@ -283,7 +283,7 @@ class Plan(NamedTuple):
 
 def plan(loss: Elementwise, real: str) -> Plan:
     """The plan of a loss for a compute dtype."""
-    plans = loss.__dict__.setdefault("_gpu_plans", {})
+    plans = plans_of(loss, "_gpu_plans")
     if real not in plans:
         lowered, dtype = lower(loss), np.dtype(real)
         of_target, of_prediction = domain(loss.target_domain), domain(loss.prediction_domain)

@@ -24,7 +24,7 @@ from numba import types
 from .. import vmath
 from ..arrays import Operand
 from ..formulas.points import point, root, term
-from ..formulas.structure import Structure, lower, parameters_of
+from ..formulas.structure import Structure, lower, parameters_of, plans_of
 from ..structures.embedding_rows import PairEmbedding
 from ..structures.loss import domain
 from ..vmath.overloads import install as install_vmath
@@ -418,7 +418,7 @@ class Plan(NamedTuple):
 
 def plan(loss: Any, real: str) -> Plan:
     """The plan of a loss for a compute type."""
-    plans = loss.__dict__.setdefault("_gpu_plans", {})
+    plans = plans_of(loss, "_gpu_plans")
     if real not in plans:
         lowered, dtype = lower(loss), np.dtype(real)
         of_target = domain(loss.target_domain)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arrays import Operand
-from ..formulas.structure import Structure, lower, parameters_of
+from ..formulas.structure import Structure, lower, parameters_of, plans_of
 from ..structures.loss import domain
 from ..structures.softmax import Softmax
 from . import backend, general, long, reduce, rows, scan, staged
@@ -42,7 +42,7 @@ class Plan(NamedTuple):
 
 def plan(loss: Softmax, real: str, labelled: bool, classes: int) -> Plan:
     """The plan of a loss; kept with the loss."""
-    plans = loss.__dict__.setdefault("_gpu_plans", {})
+    plans = plans_of(loss, "_gpu_plans")
     key = real, labelled, classes
     if key not in plans:
         if len(plans) > 64:

@@ -33,7 +33,6 @@ HEADER = 8
 _callers: dict[Callable, Any] = {}
 
 
-
 def caller_of(generic: Callable) -> Any:
     """A function that calls a generic function of losses, apart from others: it may raise."""
     if generic not in _callers:

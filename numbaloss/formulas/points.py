@@ -9,7 +9,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from ..structures.loss import Loss, point_of_value
+from ..structures.loss import point_of_value
 from ..structures.softmax import Softmax
 from ..vmath.target import compiling_for_gpu, for_gpu
 from .catching import attempt, leave

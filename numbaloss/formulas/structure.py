@@ -131,7 +131,7 @@ def plans_of(loss: Any, kind: str = "_plans") -> Plans:
 
 
 def _unchanged(watches: list[Watch]) -> bool:
-    for watch in watches:
+    for watch in watches:  # noqa: SIM110 (a generator takes 300 ns, as long as all the rest)
         if not watch.unchanged():
             return False
     return True

@@ -47,7 +47,7 @@ class Watch:
         for owner, name, value in self.attributes:
             if getattr(owner, name, _MISSING) is not value:
                 return False
-        for array, content in self.arrays:
+        for array, content in self.arrays:  # noqa: SIM110 (a generator takes longer)
             if array.tobytes() != content:
                 return False
         return True
@@ -80,7 +80,9 @@ class Watch:
         names = sorted(names_in(code))
         for name in names:
             if name in function.__globals__:
-                found.append((name, self.of_value(self.look_up(function.__globals__, name), names, seen)))
+                found.append(
+                    (name, self.of_value(self.look_up(function.__globals__, name), names, seen))
+                )
             elif not hasattr(builtins, name):
                 self.look_up(function.__globals__, name)
         for cell in function.__closure__ or ():
@@ -126,9 +128,7 @@ class Watch:
         self.arrays.append((array, content))
         return layout, hashlib.blake2b(content).digest()
 
-    def _of_module(
-        self, module: pytypes.ModuleType, names: Any, seen: dict[int, int]
-    ) -> Hashable:
+    def _of_module(self, module: pytypes.ModuleType, names: Any, seen: dict[int, int]) -> Hashable:
         if is_fixed(module.__name__):
             return "module", module.__name__
         if id(module) in seen:
@@ -147,4 +147,3 @@ class Watch:
 def is_fixed(name: str | None) -> bool:
     """Whether a module is one whose members nobody is expected to replace."""
     return (name or "").partition(".")[0] in ("math", "numpy", "numba", _PACKAGE)
-

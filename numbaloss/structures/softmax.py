@@ -392,7 +392,7 @@ class Softmax(Loss):
         # the gradient, and depends on how many rows count.
         divisor = kernels.divisor(self, inputs, reduction)
         if in_place:
-            kernels.check_targets(self, inputs, check)
+            kernels.check_inputs(self, inputs, check)
         scale = gradient_scale / divisor if divisor else 0.0
         if streamed is None or not p.array.size:
             total = kernels.evaluate(self, derivatives, inputs, results.views, scale, check)

@@ -13,7 +13,7 @@ from own_losses import Branching, DecoupledValue, MellowValue, PairsValue, SoftT
 
 import numbaloss as nl
 from numbaloss.formulas.points import point
-from numbaloss.formulas.structure import record
+from numbaloss.formulas.structure import formula_of
 
 
 def at(function, *predictions, target=0.0, kind=np.float64):
@@ -22,7 +22,7 @@ def at(function, *predictions, target=0.0, kind=np.float64):
     Compiled as kernels compile it, but for their loops, which take most of the time.
     """
     loss = as_loss(function)
-    parameters = record(type(loss))()
+    parameters = formula_of(type(loss)).record()
     compiled = numba.njit(lambda p, t: point(parameters, p, t))
     numbers = [kind(one) for one in predictions]
     found = np.array([compiled(one, kind(target)) for one in numbers]).T
