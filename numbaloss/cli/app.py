@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from .failures import Failure, UsageFailure, harmless
-from .help import DEVICES_HELP, MAIN_HELP, SCORE_HELP, WARMUP_HELP
+from .help import DEVICES_HELP, LIST_HELP, MAIN_HELP, SCORE_HELP, WARMUP_HELP
 
 app = typer.Typer(
     help=MAIN_HELP,
@@ -60,14 +60,23 @@ def _top(
     pass
 
 
-@app.command(name="list", help="All losses: names, parameters with their defaults, use.")
+@app.command(name="list", help=LIST_HELP, short_help="All losses, or one in full.")
 def list_losses(
+    loss: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="LOSS", help="A name or an alias.", show_default=False),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
-    from . import listing, report
+    from . import listing, page, report
 
+    classes = [page.find(name) for name in loss or []]
     losses = listing.described()
-    if as_json:
+    if classes and as_json:
+        report.print_json([page.described(cls) for cls in classes])
+    elif classes:
+        page.print_pages(classes)
+    elif as_json:
         report.print_json(losses)
     else:
         listing.print_losses(losses)
@@ -160,17 +169,29 @@ def score(
     ] = Device.cpu,
     delimiter: Annotated[
         str | None,
-        typer.Option(metavar="CHARACTER", help="Between the fields of a text file."),
+        typer.Option(
+            metavar="CHARACTER",
+            help="Between the fields of a text file; default: found, of , ; tab |.",
+        ),
+    ] = None,
+    decimal: Annotated[
+        str | None,
+        typer.Option(metavar="MARK", help="In numbers of a text file: . or a comma."),
+    ] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Of a text file: utf-8, cp1252, utf-16 ..."),
     ] = None,
 ) -> None:
     from . import layout, report, results, scoring, specification, tables
+    from .tables.text import text_options
 
     if output is None and (per_sample or gradient or hessian):
         raise UsageFailure("--per-sample, --gradient and --hessian need an --output")
     if device is Device.cuda:
         _require_gpu()
     chosen = specification.choose(loss)
-    table = tables.open_table(file, delimiter=_character(delimiter))
+    table = tables.open_table(file, text_options(delimiter, decimal, encoding))
     arranged = layout.arrange(
         table,
         chosen,
@@ -237,16 +258,6 @@ def warmup(
     with _progress("Compiling") as progress:
         warmed = warming.warm(loss or [], reals, classes or [], progress)
     warming.print_warmed(warmed)
-
-
-def _character(delimiter: str | None) -> str | None:
-    """The character between fields; shells hand ``\\t`` over as it is written."""
-    if delimiter is None:
-        return None
-    one = {"\\t": "\t", "tab": "\t"}.get(delimiter, delimiter)
-    if len(one) != 1 or not one.isascii() or one in '"\r\n\0':
-        raise UsageFailure(f"--delimiter must be one character of ASCII, not {delimiter!r}")
-    return one
 
 
 def _require_gpu() -> None:

@@ -5,6 +5,7 @@ Losses of machine learning, with their gradients, over files of any size.
 
 \b
 numbaloss list                         what losses there are
+numbaloss list huber                   one of them in full
 numbaloss score FILE --loss huber      the loss of a file of predictions
 numbaloss devices                      processors and GPUs to compute on
 numbaloss warmup                       compile everything beforehand
@@ -21,12 +22,23 @@ Exit code: 0 fine; 1 the data is bad, with one line on stderr that says where;
 2 the command is wrong; 130 stopped by Ctrl-C.
 """
 
+LIST_HELP = """\
+All losses: names, parameters with their defaults, use.
+
+With names, these losses in full: formula, parameters and their ranges, what
+they take, notes, references, examples.
+"""
+
 SCORE_HELP = """\
 Losses of the predictions in FILE, all in one pass, in memory for a few rows.
 
-FILE is CSV (.csv, .tsv, also .gz, .bz2, .zst), Parquet (a file or a folder of
+FILE is text (.csv, .tsv, also .gz, .bz2, .zst), Parquet (a file or a folder of
 them), .npy (named fields; or two dimensions, whose columns have numbers) or
 .npz (named arrays, of one or two dimensions). Null, empty and NA count as NaN.
+
+Text has a line of names. Comma, semicolon, tab or | between its fields is found,
+--delimiter names another character; --decimal , reads decimal commas. It is
+UTF-8, or UTF-16 with its mark; --encoding cp1252 names another encoding.
 
 \b
 A loss is written
@@ -55,6 +67,9 @@ Labels are
   with a pattern whose star stands for numbers, these numbers: logit_7 is 7,
   wherever its column is; if it stands for names, the names, where labels are
   text. Text labels without names are an error.
+
+Losses of two classes take a number a row and targets of 0 and 1: --classes
+no,yes says what the target calls them, in this order.
 
 Rows whose label is the loss's ignore_index, -100, do not count. A missing
 label is an error; --skip-nan leaves its row out. Of the rows that count, mean

@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..structures.loss import domain
 from ..structures.softmax import Softmax
 from .failures import Failure, UsageFailure
 from .selection import Selected, select
-from .specification import Chosen
+from .specification import Chosen, Scorable
 from .tables import Batch, Form, Kind, Table, no_class, not_numbers
 
 # Stands for a label that is missing: no label has this number, and no ignore_index should.
@@ -30,13 +31,14 @@ class Layout(NamedTuple):
     classes: tuple[str, ...] = ()
     columns: int = 0
     labelled: bool = False
-    # Labels that are not the places of classes are these numbers instead.
+    # Labels that are not the places of classes are these numbers instead; where there are no
+    # classes, those that stand for the targets 0 and 1.
     numbers: tuple[int, ...] | None = None
 
     def arrange(self, batch: Batch) -> Batch:
         """The batch with prediction, target and weight for its arrays."""
         if not self.classes:
-            return batch
+            return batch if self.numbers is None else two_classes(batch, self.numbers)
         prediction, rest = batch.arrays[: self.columns], batch.arrays[self.columns :]
         target, weight = (rest[:-1], rest[-1:]) if self.weighted else (rest, ())
         found = labels(target[0], self, batch) if self.labelled else side_by_side(target)
@@ -72,16 +74,48 @@ def arrange(
         _one_number(table, options[2], kinds[2], "weights are a number a row")
     if isinstance(chosen[0].loss, Softmax):
         return _of_rows(table, chosen, options, kinds, classes)
-    if classes is not None:
+    return _of_numbers(table, chosen, options, kinds, classes)
+
+
+def _of_numbers(
+    table: Table,
+    chosen: list[Chosen],
+    options: list[Selected],
+    kinds: list[tuple[Kind, ...]],
+    given: tuple[str, ...] | None,
+) -> Layout:
+    """Losses of a number a row; ``given`` are what a binary target calls 0 and 1."""
+    other = next((one for one in chosen if not _is_binary(one.loss)), None)
+    if given is not None and other is not None:
         raise UsageFailure(
-            f"--classes is for losses of rows of predictions; {chosen[0].text} is none"
+            f"--classes is for losses of rows of predictions, and of targets that are 0 or 1; "
+            f"{other.text} is neither"
         )
+    if given is not None and len(given) != 2:
+        raise UsageFailure(f"--classes names {len(given)} classes; {chosen[0].text} has two")
     for option, kind in zip(options, kinds, strict=True):
         reason = f"{chosen[0].text} takes a number a row"
+        if option.option == "target" and kind[0].text is not None and other is None:
+            if given is not None:
+                kind = (kind[0]._replace(text=None), *kind[1:])
+            elif not kind[0].hint:
+                hint = "; --classes no,yes says which text is 0 and which is 1"
+                kind = (kind[0]._replace(hint=hint), *kind[1:])
         _one_number(table, option, kind, reason)
     real = kinds[0][0].real
-    forms = tuple(Form(option.columns[0], real) for option in options)
-    return Layout(forms, real, weight is not None)
+    forms = [Form(option.columns[0], real) for option in options]
+    numbers = None
+    if given is not None and kinds[1][0].text is None and all(map(_is_number, given)):
+        numbers = tuple(map(int, given))
+    elif given is not None:
+        forms[1] = forms[1]._replace(classes=given)
+    return Layout(tuple(forms), real, len(options) > 2, numbers=numbers)
+
+
+def _is_binary(loss: Scorable) -> bool:
+    """Whether targets are 0 and 1, or between them."""
+    low, high, *_ = domain(loss.target_domain)
+    return (low, high) == (0.0, 1.0)
 
 
 def _one_number(table: Table, option: Selected, kinds: tuple[Kind, ...], reason: str) -> None:
@@ -89,7 +123,7 @@ def _one_number(table: Table, option: Selected, kinds: tuple[Kind, ...], reason:
         raise UsageFailure(f"--{option.option} names {len(kinds)} columns; {reason}")
     (kind,), (name,) = kinds, option.columns
     if kind.text is not None:
-        raise not_numbers(table.path, name, kind.text)
+        raise not_numbers(table.path, name, kind.text, kind.hint)
     if kind.width is not None:
         raise Failure(
             f"{table.path}: column {name!r} holds lists of {kind.width} numbers; {reason}"
@@ -142,12 +176,14 @@ def _width(table: Table, option: Selected, kinds: tuple[Kind, ...]) -> int | Non
     """How many numbers a row an option names; None where it is a single one."""
     for kind, name in zip(kinds, option.columns, strict=True):
         if kind.text is not None:
-            raise not_numbers(table.path, name, kind.text)
+            raise not_numbers(table.path, name, kind.text, kind.hint)
         if len(kinds) > 1 and kind.width is not None:
             raise Failure(
                 f"{table.path}: column {name!r} holds lists; --{option.option} takes one column "
                 f"of lists or several of numbers"
             )
+        if kind.width == 0:
+            raise Failure(f"{table.path}: column {name!r} holds empty lists")
     return len(kinds) if len(kinds) > 1 else kinds[0].width
 
 
@@ -205,6 +241,18 @@ def side_by_side(columns: tuple[np.ndarray, ...]) -> np.ndarray:
     for place, column in enumerate(columns):
         matrix[:, place] = column
     return matrix
+
+
+def two_classes(batch: Batch, numbers: tuple[int, ...]) -> Batch:
+    """The batch with targets of 0 and 1 for those two numbers; NaN stays."""
+    prediction, target, *weight = batch.arrays
+    odd = ~(np.isnan(target) | np.isin(target, numbers))
+    if odd.any():
+        first = int(odd.argmax())
+        names = tuple(map(str, numbers))
+        raise no_class(f"{target[first]:.9g}", batch.place(first), names)
+    found = np.where(np.isnan(target), target, target == numbers[1]).astype(target.dtype)
+    return batch._replace(arrays=(prediction, found, *weight))
 
 
 def labels(values: np.ndarray, layout: Layout, batch: Batch) -> np.ndarray:

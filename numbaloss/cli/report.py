@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from rich.text import Text
 
 from .failures import harmless
 from .scoring import Options, Score, Scores
+from .wrap import TIGHT, breakable, tight, wrapped
 
 # Columns of a terminal that tables need to show all they hold.
 NARROWEST = 64
@@ -62,21 +64,29 @@ def portable(content: Any) -> Any:
 
 def print_scores(path: Path, scores: Scores, options: Options, output: Path | None) -> None:
     """The table of ``numbaloss score``, and what is worth knowing beside it."""
-    table = plain_table("Loss", options.reduction.replace("_", " "), "gradient norm", "not finite")
+    titles = (options.reduction.replace("_", " "), "gradient norm", "not finite")
+    rows = [
+        (
+            f"{one.value:.8g}",
+            f"{one.gradient_norm:.6g}",
+            f"{one.not_finite / scores.rows:.2%}" if one.not_finite else "0",
+        )
+        for one in scores.scores
+    ]
+    out = console()
+    # What the numbers leave; there are three characters between columns.
+    width = out.width - 1 - sum(max(map(len, cells)) + 3 for cells in zip(titles, *rows))
+    table = plain_table("Loss", *titles)
     for column in table.columns[1:]:
         column.justify = "right"
         column.no_wrap = True
     table.columns[0].overflow = "fold"
-    for one in scores.scores:
-        share = f"{one.not_finite / scores.rows:.2%}" if one.not_finite else "0"
-        table.add_row(
-            Text(harmless(one.chosen.text)), f"{one.value:.8g}", f"{one.gradient_norm:.6g}", share
-        )
-    out = console()
+    for one, cells in zip(scores.scores, rows):
+        lines = wrapped(breakable(one.chosen.text), width)
+        table.add_row(Text("\n".join(lines)), *cells)
     out.print(table)
     for line in _remarks(path, scores, options, output):
-        # Not wrapped: a path that is cut in two cannot be copied.
-        out.print(Text(harmless(line)), soft_wrap=True)
+        out.print(Text("\n".join(wrapped(line, out.width))), soft_wrap=True)
 
 
 def _remarks(path: Path, scores: Scores, options: Options, output: Path | None) -> Iterator[str]:
@@ -84,19 +94,22 @@ def _remarks(path: Path, scores: Scores, options: Options, output: Path | None) 
         if one.not_finite:
             yield _not_finite(one, options)
     if scores.skipped:
-        yield f"{counted(scores.skipped, 'row')} with a NaN skipped"
+        yield f"{tight(counted(scores.skipped, 'row'))} with a NaN skipped"
     yield from _ignored(scores)
     on = " on a GPU" if options.device == "cuda" else ""
-    classes = f", {counted(scores.classes, 'class', 'es')}," if scores.classes else ""
+    classes = ""
+    if scores.classes:
+        classes = f", {tight(counted(scores.classes, 'class', 'es'))},"
     yield (
-        f"{counted(scores.rows, 'row')}{classes} of {path} in {duration(scores.seconds)} "
-        f"({speed(scores)}), computed in {scores.real}{on}"
+        f"{tight(counted(scores.rows, 'row'))}{classes} of {tight(path)} in "
+        f"{tight(duration(scores.seconds))} ({tight(speed(scores))}), computed in "
+        f"{scores.real}{on}"
     )
     if scores.compile_seconds > 1:
-        before = duration(scores.compile_seconds)
-        yield f"{before} before that to compile, which `numbaloss warmup` does once"
+        before = tight(duration(scores.compile_seconds))
+        yield f"{before} before that to compile, which {tight('`numbaloss warmup`')} does once"
     if output is not None:
-        yield f"wrote {output}"
+        yield tight(f"wrote {output}")
 
 
 def _ignored(scores: Scores) -> Iterator[str]:
@@ -104,19 +117,21 @@ def _ignored(scores: Scores) -> Iterator[str]:
     if len({one.ignored for one in scores.scores}) == 1:
         ignored = scores.scores[0].ignored
         if ignored:
-            yield f"{counted(ignored, 'row')} ignored, by the label"
+            yield f"{tight(counted(ignored, 'row'))} ignored, by the label"
         return
     for one in scores.scores:
         if one.ignored:
-            yield f"{one.chosen.name}: {counted(one.ignored, 'row')} ignored, by the label"
+            rows = tight(counted(one.ignored, "row"))
+            yield f"{one.chosen.name}: {rows} ignored, by the label"
 
 
 def _not_finite(one: Score, options: Options) -> str:
     hint = "" if options.skip_nan else "; --skip-nan leaves rows with a NaN out"
-    what = counted(one.not_finite, "value")
+    what = tight(counted(one.not_finite, "value"))
+    place = re.sub("(?<=row) ", TIGHT, harmless(str(one.first_place)))
     verb = "is" if one.not_finite == 1 else "are"
     first = "in" if one.not_finite == 1 else "the first in"
-    return f"{one.chosen.name}: {what} {verb} not finite, {first} {one.first_place}{hint}"
+    return f"{one.chosen.name}: {what} {verb} not finite, {first} {place}{hint}"
 
 
 def scores_as_json(

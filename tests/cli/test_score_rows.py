@@ -361,4 +361,4 @@ def test_table_fits_into_eighty_columns(command, tmp_path, few):
     shown = command("score", path, "--loss", "ce:class_weight=1/2/0.5/3", "--loss", "js", *names)
     lines = shown.out.splitlines()
     assert max(len(line) for line in lines[:6]) <= 80
-    assert f"50 rows, 4 classes, of {path}" in shown.out
+    assert f"50 rows, 4 classes, of {path}" in " ".join(shown.out.split())

@@ -45,7 +45,10 @@ def fails(command):
         (["-l", "mae", "-p", "p_*"], ["--prediction names 3 columns", "mae takes a number a row"]),
         (["-l", "mae", "-p", "p_a,p_b"], ["--prediction names 2 columns"]),
         (["-l", "mae", "-p", "p_a", "-t", "p_b,p_c"], ["--target names 2 columns"]),
-        (["-l", "mae", "-p", "p_a", "--classes", "a,b"], ["--classes is for losses of rows"]),
+        (
+            ["-l", "mae", "-p", "p_a", "--classes", "a,b"],
+            ["--classes is for losses of rows", "mae is neither"],
+        ),
         (["-l", "ce", "-p", "p_a"], ["--prediction p_a is one number a row", "ce takes one a"]),
         (["-l", "ce", "-l", "mae", "-p", "p_*"], ["'ce' takes a row of", "'mae' a single one"]),
         (["-l", "mae + ce", "-p", "p_*"], ["a sum needs losses of one structure"]),

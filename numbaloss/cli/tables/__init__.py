@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from ..failures import Failure, UsageFailure, did_you_mean, reading
+from .text import TextOptions
 
 # Rows of a batch. The arrays of one stay in the second-level cache between the decoder,
 # the losses and the sums, and a launch of the kernels costs nothing beside it.
@@ -42,6 +43,7 @@ class Kind(NamedTuple):
     real: str = "float64"  # the type that its numbers are computed in
     width: int | None = None  # how many numbers a row, in a column of lists
     text: str | None = None  # of a column of text: what of it to show in a message
+    hint: str = ""  # how it might be read after all
 
 
 class Form(NamedTuple):
@@ -67,7 +69,7 @@ class Table(Protocol):
     def batches(self, forms: tuple[Form, ...]) -> Iterator[Batch]: ...
 
 
-def open_table(path: Path, delimiter: str | None = None) -> Table:
+def open_table(path: Path, text: TextOptions | None = None) -> Table:
     """Open a file, or a folder of Parquet files.
 
     Formats are told by the ending of the name. Modules are imported as they are needed:
@@ -97,7 +99,7 @@ def open_table(path: Path, delimiter: str | None = None) -> Table:
     if ending in (".csv", ".tsv", ".txt"):
         from .delimited import DelimitedTable
 
-        return DelimitedTable(path, delimiter or ("\t" if ending == ".tsv" else ","))
+        return DelimitedTable(path, "\t" if ending == ".tsv" else ",", text or TextOptions())
     if ending == ".npy":
         from .npy import open_npy
 
@@ -118,7 +120,10 @@ def find_columns(wanted: tuple[str, ...], present: list[str], path: Path | str) 
     for name in wanted:
         times = count[name]
         if times == 0:
-            raise Failure(f"{path} has no column {name!r}; {did_you_mean(name, present)}")
+            hint = did_you_mean(name, present)
+            if len(present) == 1 and {".csv", ".tsv", ".txt"} & set(Path(path).suffixes):
+                hint += "; --delimiter says what is between columns"
+            raise Failure(f"{path} has no column {name!r}; {hint}")
         if times > 1:
             raise Failure(f"{path} has {times} columns that are called {name!r}")
 
@@ -141,8 +146,8 @@ def contiguous(values: np.ndarray, real: str) -> np.ndarray:
         return np.ascontiguousarray(values, dtype=real)
 
 
-def not_numbers(path: Path | str, column: str, kind: object) -> Failure:
-    return Failure(f"{path}: column {column!r} holds {kind}, not numbers")
+def not_numbers(path: Path | str, column: str, kind: object, hint: str = "") -> Failure:
+    return Failure(f"{path}: column {column!r} holds {kind}, not numbers{hint}")
 
 
 def no_class(label: str, place: str, classes: tuple[str, ...]) -> Failure:

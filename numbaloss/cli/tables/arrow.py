@@ -39,7 +39,7 @@ def column_kind(kind: Any, column: str, path: Path) -> Kind:
         fixed = kinds.is_fixed_size_list(kind)
         return Kind(values.real, kind.list_size if fixed else -1)
     stored = kind.value_type if kinds.is_dictionary(kind) else kind
-    if kinds.is_string(stored) or kinds.is_large_string(stored):
+    if kinds.is_string(stored) or kinds.is_large_string(stored) or kinds.is_string_view(stored):
         return Kind(text="text")
     if not (
         kinds.is_integer(stored)

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
-from ..failures import reading
+from ..failures import Failure, reading
 from . import Batch, Form, Kind, find_columns, not_numbers
 from .arrow import opened, read_column
+from .text import HEAD, TextOptions, find_delimiter, find_encoding
 
-# Bytes of text that are parsed in one go; Arrow holds dozens of blocks at a time. A line must
-# fit into one: less would save 20 MB and stumble over tables of thousands of columns.
+# Bytes of text that are parsed in one go; Arrow holds dozens of blocks at a time. A row must
+# fit into one: they grow for longer ones, up to a size that only quotes without an end reach.
 BLOCK = 1 << 19
+MOST = 1 << 27
 
 CODECS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
+
+Result = TypeVar("Result")
 
 
 class DelimitedTable:
@@ -29,39 +33,101 @@ class DelimitedTable:
 
     numbered = False
 
-    def __init__(self, path: Path, delimiter: str) -> None:
+    def __init__(self, path: Path, usual: str, options: TextOptions) -> None:
         self.path = path
+        self._codec = CODECS.get(path.suffix.lower())
+        self._block = BLOCK
+        self._decimal = options.decimal
+        with reading(path), opened(path) as raw:
+            head = self._unpacked(raw).read(HEAD)
+        self._long = len(head) == HEAD
+        self._encoding = options.encoding or find_encoding(head, path)
+        delimiter = options.delimiter or find_delimiter(
+            head, self._encoding, usual, options.decimal
+        )
         # Newlines in quoted fields cost nothing that could be measured.
         self._parse = arrow_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
         # A first look, at the beginning alone: the names, and which columns are no numbers.
-        with reading(path), opened(path) as raw:
-            self._schema = self._open(raw, {}).schema
+        self._schema = self._looked(lambda rows: rows.schema)
+        with reading(path):
             self.names = list(self._schema.names)
 
+    def _unpacked(self, raw: Any) -> Any:
+        return pa.CompressedInputStream(raw, self._codec) if self._codec else raw
+
     def _open(self, raw: Any, types: dict[str, Any]) -> Any:
-        codec = CODECS.get(self.path.suffix.lower())
         return arrow_csv.open_csv(
-            pa.CompressedInputStream(raw, codec) if codec else raw,
-            read_options=arrow_csv.ReadOptions(block_size=BLOCK),
+            self._unpacked(raw),
+            read_options=arrow_csv.ReadOptions(
+                block_size=self._block,
+                encoding="utf8" if self._encoding == "utf-8" else self._encoding,
+            ),
             parse_options=self._parse,
             convert_options=arrow_csv.ConvertOptions(
-                column_types=types, include_columns=list(types)
+                column_types=types, include_columns=list(types), decimal_point=self._decimal
             ),
         )
+
+    def _looked(self, look: Callable[[Any], Result], types: dict[str, Any] | None = None) -> Result:
+        """What a look at the opened file finds; again with larger blocks for lines that need it."""
+        with reading(self.path):
+            while True:
+                try:
+                    with opened(self.path) as raw:
+                        return look(self._open(raw, types or {}))
+                except pa.ArrowInvalid as error:
+                    self._grow(error)
+
+    def _grow(self, error: Exception) -> None:
+        """Make blocks larger where a row did not fit; otherwise raise the error."""
+        known = "straddling object", "Empty CSV file or block"  # the second one of headers
+        if not self._long or not any(text in str(error) for text in known):
+            raise error
+        if self._block >= MOST:
+            raise ValueError(f"a row has more than {MOST >> 20} MB; is a quote without its end?")
+        self._block *= 4
 
     def kinds(self, columns: tuple[str, ...]) -> tuple[Kind, ...]:
         find_columns(columns, self.names, self.path)
         return tuple(
-            Kind() if _numeric(self._schema.field(name).type) else Kind(text=self._odd(name))
+            Kind() if _numeric(self._schema.field(name).type) else self._text(name)
             for name in columns
         )
 
-    def _odd(self, column: str) -> str:
-        """What of a column of text to show."""
-        kind = self._schema.field(column).type
-        with reading(self.path), opened(self.path) as raw:
-            block = self._open(raw, {column: kind}).read_next_batch()
-        return _shown(_first_odd(block.column(0)))
+    def _text(self, column: str) -> Kind:
+        """A column of text, with its first entry that is no number."""
+        types = {column: pa.binary()}
+        values = self._looked(lambda rows: rows.read_next_batch(), types).column(0).to_pylist()
+        row, value = self._first_odd(values)
+        try:
+            value.decode()
+        except UnicodeDecodeError:
+            return Kind(
+                text=f"text in row {row} that is not UTF-8",
+                hint="; --encoding names another, cp1252 for one",
+            )
+        return Kind(text=f"{_shown(value)} in row {row}", hint=self._hint(value))
+
+    def _first_odd(self, values: list[bytes]) -> tuple[int, bytes]:
+        """The first entry that does not read as a number, nor stand for a missing one."""
+        blanks = {one.encode() for one in arrow_csv.ConvertOptions().null_values}
+        point = re.escape(self._decimal.encode())
+        number = re.compile(
+            rb"-?(\d+(%b\d*)?|%b\d+)(e[+-]?\d+)?|-?inf(inity)?|nan" % (point, point), re.IGNORECASE
+        )
+        for row, value in enumerate(values):
+            bare = (value or b"").strip()
+            if bare not in blanks and not number.fullmatch(bare):
+                return row, value
+        return 0, values[0] if values else b""
+
+    def _hint(self, value: bytes) -> str:
+        """The option that would read it, for numbers with another decimal mark."""
+        if self._decimal == "." and re.fullmatch(rb"\s*[+-]?\d*,\d+(e[+-]?\d+)?\s*", value):
+            return "; --decimal , reads decimal commas"
+        if self._decimal == "," and re.fullmatch(rb"\s*[+-]?\d*\.\d+(e[+-]?\d+)?\s*", value):
+            return "; it has a decimal point, and --decimal says a comma"
+        return ""
 
     def _type(self, form: Form) -> Any:
         kind = self._schema.field(form.column).type
@@ -73,25 +139,73 @@ class DelimitedTable:
         size = self.path.stat().st_size
         types = {form.column: self._type(form) for form in forms}
         start = 0
-        with reading(self.path), opened(self.path) as raw:
-            try:
-                for record in self._open(raw, types):
-                    if record.num_rows:
-                        # Arrow reads ahead of what it hands out: near enough for a bar.
-                        batch = Batch(start, (), min(raw.tell() / size, 1.0))
-                        arrays = tuple(
-                            read_column(record.column(form.column), form, batch.place)
-                            for form in forms
-                        )
-                        yield batch._replace(arrays=arrays)
-                        start += record.num_rows
-            except pa.ArrowInvalid as error:
-                found = re.search(r"column #(\d+): .*invalid value '(.*)'", str(error), re.DOTALL)
-                if not found:
-                    raise
-                place = f", after row {start - 1}" if start else ""
-                shown = _shown(found[2]) + place
-                raise not_numbers(self.path, self.names[int(found[1])], shown) from None
+        with reading(self.path):
+            while True:
+                try:
+                    with opened(self.path) as raw:
+                        for record in self._records(raw, types, start):
+                            # Arrow reads ahead of what it hands out: near enough for a bar.
+                            batch = Batch(start, (), min(raw.tell() / size, 1.0))
+                            arrays = tuple(
+                                read_column(record.column(form.column), form, batch.place)
+                                for form in forms
+                            )
+                            yield batch._replace(arrays=arrays)
+                            start += record.num_rows
+                    return
+                except pa.ArrowInvalid as error:
+                    found = re.search(
+                        r"column #(\d+): .*error to (\w+): invalid (?:value '(.*)'|UTF8)",
+                        str(error),
+                        re.DOTALL,
+                    )
+                    if found:
+                        column = self.names[int(found[1])]
+                        raise self._unread(column, found[2], found[3], start) from None
+                    # A line beyond the block: once more, from the row after the last one.
+                    self._grow(error)
+
+    def _records(self, raw: Any, types: dict[str, Any], start: int) -> Iterator[Any]:
+        """Pieces of the table from a row on; those before are read and dropped."""
+        for record in self._open(raw, types):
+            if start < record.num_rows:
+                yield record.slice(start)
+            start = max(start - record.num_rows, 0)
+
+    def _unread(self, column: str, kind: str, value: str | None, start: int) -> Failure:
+        """The entry that stopped the reader, which looked at rows from ``start`` on."""
+
+        def find(rows: Any) -> int | None:
+            row = 0
+            for record in rows:
+                for index, text in enumerate(record.column(0).to_pylist()):
+                    if row + index >= start and _is(text, value):
+                        return row + index
+                row += record.num_rows
+            return None
+
+        row = self._looked(find, {column: pa.binary()})
+        place = f" in row {row}" if row is not None else f" after row {start - 1}"
+        if value is None:
+            return Failure(
+                f"{self.path}: column {column!r} holds text{place} that is not UTF-8; --encoding "
+                f"names another, cp1252 for one"
+            )
+        among = ", among true and false" if kind == "bool" else ""
+        return not_numbers(
+            self.path, column, _shown(value) + place + among, self._hint(value.encode())
+        )
+
+
+def _is(text: bytes, value: str | None) -> bool:
+    """Whether a field is the one that was complained of: a number's text, or no UTF-8 at all."""
+    if value is not None:
+        return text.strip() == value.strip().encode()
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return True
+    return False
 
 
 def _numeric(kind: Any) -> bool:
@@ -99,15 +213,6 @@ def _numeric(kind: Any) -> bool:
     return any(is_kind(kind) for is_kind in known)
 
 
-def _first_odd(values: Any) -> Any:
-    """The first entry of an Arrow array that does not read as a number."""
-    for value in values.to_pylist():
-        try:
-            float("nan" if value is None else value)
-        except (TypeError, ValueError):
-            return value
-    return values[0]
-
-
-def _shown(value: Any) -> str:
-    return repr(str(value) if len(str(value)) <= 40 else f"{str(value)[:37]}...")
+def _shown(value: bytes | str) -> str:
+    text = value if isinstance(value, str) else value.decode("utf-8", "backslashreplace")
+    return repr(text if len(text) <= 40 else f"{text[:37]}...")
