@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..numba_settings import SettingsError
 from .failures import Failure, UsageFailure, harmless
 from .help import DEVICES_HELP, LIST_HELP, MAIN_HELP, SCORE_HELP, WARMUP_HELP
 
@@ -324,6 +325,8 @@ def run(arguments: list[str]) -> int:
         return code if isinstance(code, int) else 0
     except Failure as failure:
         return _told(str(failure), failure.exit_code)
+    except SettingsError as error:
+        return _told(str(error), 2)
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except BrokenPipeError:

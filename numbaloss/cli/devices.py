@@ -15,6 +15,9 @@ from .report import console, counted, plain_table
 
 def described() -> dict[str, Any]:
     """The processor, the GPUs, and what they are used through."""
+    from ..numba_settings import check
+
+    check()
     import numba
 
     problem = availability.diagnosis()

@@ -23,6 +23,9 @@ MOST = 8
 
 def default_threads() -> int:
     """As many as Numba would use, which minds the limits of the process, up to a few."""
+    from ..numba_settings import check
+
+    check()
     import numba
 
     return min(numba.get_num_threads(), MOST)

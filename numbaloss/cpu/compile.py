@@ -20,9 +20,22 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.environment import Environment
 from numba.core.registry import cpu_target
 
-from .. import sources
+from .. import forking, numba_settings, sources
 from . import disk_cache
 from .disk_cache import Entry
+
+# Not through its own methods, which know no time limit.
+if hasattr(global_compiler_lock, "_lock"):
+    forking.protected(global_compiler_lock._lock, first=True)
+
+
+@contextlib.contextmanager
+def _compiling() -> Iterator[None]:
+    """Alone with Numba's compiler; an error where it cannot work."""
+    forking.check()
+    numba_settings.check()
+    with global_compiler_lock:
+        yield
 
 
 @cache
@@ -92,7 +105,7 @@ def c_function(
 
     ``what`` names the function and all types it is specialised for, across processes.
     """
-    with global_compiler_lock:
+    with _compiling():
         name = _file_name("c", what)
         cacheable = cacheable and bool(sources.digest())
         if cacheable and (entry := disk_cache.read(name)) is not None:
@@ -116,7 +129,7 @@ def python_function(function: Callable, signature: Any, **options: Any) -> Any:
     What comes back takes numbers as the signature has them, and no others: without Numba's
     dispatcher, which would look at the type of every argument of every call.
     """
-    with global_compiler_lock:
+    with _compiling():
         name = _file_name("python", f"{function.__module__}.{function.__qualname__}{signature}")
         cacheable = bool(sources.digest())
         if cacheable and (entry := disk_cache.read(name)) is not None:

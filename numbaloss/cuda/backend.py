@@ -24,6 +24,7 @@ import numpy as np
 from ..formulas.messages import complaint
 from ..formulas.refusals import refuse_exceptions
 from ..formulas.structure import Structure
+from ..numba_settings import check as check_settings
 from . import availability
 
 
@@ -39,6 +40,7 @@ def _import_cuda() -> Any:
 
 if find_spec("numba_cuda") is None:
     raise RuntimeError(availability.problem())
+check_settings()
 cuda = _import_cuda()
 
 SIMULATED = bool(numba.config.ENABLE_CUDASIM)  # type: ignore[attr-defined]

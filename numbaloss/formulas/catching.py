@@ -20,6 +20,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic as _intrinsic
 
+from .. import forking
 from .specialisation import compiled
 
 # Numba's stubs count the typing context among the arguments of a call.
@@ -53,6 +54,7 @@ def _compiled_for(caller: Any, arguments: tuple[types.Type, ...], context: Any) 
 
 def can_raise(generic: Callable, record: types.Type, real: types.Type) -> bool:
     """Whether a generic function of a loss, on numbers of ``real``, can end in an exception."""
+    forking.check()
     with global_compiler_lock:
         context = cpu_target.typing_context
         context.refresh()

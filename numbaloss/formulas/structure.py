@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numba import types
 
+from ..forking import protected
 from ..structures.composition import Sum
 from ..structures.elementwise import Elementwise
 from ..structures.embedding_batch import BatchEmbedding
@@ -62,7 +63,7 @@ class Formula:
         return _ours(self.cls)
 
 
-_lock = threading.RLock()
+_lock = protected(threading.RLock())
 _current: WeakKeyDictionary[type, tuple[Watch, Formula]] = WeakKeyDictionary()
 _formulas: dict[Hashable, Formula] = {}
 

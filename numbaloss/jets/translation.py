@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from ..forking import protected
 from ..formulas.bytecode import HIGHEST_PRODUCT, names_in
 from . import recipes
 from .algebra import Parts
@@ -49,7 +50,7 @@ def differentiated(function: Callable, slopes: int = 0) -> Callable[..., tuple[A
     return call
 
 
-_lock = threading.RLock()  # a copy is kept before its names are: it may call itself
+_lock = protected(threading.RLock())  # a copy is kept before its names are: it may call itself
 _translations: WeakKeyDictionary[Callable, Callable] = WeakKeyDictionary()
 
 

@@ -11,10 +11,11 @@ from numba.extending import overload
 
 import numbaloss.vmath as faces
 
+from ..forking import protected
 from . import float32, float64, pow32, pow64
 from .target import compiling_for_gpu, for_gpu
 
-_lock = threading.Lock()
+_lock = protected(threading.Lock())
 _installed = False
 
 
