@@ -29,7 +29,6 @@ def reference(
 
 
 def _reduced(loss, vectors, labels, sample_weight, reduction):
-    by_row = type(loss).__name__ in ROWS
     lead = vectors[0].shape[:-1]
     flat = [one.reshape(math.prod(one.shape[:-1]), one.shape[-1]) for one in vectors]
     count = len(flat[0])
@@ -45,8 +44,6 @@ def _reduced(loss, vectors, labels, sample_weight, reduction):
     else:
         values, terms = np.zeros(0), np.zeros(0)
     divisor = {"mean": terms.sum(), "weighted_mean": (weight * terms).sum()}.get(reduction, 1.0)
-    if count and not by_row and not terms.any():
-        divisor = 1.0
     values = np.where(weight == 0, 0.0, weight * values)
     gradients = tuple(map(np.zeros_like, vectors))
     if count and divisor:
@@ -54,7 +51,7 @@ def _reduced(loss, vectors, labels, sample_weight, reduction):
         gradients = tuple(one.reshape(other.shape) for one, other in zip(found, vectors))
     if reduction == "none":
         return values.reshape(lead), gradients
-    return values.sum() / divisor, gradients
+    return values.sum() / divisor if divisor else np.nan, gradients
 
 
 def scaled(factor: np.ndarray, slopes: np.ndarray) -> np.ndarray:

@@ -179,8 +179,6 @@ class BatchEmbedding(Embedding):
             _, of_labels, weight = self._inputs(given, names, labels, sample_weight)
         batch = self._batch(vectors, of_labels, weight)
         divisor = batch.divisor(reduction)
-        if divisor == 0.0 and count and not batch.terms.any():
-            divisor = 1.0  # nothing to compare is nothing lost
         scale = gradient_scale / divisor if divisor else 0.0
         results = results_of(vectors, values)
         if gpu is not None and not batch.terms.any():
@@ -522,8 +520,8 @@ class LabelledEmbedding(BatchEmbedding):
         reduction : {"mean", "weighted_mean", "sum", "none"}
             ``"mean"`` divides the (weighted) sum of the rows' values by the number of terms in
             them, ``"weighted_mean"`` weighs the terms; ``"none"`` keeps the rows apart. What a
-            term is (a row, a pair, a triplet) the loss says. Without any, the value is 0, and
-            so are the gradients.
+            term is (a row, a pair, a triplet) the loss says. A mean over none, of labels that
+            are all alone for example, is NaN, as that over no rows; the gradients are 0.
         device : {None, "cpu", "cuda"}
             None: where the arrays live. On a GPU, matrices are multiplied by CuPy or PyTorch,
             whichever the arrays come from, and labels and weights visit the host.
@@ -539,7 +537,7 @@ class LabelledEmbedding(BatchEmbedding):
         Returns
         -------
         float, or array of shape (n,) for ``reduction="none"``
-            The mean over no rows is NaN. A NaN in a vector reaches all that is compared with
+            A row without terms is worth 0. A NaN in a vector reaches all that is compared with
             it, which is everything.
 
         Raises

@@ -73,3 +73,34 @@ def test_jensen_shannon_survives_probabilities_below_the_normal_numbers():
         for result in (value, gradient, hessian):
             assert np.isfinite(result).all()
             np.testing.assert_allclose(result, 0.0, atol=1e-36)
+
+
+@pytest.mark.parametrize("classes", [10, 300])
+@pytest.mark.parametrize(("dtype", "digits"), [(np.float32, 1e-6), (np.float64, 1e-14)])
+def test_distillation_keeps_its_digits_near_the_teacher(classes, dtype, digits):
+    """Where the plain sum of q (log q - log p) is rounding alone, and may be negative."""
+    rng = np.random.default_rng(7)
+    teacher = rng.normal(size=(6, classes)).astype(dtype)
+    away = rng.normal(size=(6, classes))
+    for temperature in (1.0, 100.0):
+        loss = nl.Distillation(temperature)
+        same = loss(teacher, teacher, reduction="none")
+        assert ((same >= 0.0) & (same < (digits * temperature) ** 2)).all()
+        for distance in (1e-2 * temperature, 1e-4 * temperature, 30.0):
+            student = (teacher + distance * away).astype(dtype)
+            value = loss(student, teacher, reduction="none")
+            # What p and q are off by moves log(p / q) by a few ulp of its own terms.
+            p, q = (one.astype(np.longdouble) / temperature for one in (student, teacher))
+            p, q = (one - np.log(np.exp(one).sum(axis=1, keepdims=True)) for one in (p, q))
+            wanted = temperature**2 * (np.exp(q) * (q - p)).sum(axis=1)
+            moved = digits * temperature * np.sqrt(2.0 * wanted.astype(float))
+            assert (abs(value - wanted) <= digits * wanted + moved).all()
+
+
+def test_distillation_of_classes_that_a_teacher_or_student_excludes():
+    inf = math.inf
+    teacher = np.array([[0.0, -inf, 0.0], [0.0, -inf, 0.0], [0.0, 0.0, 0.0]])
+    student = np.array([[1.0, 0.0, 0.0], [0.0, -inf, 0.0], [0.0, -inf, 0.0]])
+    value = nl.Distillation(1.0)(student, teacher, reduction="none")
+    wanted = math.log(math.e + 2.0) - math.log(2.0) - 0.5
+    np.testing.assert_allclose(value, [wanted, 0.0, inf], rtol=1e-14, atol=1e-16)

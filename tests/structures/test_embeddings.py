@@ -88,7 +88,7 @@ def test_one_row_is_a_batch(loss):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("loss", [*LABELLED, *MINED_DIRECTIONS], ids=repr)
 @pytest.mark.parametrize("labels", [[4], [3, 1, 2, 0], [7] * 5])
-def test_nothing_to_compare_is_nothing_lost(loss, labels, dtype):
+def test_a_mean_of_nothing_to_compare_is_nan_and_pulls_nowhere(loss, labels, dtype):
     vectors = np.random.default_rng(0).normal(size=(len(labels), 3)).astype(dtype)
     if isinstance(loss, nl.SupervisedContrastive) and len(set(labels)) < len(labels):
         pytest.skip("positives are compared with each other")
@@ -98,7 +98,10 @@ def test_nothing_to_compare_is_nothing_lost(loss, labels, dtype):
             value, gradient = loss.value_and_grad(
                 vectors, labels, reduction=reduction, sample_weight=weight, out=out
             )
-            assert value == 0.0
+            # A pair without negatives is a term, worth nothing.
+            terms = isinstance(loss, nl.NTXent) and len(set(labels)) < len(labels)
+            wanted = 0.0 if terms or reduction == "sum" else np.nan
+            np.testing.assert_equal(value, wanted)
             assert gradient is out
             assert not out.any()
     assert loss(vectors, labels, reduction="none").tolist() == [0.0] * len(labels)
@@ -839,6 +842,7 @@ def test_a_nan_that_nothing_is_compared_with_stays_alone(loss):
     a = _vectors(5, 3)
     a[2] = np.nan
     for labels in (np.zeros(5, int), np.arange(5)):
-        value, gradient = loss.value_and_grad(a, labels)
+        value, gradient = loss.value_and_grad(a, labels, reduction="sum")
         assert value == 0.0
         assert not np.delete(gradient, 2, axis=0).any()
+        assert np.isnan(loss(a, labels))
