@@ -15,6 +15,10 @@ NUMBERS = frozenset(
 )
 
 
+# What an unsigned label beyond int64 is read as: no class has it, and nobody ignores it.
+NO_LABEL = -(2**63) + 1
+
+
 class Operand(NamedTuple):
     """A NumPy view of somebody's array.
 

@@ -119,6 +119,20 @@ def settle(typingctx, number, like, loss):
     return like(number, like, loss), codegen
 
 
+# Where the layouts of a call name the limits of its targets; none where that is 0. The limits: the
+# bounds of their domain, what is taken for these, and whether to look before the loss does.
+LIMITS = np.int64(6)
+
+
+def with_limits(layouts: np.ndarray, limits: np.ndarray | None) -> np.ndarray:
+    """The layouts of a call whose targets have such limits."""
+    if limits is None:
+        return layouts
+    found = np.concatenate([layouts, limits.view(np.int64)])
+    found[LIMITS] = len(layouts)
+    return found
+
+
 class Variant(NamedTuple):
     """What a kernel does beside calling ``point``: known when it is compiled, so that it costs
     nothing where it is not wanted."""
@@ -326,8 +340,34 @@ def _chunk(real: str) -> Callable:
             layout = job[LAYOUTS] + 8 * layout
             call_mover(pointer(layout, 1)[0], (job[slot], layout, start, size, scratch))
 
+    @njit(**_inner)
+    def rounded(limits, target, size):
+        """Whether some target of a block is a rounding beyond its domain."""
+        low, high = cast(limits[0]), cast(limits[1])
+        near_low, near_high = cast(limits[2]), cast(limits[3])
+        count = zero
+        for i in range(size):
+            t = target[i]
+            near = ((t < low) & (t >= near_low)) | ((t > high) & (t <= near_high))
+            count += cast(1) if near else zero
+        return count > zero
+
+    @njit(**_inner)
+    def bring_inside(limits, source, target, size):
+        """Take targets a rounding beyond their domain for its bound; leave those farther out."""
+        low, high = cast(limits[0]), cast(limits[1])
+        near_low, near_high = cast(limits[2]), cast(limits[3])
+        for i in range(size):
+            t = source[i]
+            t = low if (t < low) & (t >= near_low) else t
+            target[i] = high if (t > high) & (t <= near_high) else t
+
     def elementwise_chunk(job, scale, index, result):
         start = index * job[CHUNK]
+        limits = pointer(job[LAYOUTS], 1)[LIMITS]
+        limited = limits != 0
+        bounds = pointer(job[LAYOUTS] + 8 * limits, 1.0)
+        eager = limited and bounds[4] != 0.0
         stop = min(start + job[CHUNK], job[SIZE])
         scratch = stack_memory(SCRATCH_BYTES)
         sums = pointer(result, 1.0)
@@ -340,13 +380,29 @@ def _chunk(real: str) -> Callable:
             v = place(job, VALUE, start, scratch + 3 * BLOCK_BYTES)
             g = place(job, GRADIENT, start, scratch + 4 * BLOCK_BYTES)
             h = place(job, HESSIAN, start, scratch + 5 * BLOCK_BYTES)
+            inside = scratch + BLOCK_BYTES
+            if eager:
+                bring_inside(bounds, pointer(t, zero), pointer(inside, zero), size)
+                t = inside
             if p == g:  # in place: kernels are promised that their arrays are apart
                 copy(pointer(p, zero), pointer(scratch, zero), size)
                 p = scratch
+            before, offenders = sums[0], sums[1]
             call_kernel(
                 job[KERNEL],
                 (0, job[PARAMETERS], p, t, w, v, g, h, size, cast(scale), result),
             )
+            if sums[1] != offenders and limited and not eager:
+                # Kernels do not tell a rounding from an error; few calls have either. Where
+                # there was a rounding there will be more: targets are looked at beforehand.
+                eager = rounded(bounds, pointer(t, zero), size)
+                if eager:
+                    sums[0], sums[1] = before, offenders
+                    bring_inside(bounds, pointer(t, zero), pointer(inside, zero), size)
+                    call_kernel(
+                        job[KERNEL],
+                        (0, job[PARAMETERS], p, inside, w, v, g, h, size, cast(scale), result),
+                    )
             deliver(job, VALUE, start, size, v)
             deliver(job, GRADIENT, start, size, g)
             deliver(job, HESSIAN, start, size, h)

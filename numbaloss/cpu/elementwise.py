@@ -16,12 +16,12 @@ from ..structures.elementwise import Elementwise, Inspection
 from ..structures.loss import domain
 from ..structures.offenders import raise_first_number
 from . import threads
-from .blocks import Variant, chunk, kernel, raises
+from .blocks import Variant, chunk, kernel, raises, with_limits
 from .compile import Code
 from .movers import arrange
 
 # A layout that says of all six arrays: use it where it lies.
-_DIRECT = np.zeros(6, np.int64)
+_DIRECT = np.zeros(7, np.int64)
 
 
 class Plan(NamedTuple):
@@ -31,6 +31,8 @@ class Plan(NamedTuple):
     kernel: Code
     parameters: np.ndarray
     catching: bool  # whether the formula can raise an exception
+    limits: np.ndarray | None  # of targets that rounding can lead beyond their domain
+    direct: np.ndarray  # the layouts of arrays that are used where they lie
 
     def run(self, size: int, scale: float, layouts: np.ndarray, *handles: int) -> Any:
         """Sum of the values, and the number of inputs outside their domains.
@@ -60,10 +62,11 @@ def plan(
     per_sample: bool = False,
     weighted: bool = False,
     check: bool = True,
+    kind: str = "",
 ) -> Plan:
-    """The plan of a loss for a compute dtype and a set of options."""
+    """The plan of a loss for a compute dtype and a set of options; targets are of ``kind``."""
     plans = plans_of(loss)
-    key = real, derivatives, per_sample, weighted, check
+    key = real, derivatives, per_sample, weighted, check, kind or real
     found = plans.get(key)
     if found is None:
         lowered = lower(loss)
@@ -80,11 +83,17 @@ def plan(
             check and of_target.binary,
             check and not of_prediction.everything,
         )
+        limits, catching = None, raises(structure, real, "point")
+        if variant.check_target and of_target.near(dtype, kind or real) != of_target.closed(dtype):
+            # A formula that raises must not meet what is not meant.
+            limits = np.array([*of_target.limits(dtype, kind or real), float(catching)])
         found = plans[key] = Plan(
             chunk(real),
             kernel(structure, real, variant),
             np.array(header + parameter_values(lowered)),
-            raises(structure, real, "point"),
+            catching,
+            limits,
+            with_limits(_DIRECT, limits),
         )
     return found
 
@@ -160,11 +169,12 @@ def run_direct(
     """Sum of values and number of offenders, for arguments that :func:`direct` accepts."""
     real = "float32" if prediction.dtype is _FLOAT32 else "float64"
     handle = threads.handle
+    found = plan(loss, real, derivatives, False, weight is not None, check)
     try:
-        return plan(loss, real, derivatives, False, weight is not None, check).run(
+        return found.run(
             prediction.size,
             scale,
-            _DIRECT,
+            found.direct,
             handle(prediction),
             handle(target),
             0 if weight is None else handle(weight),
@@ -194,12 +204,14 @@ def evaluate(
     ValueError
         For a number outside its domain, a negative or NaN weight.
     """
-    prediction, _, weight = inputs
+    prediction, target, weight = inputs
     assert prediction is not None
-    real = prediction.compute
-    found = plan(loss, real, derivatives, outputs[0] is not None, weight is not None, check)
+    assert target is not None
+    real, kind = prediction.compute, target.kind
+    found = plan(loss, real, derivatives, outputs[0] is not None, weight is not None, check, kind)
     operands = [*inputs, *outputs]
     layouts, size = arrange(prediction.array.shape, operands, real)
+    layouts = with_limits(layouts, found.limits)
     handles = [0 if one is None else threads.handle(one.array) for one in operands]
     try:
         total, offenders = found.run(size, scale, layouts, *handles)
@@ -219,12 +231,13 @@ def _exception(loss: Elementwise, raised: Raised, inputs: Operands, check: bool)
     assert prediction is not None
     assert target is not None
     shape, real = prediction.array.shape, prediction.compute
-    found, size = plan(loss, real, 0, check=False), prediction.array.size
+    found, size = plan(loss, real, 0, check=check, kind=target.kind), prediction.array.size
     flat = [one._replace(array=one.array.reshape(-1)) for one in (prediction, target)]
 
     def run(start: int, stop: int) -> None:
         operands = [one._replace(array=one.array[start:stop]) for one in flat]
         layouts, count = arrange((stop - start,), [*operands, None, None, None, None], real)
+        layouts = with_limits(layouts, found.limits)
         handles = [threads.handle(one.array) for one in operands]
         found.run(count, 1.0, layouts, *handles, 0, 0, 0, 0)
 

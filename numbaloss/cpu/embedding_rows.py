@@ -42,8 +42,8 @@ __all__ = ["evaluate", "sum_of_weights"]
 FIRST, SECOND, THIRD, TARGET, WEIGHT, VALUE, OF_FIRST, OF_SECOND, OF_THIRD = map(np.int64, range(9))
 ARRAYS = 9
 LENGTH, DERIVATIVES, SWAP, CHECKED, BINARY = range(2 * ARRAYS, 2 * ARRAYS + 5)
-SCALE, LOW, HIGH = range(LENGTH + 5, LENGTH + 8)  # float64
-FIELDS = LENGTH + 8
+SCALE, LOW, HIGH, NEAR_LOW, NEAR_HIGH = range(LENGTH + 5, LENGTH + 10)  # float64
+FIELDS = LENGTH + 10
 
 # Elements of a vector that go through scratch memory at a time, where they must.
 PIECE = 1024
@@ -134,7 +134,8 @@ def _evaluate(
     fields[CHECKED] = check and target is not None and not of_target.everything
     fields[BINARY] = of_target.binary
     reals[SCALE] = scale
-    reals[LOW], reals[HIGH] = of_target.closed(np.dtype(np.float64))
+    kind = "float64" if target is None else target.kind
+    reals[LOW : NEAR_HIGH + 1] = of_target.limits(np.dtype(np.float64), kind)
     fields = with_layouts(fields, described)
     memory = np.array([0.0] * HEADER + parameter_values(lowered))
     chunk = max(1, CHUNK_ELEMENTS // max(length, 1))
@@ -303,7 +304,7 @@ def _tools(real: str) -> Any:
         """Targets and weights of a group of rows into scratch; how many are out of range."""
         fields, reals = pointer(place, 1), pointer(place, 1.0)
         targets, weights = pointer(scratch, 1.0), pointer(scratch + 8 * GROUP, 1.0)
-        low, high = reals[LOW], reals[HIGH]
+        low, high, near_low, near_high = reals[LOW], reals[HIGH], reals[NEAR_LOW], reals[NEAR_HIGH]
         bad = 0.0
         for k in range(size):
             targets[k], weights[k] = 0.0, 1.0
@@ -312,9 +313,12 @@ def _tools(real: str) -> Any:
             if fields[CHECKED] != 0:
                 for k in range(size):
                     t = targets[k]
-                    out = (t < low) | (t > high)
+                    out = (t < near_low) | (t > near_high)
                     if fields[BINARY] != 0:
                         out = (t == t) & (t != 0.0) & (t != 1.0)
+                    else:
+                        t = low if t < low else t
+                        targets[k] = high if t > high else t
                     bad += 1.0 if out else 0.0
         if fields[ARRAYS + WEIGHT] != 0:
             move_numbers(place, WEIGHT, row, size, scratch + 8 * GROUP)

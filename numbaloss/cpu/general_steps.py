@@ -42,6 +42,8 @@ from .rows import (
     LOW,
     MAP,
     MARGIN,
+    NEAR_HIGH,
+    NEAR_LOW,
     NORMALIZER,
     OFF,
     ON,
@@ -149,11 +151,15 @@ def steps(real: str) -> Any:
                 row[j] = decay((row[j] - top) * inverse) * factor
 
     @njit(**fast)
-    def outside(row, size, low, high):
+    def bring_inside(row, size, low, high, near_low, near_high):
+        """Take targets a rounding beyond their domain for its bound; how many are farther out."""
         prefer_wide_vectors()
         count = zero
         for j in range(size):
-            count += one if (row[j] < low) | (row[j] > high) else zero
+            x = row[j]
+            count += one if (x < near_low) | (x > near_high) else zero
+            x = low if x < low else x
+            row[j] = high if x > high else x
         return count
 
     @njit(**exact)
@@ -184,7 +190,9 @@ def steps(real: str) -> Any:
         for j in range(size, padded):
             target[j] = zero
         if fields[CHECKED] != 0:
-            offenders = outside(target, size, cast(reals[LOW]), cast(reals[HIGH]))
+            low, high = cast(reals[LOW]), cast(reals[HIGH])
+            near_low, near_high = cast(reals[NEAR_LOW]), cast(reals[NEAR_HIGH])
+            offenders = bring_inside(target, size, low, high, near_low, near_high)
         if fields[DENSE_LOGITS] != 0:
             inverse = cast(reals[INVERSE_TEMPERATURE])
             soften(target, padded, numbers[2], inverse, numbers[3])

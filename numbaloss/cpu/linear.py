@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arrays import Operand, numbers
+from ..structures.loss import domain
 from ..structures.softmax import Softmax
 from . import softmax
 from .products import multiply, narrow, usable, widen
@@ -70,6 +71,7 @@ def evaluate(
     values: np.ndarray | None,
     gradients: Sequence[Operand] | None,
     scale: float,
+    check: bool,
     budget: int | None,
 ) -> float:
     """Sum of the values of the rows.
@@ -82,6 +84,8 @@ def evaluate(
         budget = max(WORKSPACE, whole // SHARE)
     count = math.prod(inputs.hidden.array.shape[:-1])
     rows = _Rows(inputs, count, _counting(loss, inputs, count))
+    if check and rows.dense:
+        rows.limits = domain(loss.target_domain).closed(np.dtype(inputs.real))
     sums = _Gradients(inputs, gradients, rows) if gradients is not None else None
     plan = _Plan.of(inputs, rows, budget)
     weight = _Weight(inputs.weight, inputs.real, plan.tile)
@@ -100,7 +104,7 @@ def evaluate(
         if bias is not None:
             with np.errstate(all="ignore"):
                 np.add(block, bias, out=block)
-        options = rows.options(positions) | {"check": False}
+        options = rows.options(positions) | {"check": check}
         options["reduction"] = "sum" if values is None else "none"
         try:
             if sums is None:
@@ -172,6 +176,7 @@ class _Rows:
         self.counting = counting
         self.count = total if counting is None else len(counting)
         self.dense = inputs.target.array.ndim == inputs.hidden.array.ndim
+        self.limits: tuple[float, float] | None = None  # of dense targets that are checked
         self._hidden = self.consecutive(inputs.hidden.array)
         self._target: np.ndarray | None = None
         if self.dense:
@@ -236,6 +241,9 @@ class _Rows:
             found = given[positions.start : positions.stop]
         else:
             found = given[self.index(positions, given.shape)]
+        if self.inputs.target.kind == "bfloat16" and self.limits is not None:
+            # What passes for a bound among these is too far beyond it for a float32.
+            return np.clip(numbers(self.inputs.target, found), *self.limits)
         return numbers(self.inputs.target, found)
 
     def options(self, positions: range) -> dict[str, Any]:

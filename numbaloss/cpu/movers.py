@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numba import njit, types
 
-from ..arrays import Operand
+from ..arrays import NO_LABEL, Operand
 from ..layouts import walk
 from .compile import Code, c_function
 from .intrinsics import load_integer, pointer, store_integer, swap_bytes
@@ -69,14 +69,15 @@ def arrange(
 
     All arrays are walked in one order, the memory order of the first; axes that lie
     behind one another in every array count as one. The result holds, for each operand,
-    the position of its descriptor (0: use the array as it is), then the descriptors: the
-    address of the mover, the number of axes, the length of each and the stride of each.
+    the position of its descriptor (0: use the array as it is), a place that is the caller's,
+    then the descriptors: the address of the mover, the number of axes, the length of each and
+    the stride of each.
     """
     present = [operand for operand in operands if operand is not None]
     if all(one.array.flags.c_contiguous and one.direct(real) for one in present):
-        return np.zeros(len(operands), np.int64), present[0].array.size
+        return np.zeros(len(operands) + 1, np.int64), present[0].array.size
     lengths, strides = walk(shape, present)
-    layouts = [0] * len(operands)
+    layouts = [0] * (len(operands) + 1)
     for slot, operand in enumerate(operands):
         if operand is None:
             continue
@@ -208,8 +209,8 @@ def _decoder(kind: str, real: Any) -> Callable:
 
         @njit(**_inner)
         def decode(bits):
-            # Beyond the largest int64 there is no label: any that large will do.
-            return np.int64(min(bits, np.uint64(0x7FFFFFFFFFFFFFFF)))
+            found = np.int64(bits)
+            return found if found >= 0 else NO_LABEL
 
     return decode
 

@@ -41,6 +41,8 @@ from .rows import (
     MAP,
     MARGIN,
     MAXIMUM,
+    NEAR_HIGH,
+    NEAR_LOW,
     OFF,
     ON,
     OTHERS,
@@ -110,15 +112,18 @@ def _general_loops(real: str, width: int) -> Any:
             sums[k] = top[k] * inverse + values[k]
 
     @njit(**fast)
-    def outside(tile, classes, weight, low, high):
+    def bring_inside(tile, classes, weight, low, high, near_low, near_high):
+        """Take targets a rounding beyond their domain for its bound; how many are farther out."""
         prefer_wide_vectors()
         no_alias()
         count = zero
         for c in range(classes):
             for k in range(width):
                 x = tile[c * width + k]
-                bad = ((x < low) | (x > high)) & (weight[k] != zero)
+                bad = ((x < near_low) | (x > near_high)) & (weight[k] != zero)
                 count += one if bad else zero
+                x = low if x < low else x
+                tile[c * width + k] = high if x > high else x
         return count
 
     @njit(**exact)
@@ -214,7 +219,9 @@ def make_general(real: str, few: bool, width: int, most: int) -> Callable:
             turn.clear_rows(place, classes, weight)
         offenders = zero
         if fields[CHECKED] != 0:
-            offenders = o.outside(tile, classes, weight, cast(reals[LOW]), cast(reals[HIGH]))
+            low, high = cast(reals[LOW]), cast(reals[HIGH])
+            near_low, near_high = cast(reals[NEAR_LOW]), cast(reals[NEAR_HIGH])
+            offenders = o.bring_inside(tile, classes, weight, low, high, near_low, near_high)
         if fields[DENSE_LOGITS] != 0:
             inverse = cast(reals[INVERSE_TEMPERATURE])
             top, total = t.column(statistics, MAXIMUM), t.column(statistics, OTHERS)

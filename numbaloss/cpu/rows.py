@@ -67,9 +67,11 @@ MASK_LAYOUT = 6
     CURVATURE_SCALE,
     LOW,  # closed domain of dense targets
     HIGH,
+    NEAR_LOW,  # what passes for it
+    NEAR_HIGH,
     SHARE,  # 1, or 1 / C where values are means over the classes
-) = range(27, 36)
-FIELDS = 36
+) = range(27, 38)
+FIELDS = 38
 
 # Arrays of a job. Not plain integers, and the places below neither: Numba would compile every
 # function that takes one anew for each value.

@@ -87,7 +87,6 @@ def _plan(loss: Softmax, real: str, derivatives: int, labelled: bool, classes: i
     reals[rows.INVERSE_TEMPERATURE] = 1.0 / options.temperature
     reals[rows.ON] = 1.0 - options.label_smoothing
     reals[rows.OFF] = options.label_smoothing / classes if classes else 0.0
-    reals[rows.LOW], reals[rows.HIGH] = domain(loss.target_domain).closed(dtype)
     reals[rows.SHARE] = 1.0 / classes if loss.mean_over_classes and classes else 1.0
     parameters = np.array([0.0] * HEADER + parameter_values(lowered))
     return Plan(fields, parameters, tuple(keep), fast, any(catching))
@@ -189,7 +188,9 @@ def _evaluate(
     reals = fields.view(np.float64)
     inverse = reals[rows.INVERSE_TEMPERATURE]
     reals[rows.SCALE], reals[rows.CURVATURE_SCALE] = scale * inverse, scale * inverse * inverse
-    fields[rows.CHECKED] = check and not labelled and not domain(loss.target_domain).everything
+    of_target = domain(loss.target_domain)
+    fields[rows.CHECKED] = check and not labelled and not of_target.everything
+    reals[rows.LOW : rows.NEAR_HIGH + 1] = of_target.limits(np.dtype(real), target.kind)
     value, gradient, hessian = outputs
     described = [
         describe(prediction, real, "load"),

@@ -52,7 +52,13 @@ def _one(kind: str, derivatives: int) -> Callable:
 
     @device_function
     def one_(loss, p, t, w, job):
-        scale, low, high, lowest, highest, flags = job
+        scale, low, high, lowest, highest, near_low, near_high, flags = job
+        bad = zero
+        if flags & CHECK_TARGET:
+            bad += one if (t < near_low) or (t > near_high) else zero
+            # A rounding beyond the domain: the bound is meant.
+            t = low if t < low else t
+            t = high if t > high else t
         value, gradient, curvature = point(loss, p, t)
         v = real(value)
         # NaN is settled here rather than in every loss: min, max and comparisons lose it.
@@ -62,10 +68,7 @@ def _one(kind: str, derivatives: int) -> Callable:
             g = v if v != v else real(gradient) * scale
         if with_hessian:
             h = v if v != v else real(curvature) * scale
-        bad = zero
         if flags != 0:
-            if flags & CHECK_TARGET:
-                bad += one if (t < low) or (t > high) else zero
             if flags & CHECK_BINARY:
                 bad += one if (t == t) and (t != zero) and (t != one) else zero
             if flags & CHECK_PREDICTION:
@@ -110,8 +113,8 @@ _ARRAYS = (types.int64,) * 11
 
 def _signature(structure: Structure, real: str) -> tuple[Any, ...]:
     dtype = getattr(types, real)
-    # Scale of the derivatives; closed domains of target and prediction.
-    return (structure.numba_type(dtype), *_ARRAYS, *[dtype] * 5, reduce.TAIL)
+    # Scale of the derivatives; closed domains of target and prediction; what passes for the former.
+    return (structure.numba_type(dtype), *_ARRAYS, *[dtype] * 7, reduce.TAIL)
 
 
 @cache
@@ -132,14 +135,14 @@ def vectors(structure: Structure, kind: str, derivatives: int) -> Kernel:
 
     def elementwise_vectors(
         loss, size, p, t, w, v, g, h, flags, code_t, code_w, layout,
-        scale, low, high, lowest, highest, tail,
+        scale, low, high, lowest, highest, near_low, near_high, tail,
     ):  # fmt: skip
         scratch = cuda.shared.array(SCRATCH, real)
         thread = cuda.threadIdx.x
         first = cuda.blockIdx.x * cuda.blockDim.x + thread
         threads = cuda.gridDim.x * cuda.blockDim.x
         scale, stop = begin(tail, scale, size)
-        job = scale, low, high, lowest, highest, flags
+        job = scale, low, high, lowest, highest, near_low, near_high, flags
         total, bad = zero, zero
         whole = stop // count
         # By `while`, as elsewhere, this loop takes 12 registers more.
@@ -193,14 +196,14 @@ def strided(structure: Structure, kind: str, derivatives: int) -> Kernel:
 
     def elementwise_strided(
         loss, size, p, t, w, v, g, h, flags, code_t, code_w, layout,
-        scale, low, high, lowest, highest, tail,
+        scale, low, high, lowest, highest, near_low, near_high, tail,
     ):  # fmt: skip
         scratch = cuda.shared.array(SCRATCH, real)
         thread = cuda.threadIdx.x
         first = cuda.blockIdx.x * cuda.blockDim.x + thread
         threads = cuda.gridDim.x * cuda.blockDim.x
         scale, stop = begin(tail, scale, size)
-        job = scale, low, high, lowest, highest, flags
+        job = scale, low, high, lowest, highest, near_low, near_high, flags
         total, bad = zero, zero
         axes = number(layout, 0)
         i = first
@@ -358,6 +361,7 @@ class _Run:
     ) -> Record:
         prediction, target, weight = self.inputs
         assert prediction is not None
+        assert target is not None
         kind, real, device = prediction.kind, prediction.compute, self.call.place.device
         found = plan(loss, real)
         flags = (found.flags if self.check else 0) | (WEIGHTED if weight is not None else 0)
@@ -371,7 +375,8 @@ class _Run:
             units = -(-size // backend.THREADS)
             place = self.call.upload(layout(prediction.array.shape, operands))
         numbers = size, *map(address, operands), flags, code(target), code(weight), place
-        reals = np.dtype(real).type(scale), *found.limits
+        near = domain(loss.target_domain).near(np.dtype(real), target.kind)
+        reals = np.dtype(real).type(scale), *found.limits, *map(np.dtype(real).type, near)
         blocks = blocks_for(units, device, BLOCKS_EACH)
         return self.call.launch(kernel, blocks, (found.parameters, *numbers, *reals), **options)
 

@@ -74,8 +74,8 @@ INTEGERS = 3 * ARRAYS + 8
 # Of FLAGS.
 CHECK_TARGET, CHECK_BINARY, SWAP, DIRECT = (1 << bit for bit in range(4))
 # Numbers that describe a call, in the compute type.
-SCALE, LOW, HIGH = range(3)
-REALS = 3
+SCALE, LOW, HIGH, NEAR_LOW, NEAR_HIGH = range(5)
+REALS = 5
 
 # Blocks for each multiprocessor.
 BLOCKS_EACH = 16
@@ -296,7 +296,11 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
                         at = find(job, row, job[ROW_TARGET], 1 + TARGET)
                         target = load_any(job[TARGET], job[TARGET_CODE], at)
                     if flags & CHECK_TARGET:
-                        wrong += unit if (target < reals[LOW]) or (target > reals[HIGH]) else zero
+                        off = (target < reals[NEAR_LOW]) or (target > reals[NEAR_HIGH])
+                        wrong += unit if off else zero
+                        # A rounding beyond the domain: the bound is meant.
+                        target = reals[LOW] if target < reals[LOW] else target
+                        target = reals[HIGH] if target > reals[HIGH] else target
                     if flags & CHECK_BINARY:
                         off = (target == target) and (target != zero) and (target != unit)
                         wrong += unit if off else zero
@@ -412,7 +416,6 @@ class Plan(NamedTuple):
     structure: Structure
     parameters: Any
     check: int  # the flag of what targets are held against
-    limits: tuple[Any, ...]
     swap: int
 
 
@@ -427,7 +430,6 @@ def plan(loss: Any, real: str) -> Plan:
             Structure.of(lowered),
             parameters_of(lowered, dtype.type),
             0 if of_target.everything else check,
-            tuple(dtype.type(limit) for limit in of_target.closed(dtype)),
             SWAP if getattr(loss, "swap", False) else 0,
         )
     return plans[real]
@@ -466,7 +468,9 @@ def evaluate(
     if not walked and _in_vectors(job, kind):
         job[FLAGS] |= DIRECT
     _share(job, kind, place.device)
-    numbers = np.dtype(real).type(scale), *found.limits
+    cast = np.dtype(real).type
+    of_targets = domain(loss.target_domain).limits(np.dtype(real), target.kind if target else real)
+    numbers = cast(scale), *map(cast, of_targets)
     arguments = found.parameters, tuple(job), numbers
     units = -(-count // (backend.THREADS >> job[SHIFT]))
     return call.launch(

@@ -45,6 +45,8 @@ from .rows import (
     LABELLED,
     LOW,
     MARGIN,
+    NEAR_HIGH,
+    NEAR_LOW,
     OF_GRADIENT,
     OF_HESSIAN,
     OF_PREDICTION,
@@ -100,6 +102,9 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
         t = load_any(job[TARGET], job[TARGET_CODE], of_targets + j * job[CLASS_TARGET])
         if flags & DENSE_LOGITS:
             return falling((t - teacher[0]) * reals[INVERSE]) * teacher[1]
+        if flags & CHECKED:  # a rounding beyond the domain: the bound is meant
+            t = reals[LOW] if t < reals[LOW] else t
+            t = reals[HIGH] if t > reals[HIGH] else t
         return t * reals[ON] + reals[OFF] if reals[OFF] != zero else t
 
     @device_function
@@ -152,7 +157,7 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
                     other_top = t if t > other_top else other_top
                 if flags & CHECKED:
                     t = load_any(job[TARGET], job[TARGET_CODE], of_targets + j * job[CLASS_TARGET])
-                    bad += one if t < reals[LOW] or t > reals[HIGH] else zero
+                    bad += one if t < reals[NEAR_LOW] or t > reals[NEAR_HIGH] else zero
                 j += width
             top = maximum_of(top, width, thread, scratch)
             base = zero if top == lowest else top

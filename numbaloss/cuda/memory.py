@@ -19,6 +19,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic as _intrinsic
 
+from ..arrays import NO_LABEL
 from . import backend
 from .backend import device_function
 
@@ -313,12 +314,16 @@ def any_reader(real: str) -> Callable:
 
 @cache
 def integer_reader(result: str) -> Callable:
-    """``read(address, code, index)``: an integer of whatever dtype the code says.
-
-    As int64, one beyond 2^63 is negative, and so no label: as it should be.
-    """
+    """``read(address, code, index)``: an integer of whatever dtype the code says."""
     cast = np.dtype(result).type
     i64, i32, u8, i8, i16, u16, u32, u64 = (raw_reader(kind) for kind in list(CODES)[5:])
+    labels = result == "int64"
+
+    @device_function
+    def last(whole):
+        if labels and whole >= np.uint64(2**63):
+            return cast(NO_LABEL)
+        return cast(whole)
 
     @device_function
     def read_integer(address, code, index):
@@ -336,7 +341,7 @@ def integer_reader(result: str) -> Callable:
             return cast(u16(address, index))
         if code == 11:
             return cast(u32(address, index))
-        return cast(u64(address, index))
+        return last(u64(address, index))
 
     return read_integer
 

@@ -74,8 +74,8 @@ SMOOTH, LABELLED, MARGIN, DENSE_LOGITS, CHECKED, JUDGED, DIRECT_IN, DIRECT_OUT =
 )
 WEIGHTED, IGNORES = 1 << 8, 1 << 9
 # Numbers that describe a call, in the compute type.
-INVERSE, ON, OFF, WHOLE, SCALE, LOW, HIGH, SHARE = range(8)
-REALS = 8
+INVERSE, ON, OFF, WHOLE, SCALE, LOW, HIGH, NEAR_LOW, NEAR_HIGH, SHARE = range(10)
+REALS = 10
 
 
 def signature(structure: Structure, real: str) -> tuple[Any, ...]:

@@ -73,7 +73,6 @@ def _plan(loss: Softmax, dtype: np.dtype, labelled: bool, classes: int) -> Plan:
     numbers[rows.ON] = 1.0 - options.label_smoothing
     numbers[rows.OFF] = options.label_smoothing / classes
     numbers[rows.WHOLE] = 0.0 if weights is None else float(weights.sum(dtype=np.float64))
-    numbers[rows.LOW], numbers[rows.HIGH] = of_target.closed(dtype)
     numbers[rows.SHARE] = 1.0 / classes if loss.mean_over_classes else 1.0
     return Plan(
         structure,
@@ -231,8 +230,9 @@ class _Run:
         self, derivatives: int, outputs: Operands, scale: float, judged: bool, **options: Any
     ) -> Record:
         """Run the kernels that rows of this kind and width need."""
-        prediction = self.prediction
+        prediction, target = self.prediction, self.target
         assert prediction is not None
+        assert target is not None
         kind, real = prediction.kind, prediction.compute
         found = plan(self.loss, real, self.labelled, self.classes)
         flags = found.flags if self.check else found.flags & ~rows.CHECKED
@@ -240,7 +240,10 @@ class _Run:
         if found.class_weight is not None:
             job[rows.CLASS_WEIGHT] = self.call.resident(found.class_weight)
         reals = list(found.reals)
-        reals[rows.SCALE] = np.dtype(real).type(scale)
+        dtype = np.dtype(real)
+        limits = domain(self.loss.target_domain).limits(dtype, target.kind)
+        reals[rows.SCALE] = dtype.type(scale)
+        reals[rows.LOW : rows.NEAR_HIGH + 1] = map(dtype.type, limits)
         head = found.parameters, tuple(reals)
         make = found.structure, kind, derivatives, walked
         if not found.by_label:

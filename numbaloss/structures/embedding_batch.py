@@ -259,9 +259,7 @@ class BatchEmbedding(Embedding):
             bad = ~(weights >= 0.0)
             if bad.any():
                 first = int(bad.argmax())
-                raise ValueError(
-                    f"sample_weight[{first}] is {weights[first]:.9g}; weights are >= 0"
-                )
+                raise ValueError(f"sample_weight[{first}] is {weights[first]}; weights are >= 0")
         if labels is None:
             starts = np.arange(rows)
             return self._counted(Batch(

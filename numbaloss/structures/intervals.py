@@ -8,6 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+# Numbers so many steps of their dtype beyond a bound are taken for the bound: shares that were
+# divided by their sum come that far.
+ROUNDING = 8
+
 
 class Interval(NamedTuple):
     """The numbers from ``low`` to ``high``; an open end excludes its bound.
@@ -45,6 +49,23 @@ class Interval(NamedTuple):
             high = np.nextafter(high, dtype.type(-math.inf))
         return float(low), float(high)
 
+    def near(self, dtype: np.dtype, kind: str) -> tuple[float, float]:
+        """What passes for a member among numbers of ``kind`` that ``dtype`` is to represent.
+
+        That is a little more than the closed interval where rounding can lead beyond it: not at
+        0, below which no sum of positive numbers falls, not at open ends, where the loss may be
+        infinite, and not for integers.
+        """
+        low, high = self.closed(dtype)
+        with np.errstate(all="ignore"):
+            lowest = low if self.low_open else float(dtype.type(_stepped(low, kind, -1)))
+            highest = high if self.high_open else float(dtype.type(_stepped(high, kind, 1)))
+        return min(low, lowest), max(high, highest)
+
+    def limits(self, dtype: np.dtype, kind: str) -> tuple[float, float, float, float]:
+        """The ends that numbers are brought to, then those beyond which they are an error."""
+        return (*self.closed(dtype), *self.near(dtype, kind))
+
     def intersect(self, other: Interval) -> Interval:
         """The numbers that belong to both intervals."""
         if self.binary or other.binary:
@@ -63,7 +84,24 @@ class Interval(NamedTuple):
             return "{0, 1}"
         left = "(" if self.low_open or math.isinf(self.low) else "["
         right = ")" if self.high_open or math.isinf(self.high) else "]"
-        return f"{left}{self.low:g}, {self.high:g}{right}"
+        low, high = (str(end).removesuffix(".0") for end in (self.low, self.high))
+        return f"{left}{low}, {high}{right}"
+
+
+def _stepped(bound: float, kind: str, direction: int) -> float:
+    """The number of a dtype that lies some steps below or above a bound."""
+    if bound == 0.0 or math.isinf(bound):
+        return bound
+    if kind == "bfloat16":  # the upper half of a float32
+        steps = direction * ROUNDING << 16
+        bits = np.float32(bound).view(np.int32) + np.int32(steps if bound > 0 else -steps)
+        return float(bits.view(np.float32))
+    if not kind.startswith("float"):
+        return bound
+    number = np.dtype(kind).type(bound)
+    for _ in range(ROUNDING):
+        number = np.nextafter(number, number.dtype.type(direction * math.inf))
+    return float(number)
 
 
 @lru_cache

@@ -266,7 +266,7 @@ class Linear(Loss):
         # the gradients, and depends on how many rows count.
         divisor = kernels.divisor(loss, call, reduction, check)
         scale = gradient_scale / divisor if divisor else 0.0
-        total = kernels.evaluate(loss, call, view, gradients, scale, budget)
+        total = kernels.evaluate(loss, call, view, gradients, scale, check, budget)
         value = total
         if reduction == "none":
             value = family.finish(like, values)
@@ -395,7 +395,9 @@ def _oriented(layer: list[arrays.Operand], turned: bool) -> list[arrays.Operand]
 
 def _with_rows(one: arrays.Operand | None, shape: tuple[int, ...]) -> arrays.Operand | None:
     """With an axis for the one row, where the rows have none."""
-    return one if one is None or shape else one._replace(array=one.array[np.newaxis])
+    if one is None or shape:
+        return one
+    return one._replace(array=one.array[np.newaxis], dimensions=one.array.ndim)
 
 
 def _kernels() -> Any:

@@ -25,7 +25,7 @@ def raise_first_number(loss: Any, inputs: Sequence[Operand | None], check: bool)
             continue
         # Judged in the type of the computation, as the kernel does.
         real = np.dtype((prediction or operand).compute)
-        low, high = of.closed(real)
+        low, high = of.near(real, operand.kind) if name == "target" else of.closed(real)
         flat = operand.array.flat
         for start in range(0, operand.array.size, _SEARCH):
             with np.errstate(all="ignore"):  # a float64 that float32 cannot hold is infinite
@@ -39,13 +39,10 @@ def raise_first_number(loss: Any, inputs: Sequence[Operand | None], check: bool)
                 first = int(bad.argmax())
                 index = np.unravel_index(start + first, operand.array.shape)
                 place = ", ".join(str(int(i)) for i in index[: operand.dimensions])
+                found = _named(name, place, operand, start + first)
                 if name == "sample_weight":
-                    raise ValueError(
-                        f"sample_weight[{place}] is {piece[first]:.9g}; weights are >= 0"
-                    )
-                raise ValueError(
-                    f"{name}[{place}] is {piece[first]:.9g}; {loss!r} takes {name}s in {of}"
-                )
+                    raise ValueError(f"{found}; weights are >= 0")
+                raise ValueError(f"{found}; {loss!r} takes {name}s in {of}")
 
 
 def raise_first_row(
@@ -71,11 +68,11 @@ def raise_first_row(
                 bad &= mask.array.flat[start:stop]
             if bad.any():
                 first = int(bad.argmax())
-                place = _place(start + first, shape, len(shape))
+                place = _place_behind(start + first, labels)
                 except_for = "" if ignored is None else f", or {ignored} to ignore a row"
+                found = _named("target", place, labels, start + first)
                 raise ValueError(
-                    f"target[{place}] is {piece[first]}; labels of {classes} classes are "
-                    f"0 to {classes - 1}{except_for}"
+                    f"{found}; labels of {classes} classes are 0 to {classes - 1}{except_for}"
                 )
         if weight is not None:
             piece = numbers(weight, weight.array.flat[start:stop])
@@ -84,7 +81,8 @@ def raise_first_row(
                 first = int(bad.argmax())
                 dimensions = len(shape) if weight.dimensions is None else weight.dimensions
                 place = _place(start + first, shape, dimensions)
-                raise ValueError(f"sample_weight[{place}] is {piece[first]:.9g}; weights are >= 0")
+                found = _named("sample_weight", place, weight, start + first)
+                raise ValueError(f"{found}; weights are >= 0")
 
 
 def raise_first_target(
@@ -97,7 +95,7 @@ def raise_first_target(
     """Find the first dense target outside its domain, in a row that counts; raise an error."""
     shape, dtype = target.array.shape, np.dtype(prediction.compute)
     of_target = domain(loss.target_domain)
-    low, high = of_target.closed(dtype)
+    low, high = of_target.near(dtype, target.kind)
     size, classes = target.array.size, shape[-1]
     for start in range(0, size, _SEARCH):
         with np.errstate(all="ignore"):  # a float64 that float32 cannot hold is infinite
@@ -112,10 +110,23 @@ def raise_first_target(
                     bad &= used[rows - first_row]
         if bad.any():
             first = int(bad.argmax())
-            raise ValueError(
-                f"target[{_place(start + first, shape, len(shape))}] is {piece[first]:.9g}; "
-                f"{loss!r} takes dense targets in {of_target}"
-            )
+            place = _place_behind(start + first, target)
+            found = _named("target", place, target, start + first)
+            raise ValueError(f"{found}; {loss!r} takes dense targets in {of_target}")
+
+
+def _named(name: str, place: str, operand: Operand, position: int) -> str:
+    """An element with all its digits, in the dtype that it came in."""
+    number = numbers(operand, operand.array.flat[position : position + 1])[0]
+    where = f"[{place}]" if place else ""
+    return f"{name}{where} is {str(number).removesuffix('.0')}"
+
+
+def _place_behind(position: int, operand: Operand) -> str:
+    """The place in an array that may have got an axis in front."""
+    dimensions = operand.array.ndim if operand.dimensions is None else operand.dimensions
+    shape = operand.array.shape
+    return _place(position, shape[len(shape) - dimensions :], dimensions)
 
 
 def _place(position: int, shape: tuple[int, ...], dimensions: int) -> str:
