@@ -72,8 +72,8 @@ def plan(
         lowered = lower(loss)
         of_target, of_prediction = domain(loss.target_domain), domain(loss.prediction_domain)
         dtype = np.dtype(real)
-        limits = [*of_target.closed(dtype), *of_prediction.closed(dtype)]
-        header = limits + [0.0] * (HEADER - len(limits))
+        ends = [*of_target.closed(dtype), *of_prediction.closed(dtype)]
+        header = ends + [0.0] * (HEADER - len(ends))
         structure = Structure.of(lowered)
         variant = Variant(
             derivatives,

@@ -79,12 +79,12 @@ def evaluate(
     try:
         return _evaluate(loss, vectors, target, weight, value, gradients, scale, check)
     except Raised as raised:
-        error = _exception(loss, raised, vectors, target)
+        error = _exception(loss, raised, vectors, target, check)
     raise error
 
 
 def _exception(
-    loss: Any, raised: Raised, vectors: Sequence[Operand], target: Operand | None
+    loss: Any, raised: Raised, vectors: Sequence[Operand], target: Operand | None, check: bool
 ) -> BaseException:
     """What a formula raised, for the first row that it raises for."""
     *shape, length = vectors[0].array.shape
@@ -94,7 +94,7 @@ def _exception(
     def run(start: int, stop: int) -> None:
         some = [one._replace(array=one.array[start:stop]) for one in flat]
         given = targets and targets._replace(array=targets.array[start:stop])
-        _evaluate(loss, some, given, None, None, None, 1.0, False)
+        _evaluate(loss, some, given, None, None, None, 1.0, check)
 
     first, raised = first_that_raises(math.prod(shape), run, raised)
     place = place_of(first, shape, " at row")

@@ -162,7 +162,7 @@ def evaluate(
     try:
         return _evaluate(loss, derivatives, inputs, outputs, scale, check)
     except Raised as raised:
-        error = _exception(loss, raised, inputs)
+        error = _exception(loss, raised, inputs, check)
     raise error
 
 
@@ -220,7 +220,7 @@ def _evaluate(
     return total
 
 
-def _exception(loss: Softmax, raised: Raised, inputs: Operands) -> BaseException:
+def _exception(loss: Softmax, raised: Raised, inputs: Operands, check: bool) -> BaseException:
     """What a formula raised, for the first row that it raises for."""
     prediction = inputs[0]
     assert prediction is not None
@@ -234,7 +234,7 @@ def _exception(loss: Softmax, raised: Raised, inputs: Operands) -> BaseException
 
     def run(start: int, stop: int) -> None:
         rows_ = [one and one._replace(array=one.array[start:stop]) for one in flat]
-        _evaluate(loss, 0, rows_, [None, None, None], 1.0, False)
+        _evaluate(loss, 0, rows_, [None, None, None], 1.0, check)
 
     first, raised = first_that_raises(math.prod(shape), run, raised)
     place = place_of(first, shape, " at row")

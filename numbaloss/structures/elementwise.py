@@ -49,7 +49,9 @@ class Elementwise(Loss):
     ----------
     target_domain, prediction_domain : str
         The numbers the loss is defined for, as an interval such as ``"[0, 1]"`` or as
-        ``"{0, 1}"``. Others are an error. NaN is none: it gives NaN.
+        ``"{0, 1}"``. Others are an error. NaN is none: it gives NaN. Targets are roundings of
+        what is meant: up to 8 steps of their dtype beyond a closed end other than 0 they are
+        taken for the end.
     """
 
     target_domain: ClassVar[Any] = "(-inf, inf)"

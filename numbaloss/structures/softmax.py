@@ -76,7 +76,8 @@ class Softmax(Loss):
     linear : bool
         Says that φ is a multiple of t l. Label smoothing then stays on the fast path.
     target_domain : str
-        The dense targets that the loss is defined for.
+        The dense targets that the loss is defined for; a rounding beyond is no error, as in
+        :class:`Elementwise`.
     accepts : tuple of str
         Which targets it takes: ``"labels"``, ``"dense"``, or both.
     dense_logits : bool

@@ -435,6 +435,35 @@ def test_labels_out_of_range_reach_nothing(machine, monkeypatch, label, least):
     np.testing.assert_array_equal(on_machine.array, prediction)
 
 
+def test_unsigned_labels_are_not_the_negative_numbers_of_their_bits(machine):
+    prediction, target = rows("float32", 20, 12)
+    target = target.astype(np.uint64)
+    target[7] = 2**64 - 100  # -100, the label to ignore, as its bits are
+    with pytest.raises(ValueError, match=rf"target\[7\] is {2**64 - 100};"):
+        nl.CrossEntropy(class_weight=np.ones(12))(put(prediction), put(target))
+
+
+def test_targets_a_rounding_beyond_their_domain_are_its_bound(machine):
+    near = np.float32(1) + 8 * np.spacing(np.float32(1))
+    first, second = (np.random.default_rng(seed).normal(size=(6, 4)) for seed in (0, 1))
+    first, second = first.astype(np.float32), second.astype(np.float32)
+    dense = np.eye(6, 4, dtype=np.float32)
+    calls = [
+        (nl.BinaryCrossEntropy(), (first * 9,), dense),
+        (nl.BinaryCrossEntropy(), (first[:, :3] * 9,), dense[:, :3]),
+        (nl.Brier(), (first,), dense),
+    ]
+    for loss, given, target in calls:
+        rounded = np.where(target == 1, near, target)
+        expected = loss.value_and_grad(*given, target)
+        for t in (target, rounded):
+            value, gradient = loss.value_and_grad(*map(put, given), put(t))
+            same([value, gradient], expected, "float32")
+        rounded[2, 2] = np.nextafter(near, np.float32(2))
+        with pytest.raises(ValueError, match=r"target\[2, 2\] is 1.0000011;"):
+            loss(*map(put, given), put(rounded))
+
+
 class WithoutIgnored(nl.Softmax):
     """A loss without a label to ignore."""
 

@@ -347,7 +347,8 @@ def test_an_error_names_the_first_bad_number_and_touches_no_input(call, which, d
     place = data.draw(st.integers(0, array.size - 1))
     index = np.unravel_index(place, array.shape)
     array[index] = bad
-    label = f"{name}[{', '.join(map(str, map(int, index)))}] is -2;"
+    where = f"[{', '.join(map(str, map(int, index)))}]" if index else ""
+    label = f"{name}{where} is -2;"
     before = snapshot(call)
     in_place = data.draw(st.booleans())
     with pytest.raises(ValueError, match="is -2;") as caught:

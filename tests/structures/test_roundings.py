@@ -123,6 +123,28 @@ def test_dense_targets_of_linear_layers_may_be_a_rounding_above_one(kind):
         loss(hidden, weight, target)
 
 
+class Strict(nl.Elementwise):
+    """A loss that raises beyond its domain, and at one half."""
+
+    target_domain = "[0, 1]"
+
+    def value(self, prediction, target):
+        if target > 1.0 or target == 0.5:
+            raise ValueError("not a share")
+        return (prediction - target) ** 2
+
+
+def test_formulas_that_raise_do_not_meet_what_is_brought_inside():
+    prediction, target = np.zeros(4), np.array([0.0, beyond("f8", 4), 1.0, 0.25])
+    np.testing.assert_array_equal(
+        Strict()(prediction, target, reduction="none"), [0.0, 1.0, 1.0, 0.0625]
+    )
+    target[3] = 0.5
+    with pytest.raises(ValueError, match="not a share") as caught:
+        Strict()(prediction, target)
+    assert "[3]" in caught.value.__notes__[0]
+
+
 class Shares(nl.PairEmbedding):
     """A loss of pairs whose targets are shares."""
 
