@@ -261,8 +261,11 @@ def labels(values: np.ndarray, layout: Layout, batch: Batch) -> np.ndarray:
     odd = ~missing & ((values != np.floor(values)) | (np.abs(values) > 2.0**62))
     if odd.any():
         first = int(odd.argmax())
-        shown = f"{values[first]:.9g}"
-        raise Failure(f"the target of {batch.place(first)} is {shown}; labels are whole numbers")
+        large = " below 2**62" if abs(values[first]) > 2.0**62 else ""
+        raise Failure(
+            f"the target of {batch.place(first)} is {values[first]:.17g}; labels are whole "
+            f"numbers{large}"
+        )
     found = np.where(missing, 0.0, values).astype(np.int64)
     if layout.numbers is not None:
         found = _places(found, missing, layout, batch)

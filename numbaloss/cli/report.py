@@ -46,7 +46,10 @@ def plain_table(*titles: str) -> Table:
 
 def print_json(content: Any) -> None:
     """JSON that every reader takes: NaN and infinities, which it has not, become strings."""
-    print(json.dumps(portable(content), indent=2, ensure_ascii=False, allow_nan=False))
+    # Bytes of file names that are no letters are written as JSON escapes by the stream itself.
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    ascii_only = not encoding.lower().startswith("utf")
+    print(json.dumps(portable(content), indent=2, ensure_ascii=ascii_only, allow_nan=False))
 
 
 def portable(content: Any) -> Any:

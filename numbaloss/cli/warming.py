@@ -19,7 +19,7 @@ from ..structures.embedding import Embedding
 from ..structures.loss import Loss, Parameter
 from ..structures.softmax import Softmax
 from . import warming_rows, warming_vectors
-from .failures import Failure, UsageFailure
+from .failures import Failure, UsageFailure, harmless
 from .report import console, counted, duration
 from .specification import Scorable, choose, read
 
@@ -196,7 +196,8 @@ def print_warmed(warmed: Warmed) -> None:
             f"{fresh} compiled"
         )
     )
-    out.print(Text(f"{counted(files, 'file')}, {size / 1e6:.1f} MB, in {folder}"), soft_wrap=True)
+    where = harmless(str(folder))
+    out.print(Text(f"{counted(files, 'file')}, {size / 1e6:.1f} MB, in {where}"), soft_wrap=True)
 
 
 def clear() -> None:

@@ -1,5 +1,6 @@
 """Files that are damaged, odd names, outputs that would replace inputs: never a traceback."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -242,6 +243,25 @@ def test_narrow_terminals_are_shown_whole_names(command, tmp_path, monkeypatch, 
     shown = command("score", tmp_path / "x.csv", "-l", "huber:delta=1.5").out
     assert "huber:delta=1.5" in shown
     assert "gradient norm" in shown
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_streams_without_all_letters(tmp_path, encoding):
+    name = "größe\x1b" + os.fsdecode(b"\xff") + ".npz"
+    with open(tmp_path / name, "wb") as file:
+        np.savez(file, prediction=[1.0], target=[2.0])
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding}
+    code = (
+        "import sys\nfrom numbaloss.cli import main\n"
+        "main(['score', sys.argv[1], '-l', 'mae', '--json'])\nprint('---')\n"
+        "main(['score', sys.argv[1], '-l', 'mae'])"
+    )
+    command = [sys.executable, "-c", code, name]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    found, shown = done.stdout.decode(encoding).split("---\n", 1)
+    assert json.loads(found)["file"] == name
+    assert ("größe" if encoding == "utf-8" else "gr\\xf6\\xdfe") + "\\x1b\\udcff.npz" in shown
 
 
 @pytest.mark.skipif(not shutil.which("sh"), reason="needs a shell")

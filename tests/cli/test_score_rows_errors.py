@@ -14,6 +14,7 @@ def path(tmp_path):
         "p_b": [1.0, 0.0],
         "p_c": [0.5, 0.5],
         "target": [0, 2],
+        "huge": np.array([2**63, 0], np.uint64),
         "text": ["a", "c"],
         "late": ["a", "unknown"],
         "list": [[0.0, 1.0, 2.0], [1.0, 2.0, 3.0]],
@@ -83,6 +84,10 @@ def test_commands_that_no_file_could_serve(fails, path, arguments, words):
         (["-l", "ce", "-p", "p_*", "-t", "late"], ["target of row 1 is 'unknown'", "a, b, c"]),
         (["-l", "ce", "-p", "p_a,p_b"], ["the target of row 1 is 2; labels of 2 classes are 0"]),
         (["-l", "ce", "-p", "p_*", "-t", "p_c"], ["target of row 0 is 0.5; labels are whole"]),
+        (
+            ["-l", "ce", "-p", "p_*", "-t", "huge"],
+            ["is 9.2233720368547758e+18; labels are whole numbers below 2**62"],
+        ),
         (
             ["-l", "ce", "-p", "p_*", "--classes", "0,1,5"],
             ["row 1 is '2'; the classes are 0, 1, 5"],

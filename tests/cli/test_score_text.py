@@ -159,6 +159,11 @@ def test_numbers_after_flags(told):
     assert "'7' in row 200000, among true and false" in told(text)
 
 
+@pytest.mark.parametrize("text", [" ", "\n\n", "\0\0"])
+def test_texts_without_names(told, text):
+    assert "has no line with the names of columns" in told(text)
+
+
 def test_a_column_alone_hints_at_the_delimiter(told):
     assert "--delimiter says what is between" in told("prediction:target\n1:2\n")
 

@@ -80,8 +80,10 @@ class DelimitedTable:
 
     def _grow(self, error: Exception) -> None:
         """Make blocks larger where a row did not fit; otherwise raise the error."""
-        known = "straddling object", "Empty CSV file or block"  # the second one of headers
-        if not self._long or not any(text in str(error) for text in known):
+        no_header = "Empty CSV file or block" in str(error)
+        if no_header and not self._long:
+            raise ValueError("it has no line with the names of columns") from None
+        if not (no_header or "straddling object" in str(error)):
             raise error
         if self._block >= MOST:
             raise ValueError(f"a row has more than {MOST >> 20} MB; is a quote without its end?")

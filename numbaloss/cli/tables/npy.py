@@ -141,6 +141,8 @@ def span(name: str) -> slice:
 
 def canonical(name: str, count: int, path: Path) -> str:
     """A number, or a range of them, counted from the first column."""
+    if count == 0:
+        raise Failure(f"{path} has no columns")
     if re.fullmatch(r"-?\d+", name) and -count <= int(name) < count:
         return str(int(name) % count)
     if re.fullmatch(r"(-?\d+)?:(-?\d+)?", name):
