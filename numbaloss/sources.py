@@ -12,25 +12,22 @@ import os
 import sys
 import time
 from functools import cache
-from typing import NamedTuple
 
 _began = time.time_ns()
 
-PACKAGE = os.path.dirname(os.path.realpath(__file__))
+PACKAGE = os.path.dirname(os.path.abspath(__file__))
 _NAME = __name__.rpartition(".")[0]
 
 # What a file system may round a time stamp by: two edits within it leave the same one.
 _GRAIN = 10_000_000
 
 
-class _Stamp(NamedTuple):
-    changed: tuple[int, int]
-    size: int
-    inode: int
+# When it was changed, twice: as a program can set it, and as it cannot; the size, the inode.
+_Stamp = tuple[int, int, int, int]
 
 
 def _stamp(status: os.stat_result) -> _Stamp:
-    return _Stamp((status.st_mtime_ns, status.st_ctime_ns), status.st_size, status.st_ino)
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
 
 
 _at_import: dict[str, _Stamp] = {}
@@ -43,12 +40,13 @@ def remember() -> None:
     Of these alone, in 0.1 ms: the others are read when they are first needed.
     """
     global _imported
+    start = _NAME + "."
     for name, module in list(sys.modules.items()):
-        if name == _NAME or name.startswith(_NAME + "."):
+        if name.startswith(start) or name == _NAME:
             try:
-                path = os.path.realpath(str(module.__file__))
+                path = module.__file__ or ""
                 _at_import[path] = _stamp(os.stat(path))
-            except (AttributeError, TypeError, OSError):  # no file, as in an archive
+            except (AttributeError, OSError):  # no file, as in an archive
                 continue
     _imported = time.time_ns()
 
@@ -73,7 +71,7 @@ def _may_have_changed(path: str, stamp: _Stamp) -> bool:
         return True
     else:  # edited while it was being imported, perhaps between the reading and the stamp
         until = _imported
-    return any(_began - _GRAIN < one <= until + _GRAIN for one in stamp.changed)
+    return any(_began - _GRAIN < one <= until + _GRAIN for one in stamp[:2])
 
 
 _at_digest: dict[str, _Stamp] = {}

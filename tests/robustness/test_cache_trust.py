@@ -297,7 +297,7 @@ def test_sources_that_change_after_the_first_compilation_leave_no_code(monkeypat
     monkeypatch.setattr(sources, "digest", lambda: DIGEST)
     monkeypatch.setattr(sources, "_at_digest", stamps)
     path, stamp = next(iter(stamps.items()))
-    later = stamp._replace(changed=(stamp.changed[0], stamp.changed[1] + 1))
+    later = (stamp[0], stamp[1] + 1, *stamp[2:])
     monkeypatch.setattr(sources, "_stamps", lambda: stamps | {path: later})
     disk_cache.write(NAME, ENTRY)
     assert not os.listdir(tmp_path)
