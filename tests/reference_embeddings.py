@@ -283,7 +283,6 @@ def batch_triplet(loss, vectors, labels):
     return values, np.bincount(a, minlength=count), slopes
 
 
-ROWS = {"Contrastive", "CosineEmbedding", "Triplet"}
 FORMULAS = {
     "Contrastive": contrastive,
     "CosineEmbedding": cosine_embedding,

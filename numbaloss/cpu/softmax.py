@@ -114,7 +114,8 @@ def divisor(loss: Softmax, inputs: Operands, reduction: str) -> float:
         weights = _ClassMass(options.class_weight)
         # Nothing of the prediction: the mass of a row that holds NaN is that of its targets.
         alone = [target, target, weight, mask]
-        return evaluate(weights, 0, alone, [None, None, None], 1.0, False)
+        # In float64: a sum of narrow targets that was rounded once would move every result.
+        return evaluate(weights, 0, alone, [None, None, None], 1.0, False, "float64")
     return total if reduction in ("mean", "weighted_mean") else 1.0
 
 
@@ -157,10 +158,14 @@ def evaluate(
     outputs: Operands,
     scale: float,
     check: bool,
+    real: str | None = None,
 ) -> float:
-    """Sum of the values of the rows; the outputs receive what they are for."""
+    """Sum of the values of the rows; the outputs receive what they are for.
+
+    Computed in the prediction's compute dtype where ``real`` names no other.
+    """
     try:
-        return _evaluate(loss, derivatives, inputs, outputs, scale, check)
+        return _evaluate(loss, derivatives, inputs, outputs, scale, check, real)
     except Raised as raised:
         error = _exception(loss, raised, inputs, check)
     raise error
@@ -173,6 +178,7 @@ def _evaluate(
     outputs: Operands,
     scale: float,
     check: bool,
+    real: str | None = None,
 ) -> float:
     prediction, target, weight, mask = inputs
     assert prediction is not None
@@ -180,7 +186,7 @@ def _evaluate(
     shape = prediction.array.shape
     classes, count = shape[-1], math.prod(shape[:-1])
     labelled = target.array.ndim < len(shape)
-    real = prediction.compute
+    real = real or prediction.compute
     if classes == 0 or count == 0:
         return _without_elements(outputs)
     found = plan(loss, real, derivatives, labelled, classes)

@@ -68,6 +68,24 @@ def test_nan_stays_in_its_row_under_the_weighted_mean(form):
     assert not np.isnan(np.delete(gradient, 3, 0)).any()
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("classes", [5, 130])
+def test_the_weighted_mean_of_narrow_targets_keeps_the_digits_of_wide_logits(classes, dtype):
+    """The divisor too, of more rows than a sum in the targets' dtype would bear."""
+    logits, target = rows("dense", 3000, classes)
+    target = target.astype(dtype)
+    loss = nl.CrossEntropy(class_weight=np.linspace(0.1, 2.0, classes) ** 2)
+    wide = loss.value_and_grad(logits, target.astype(np.float64), reduction="weighted_mean")
+    value, gradient = loss.value_and_grad(logits, target, reduction="weighted_mean")
+    assert value == pytest.approx(wide[0], rel=4e-16)
+    np.testing.assert_allclose(gradient, wide[1], rtol=1e-15, atol=0)
+    hidden, weight = np.eye(3000, 4), np.zeros((4, classes))
+    linear = nl.LinearCrossEntropy(class_weight=loss.class_weight)
+    options = {"reduction": "weighted_mean"}
+    wide = linear(hidden, weight, target.astype(np.float64), **options)
+    assert linear(hidden, weight, target, **options) == pytest.approx(wide, rel=4e-16)
+
+
 @pytest.mark.parametrize("classes", FEW_WIDTHS)
 def test_weight_zero_of_a_class_excuses_an_excluded_label(classes):
     """0 times infinity: the class does not count, and so neither does its loss."""
