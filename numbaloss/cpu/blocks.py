@@ -22,7 +22,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit, types
 from numba.core import cgutils
-from numba.core.errors import NumbaError
 from numba.extending import intrinsic, models, register_model
 
 from ..formulas.catching import (
@@ -36,7 +35,7 @@ from ..formulas.catching import (
     can_raise,
     leave,
 )
-from ..formulas.messages import complaint
+from ..formulas.messages import FAULTS, complaint
 from ..formulas.points import METHODS, point
 from ..formulas.specialisation import compiled
 from ..formulas.structure import Structure
@@ -259,7 +258,7 @@ def kernel(structure: Structure, real: str, variant: Variant) -> Code:
     with promotion_noted(structure, "point"):
         try:
             return _compile(structure, loss, real, variant)
-        except NumbaError as error:
+        except FAULTS as error:
             raise TypeError(complaint(structure, error)) from error
 
 

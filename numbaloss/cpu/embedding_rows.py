@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 from numba import njit, types
-from numba.core.errors import NumbaError
 
 from ..arrays import Operand
 from ..formulas.catching import HEADER
-from ..formulas.messages import complaint
+from ..formulas.messages import FAULTS, complaint
 from ..formulas.points import point, root, term
 from ..formulas.raised import Raised, exception_of, first_that_raises, place_of
 from ..formulas.structure import Structure, lower, parameter_values
@@ -185,7 +184,7 @@ def compile_for_loss(
             cacheable=structure.cacheable,
             error_model="numpy",
         )
-    except NumbaError as error:
+    except FAULTS as error:
         gives = structure.classes[0].point_gives()  # type: ignore[attr-defined]
         raise TypeError(complaint(structure, error, "point", gives)) from error
 

@@ -13,9 +13,8 @@ from functools import cache
 
 import numpy as np
 from numba import types
-from numba.core.errors import NumbaError
 
-from ..formulas.messages import complaint
+from ..formulas.messages import FAULTS, complaint
 from ..formulas.points import METHODS
 from ..formulas.structure import Structure
 from ..vmath.overloads import install as install_vmath
@@ -42,7 +41,7 @@ def loss_map(structure: Structure, real: str, method: str, derivatives: int) -> 
                 error_model="numpy",
                 fastmath={"contract"},
             )
-        except NumbaError as error:
+        except FAULTS as error:
             raise TypeError(complaint(structure, error, method)) from error
 
 

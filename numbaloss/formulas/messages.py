@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import re
 
+from numba.core.errors import NumbaError, UnsupportedBytecodeError
+
 from ..structures.loss import point_of_value
 from .structure import Structure
+
+# What Numba raises for code that it cannot compile.
+FAULTS = (NumbaError, UnsupportedBytecodeError)
 
 
 def complaint(
@@ -18,7 +23,50 @@ def complaint(
     """What does not compile, and why, in words that speak of the author's own code."""
     if method == "point" and all(cls.point is point_of_value for cls in structure.classes):  # type: ignore[attr-defined]
         method = "value"
-    return f"{structure.title}.{method} does not compile{where}: {_reason(error, results)}"
+    reason = _reason(error, results)
+    hint = _hint(structure, str(error))
+    return f"{structure.title}.{method} does not compile{where}: {hint}{reason}"
+
+
+def _hint(structure: Structure, text: str) -> str:
+    """What to write instead, for the usual reasons; empty for others."""
+    for pattern, advice in _HINTS:
+        if found := re.search(pattern, text):
+            return advice.format(*found.groups()) + "\n"
+    missing = re.search(r"Unknown attribute '(\w+)' of type", text)
+    for cls in structure.classes if missing else ():
+        name = missing[1]  # type: ignore[index]
+        member = getattr(cls, name, None)
+        if callable(member):
+            return (
+                f"formulas call functions, not methods of the class: write {name} as a function "
+                f"outside the class, with the numbers that it needs as arguments\n"
+            )
+        if isinstance(member, (bool, int, float)):
+            kind = type(member).__name__
+            return f"a parameter is declared with its type: {name}: {kind} = {member!r}\n"
+    return ""
+
+
+_HINTS = (
+    (r"IMPORT_NAME", "a formula imports nothing: put the import at the top of the file"),
+    (
+        r"reflected list.*assigned to variable '(\w+)'",
+        "{} is a list, which may change: make it a tuple or a NumPy array",
+    ),
+    (
+        r"Untyped global name '(\w+)'.*type of <class 'dict'>",
+        "{} is a dict: formulas know numbers, tuples and NumPy arrays",
+    ),
+    (
+        r"Untyped global name '(\w+)'.*type of <class 'type'>",
+        "{} is a class: give its numbers names of their own, or make them parameters of the loss",
+    ),
+    (
+        r"Untyped global name '(\w+)'.*type of <class 'function'>",
+        "{} calls itself: write it as a loop",
+    ),
+)
 
 
 def _reason(error: Exception, results: str) -> str:

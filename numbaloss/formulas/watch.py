@@ -39,6 +39,17 @@ class Watch:
         self.arrays: list[tuple[np.ndarray, bytes]] = []  # array, its content
         self.keep: list[Any] = []  # what keys know by its identity
 
+    @classmethod
+    def of(cls, watches: list[Watch]) -> Watch:
+        """All of several in one."""
+        whole = cls()
+        for one in watches:
+            whole.names += one.names
+            whole.attributes += one.attributes
+            whole.arrays += one.arrays
+            whole.keep += one.keep
+        return whole
+
     def unchanged(self) -> bool:
         """Whether every name stands for what it stood for."""
         for mapping, name, value in self.names:
@@ -76,7 +87,8 @@ class Watch:
         code = self.look_at(function, "__code__")
         found: list[Hashable] = [code]
         for name in ("__defaults__", "__kwdefaults__"):
-            found.append(self.of_value(self.look_at(function, name), (), seen))
+            if getattr(function, name):
+                found.append(self.of_value(self.look_at(function, name), (), seen))
         names = sorted(names_in(code))
         for name in names:
             if name in function.__globals__:

@@ -17,8 +17,8 @@ from typing import Any
 from numba import types
 from numba.core import cgutils
 from numba.core.errors import TypingError
+from numba.extending import box, lower_builtin, lower_cast, models, overload, register_model
 from numba.extending import intrinsic as _intrinsic
-from numba.extending import lower_builtin, lower_cast, models, overload, register_model
 
 from ..formulas.bytecode import HIGHEST_PRODUCT
 from ..formulas.specialisation import OPTIONS, compiled, rebuilt, specialised
@@ -233,6 +233,13 @@ def install(model: Callable, cast: Callable, lower: Callable) -> None:
 
 
 install(register_model, lower_cast, lower_builtin)
+
+
+@box(JetType)
+def _number_of(kind: Any, jet: Any, c: Any) -> Any:
+    """A jet for Python, which is asked to print it: the number alone."""
+    struct = cgutils.create_struct_proxy(kind)(c.context, c.builder, value=jet)
+    return c.box(kind.dtype, struct.value)
 
 
 @intrinsic

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..forking import protected
 from ..formulas.bytecode import HIGHEST_PRODUCT, names_in
+from ..formulas.watch import Watch
 from . import recipes
 from .algebra import Parts
 from .twin import Jet, value
@@ -34,6 +35,8 @@ def differentiated(function: Callable, slopes: int = 0) -> Callable[..., tuple[A
     def call(self: Any, first: Any, second: Any) -> tuple[Any, ...]:
         real = type(first) if isinstance(first, np.floating) else np.float64
         first, second = real(first), real(second)
+        if first != first or second != second:  # as in kernels: NaN gives NaN, nobody is asked
+            return (first + second,) * (1 + (slopes or 2))
         with np.errstate(all="ignore"):
             found = [translated(self, Jet.seed(first), second)]
             if slopes == 2:
@@ -51,16 +54,21 @@ def differentiated(function: Callable, slopes: int = 0) -> Callable[..., tuple[A
 
 
 _lock = protected(threading.RLock())  # a copy is kept before its names are: it may call itself
-_translations: WeakKeyDictionary[Callable, Callable] = WeakKeyDictionary()
+_translations: WeakKeyDictionary[Callable, tuple[Callable, Watch]] = WeakKeyDictionary()
 
 
 def _translated(function: Callable) -> Callable:
-    """A copy of a function whose names stand for what knows jets."""
+    """A copy of a function whose names stand for what knows jets: as they are now."""
     with _lock:
-        return _translations.get(function) or _copied(function)
+        copy, watch = _translations.get(function, (None, None))
+        if copy is not None and watch is not None and watch.unchanged():
+            return copy
+        return _copied(function)
 
 
 def _copied(function: Callable) -> Callable:
+    watch = Watch()
+    watch.of_function(function)
     code = function.__code__
     namespace: dict[str, Any] = {"__builtins__": builtins}
     cells = [pytypes.CellType() for _ in function.__closure__ or ()]
@@ -68,7 +76,7 @@ def _copied(function: Callable) -> Callable:
         code, namespace, function.__name__, function.__defaults__, tuple(cells) or None
     )
     copy.__kwdefaults__ = function.__kwdefaults__
-    _translations[function] = copy
+    _translations[function] = copy, watch
     for name in names_in(code):
         if name in function.__globals__:
             namespace[name] = _stand_in(function.__globals__[name])

@@ -40,6 +40,12 @@ class Jet:
     def __repr__(self) -> str:
         return f"Jet{tuple(self.parts)}"
 
+    def __str__(self) -> str:
+        return str(self.parts.value)
+
+    def __format__(self, specification: str) -> str:
+        return format(self.parts.value, specification)
+
     def __bool__(self) -> bool:
         return bool(self.parts.value != 0.0)
 

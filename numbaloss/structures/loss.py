@@ -242,7 +242,16 @@ class Loss:
     __array_ufunc__ = None
 
     def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError(f"losses are immutable; make another: loss.replace({name}={value!r})")
+        if name in self.__dict__:
+            raise AttributeError(
+                f"losses are immutable; make another: loss.replace({name}={value!r})"
+            )
+        declared = any(name == parameter.name for parameter in self.parameters())
+        raise AttributeError(
+            f"{type(self).__name__}.{name} cannot be set: a loss has no __init__ of its own, and "
+            f"no @dataclass: its parameters are the annotated attributes of the class, "
+            + ("as they stand" if declared else f"such as {name}: float = 1.0")
+        )
 
     def __delattr__(self, name: str) -> None:
         raise AttributeError("losses are immutable")
