@@ -55,8 +55,12 @@ def evaluate(
     for loss in losses:
         try:
             values, gradient, hessian, total = _call(loss, arrays, check, kinds, device)
-        except ValueError as error:
-            raise _located(error, batch, kept) from None
+        except Exception as error:
+            if failure := _raised(error, batch, kept):
+                raise failure from None
+            if isinstance(error, ValueError):
+                raise _located(error, batch, kept) from None
+            raise
         not_finite, first = 0, None
         if not math.isfinite(total):
             # A value that is not finite makes the sum so: only then are they looked through.
@@ -199,6 +203,25 @@ def _spread(values: np.ndarray | None, kept: np.ndarray | None, size: int) -> np
     full = np.full((size, *values.shape[1:]), np.nan, values.dtype)
     full[kept] = values
     return full
+
+
+def _raised(error: Exception, batch: Batch, kept: np.ndarray | None) -> Failure | None:
+    """An exception that a formula raised, with the row that it raised for."""
+    for note in getattr(error, "__notes__", ()):
+        found = re.fullmatch(
+            r"(raised by \w+ of .*?) in \w+(?: at (?:row )?\[(\d+).*\])?(: .*)", note
+        )
+        if found:
+            said = (
+                f"{type(error).__name__}: {first_line(error)}"
+                if str(error)
+                else type(error).__name__
+            )
+            if found[2] is None:
+                return Failure(f"{said} ({found[1]}{found[3]})")
+            index = int(found[2]) if kept is None else int(kept[int(found[2])])
+            return Failure(f"{batch.place(index)}: {said} ({found[1]}{found[3]})")
+    return None
 
 
 def _located(error: ValueError, batch: Batch, kept: np.ndarray | None) -> Failure:
