@@ -20,7 +20,6 @@ import numpy as np
 from numba import types
 
 from ..forking import protected
-from ..forking import protected
 from ..structures.composition import Sum
 from ..structures.elementwise import Elementwise
 from ..structures.embedding_batch import BatchEmbedding
