@@ -166,7 +166,11 @@ def run_direct(
     gradient: np.ndarray | None = None,
     hessian: np.ndarray | None = None,
 ) -> Any:
-    """Sum of values and number of offenders, for arguments that :func:`direct` accepts."""
+    """Sum of values and number of offenders, for arguments that :func:`direct` accepts.
+
+    Where nothing is to be checked the offenders are negative weights, which are fine then. Less
+    than none of them: the formula has raised an exception.
+    """
     real = "float32" if prediction.dtype is _FLOAT32 else "float64"
     handle = threads.handle
     found = plan(loss, real, derivatives, False, weight is not None, check)
@@ -183,7 +187,7 @@ def run_direct(
             0 if hessian is None else handle(hessian),
         )
     except Raised:
-        return math.nan, 1.0  # the general road knows what to say
+        return math.nan, -1.0  # the general road knows what to say
 
 
 Operands = Sequence[Operand | None]
@@ -218,7 +222,7 @@ def evaluate(
     except Raised as raised:
         error = _exception(loss, raised, inputs, check)
     else:
-        if offenders:
+        if offenders and check:
             raise_first_number(loss, inputs, check)
         return total
     raise error
@@ -255,15 +259,15 @@ class _Weights(Elementwise):
         return prediction, 1.0, 0.0
 
 
-def sum_of_weights(weight: Operand) -> float:
-    """Sum of weights >= 0, however they are stored."""
+def sum_of_weights(weight: Operand, check: bool) -> float:
+    """Sum of weights >= 0, however they are stored; of any weights where nobody checks."""
     inputs = [weight, weight, None]
     found = plan(_WEIGHTS, "float64", 0)
     layouts, size = arrange(weight.array.shape, [*inputs, None, None, None], "float64")
     handle = threads.handle(weight.array)
     total, offenders = found.run(size, 1.0, layouts, handle, handle, 0, 0, 0, 0)
-    if offenders or total != total:
-        raise_first_number(_WEIGHTS, [None, None, weight], False)
+    if check and (offenders or total != total):
+        raise_first_number(_WEIGHTS, [None, None, weight], check)
     return total
 
 
@@ -283,6 +287,6 @@ def check_inputs(loss: Elementwise, inputs: Operands, check: bool) -> None:
 
 def _may_complain(loss: Elementwise, real: str, weight: Any, check: bool) -> bool:
     """Whether there are numbers for which a call ends in an error."""
-    if weight is not None or (check and _limited(loss)):
+    if check and (weight is not None or _limited(loss)):
         return True
     return plan(loss, real, 1, check=check).catching

@@ -145,7 +145,7 @@ def _evaluate(
         ),
         -(-count // chunk) if count * length >= threads.PARALLEL_SIZE else 1,
     )  # fmt: skip
-    if offenders:
+    if offenders and check:
         raise_first_number(loss, [None, target, weight], check)
     Raised.check(memory)
     return total

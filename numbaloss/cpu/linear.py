@@ -60,7 +60,7 @@ class Inputs(NamedTuple):
 
 def divisor(loss: Softmax, inputs: Inputs, reduction: str, check: bool) -> float:
     """What the sum of the values is divided by; raise for bad labels, targets, weights."""
-    found = softmax.divisor(loss, inputs.rows, reduction)
+    found = softmax.divisor(loss, inputs.rows, reduction, check)
     softmax.check_targets(loss, inputs.rows, check)
     return found
 

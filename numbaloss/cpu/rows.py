@@ -49,7 +49,7 @@ MASK_LAYOUT = 6
     MARGIN,  # whether rows are seen relative to their label
     LABELLED,  # whether targets are labels
     DENSE_LOGITS,
-    CHECKED,  # whether dense targets are tested
+    CHECKED,  # whether dense targets are tested; of a scan: whether weights are
     WORKSPACE,  # address of the numbers that pieces of rows leave, or 0
     ROW_SPACE,  # and of those of whole rows
     DESCRIBE,  # addresses of the two functions below, for groups of the size in use

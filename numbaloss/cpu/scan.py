@@ -18,6 +18,7 @@ from .compile import Code, c_function
 from .intrinsics import pointer, prefer_wide_vectors, stack_memory
 from .movers import describe, with_layouts
 from .rows import (
+    CHECKED,
     CHUNK_SIGNATURE,
     CLASS_WEIGHT,
     CLASSES,
@@ -38,14 +39,20 @@ CHUNK_ROWS = 32_768
 
 
 def scan(
-    loss: Softmax, inputs: Sequence[Operand | None], labelled: bool, weighted: bool, count: int
+    loss: Softmax,
+    inputs: Sequence[Operand | None],
+    labelled: bool,
+    weighted: bool,
+    count: int,
+    check: bool,
 ) -> float:
     """Number of rows that count, or the sum of their weights where ``weighted``.
 
     Raises
     ------
     ValueError
-        For the first label out of range, the first weight that is negative or NaN.
+        For the first label out of range; where ``check`` says so, for the first weight that is
+        negative or NaN.
     """
     prediction, target, weight, mask = inputs
     assert prediction is not None
@@ -53,7 +60,7 @@ def scan(
     labels = target if labelled else None
     fields = fields_of(loss, prediction.array.shape[-1])
     fields[LABELLED] = labelled
-    fields[WEIGHTED] = weighted
+    fields[WEIGHTED], fields[CHECKED] = weighted, check
     weights = None
     if weighted and labelled and options.class_weight is not None:
         weights = options.class_weight
@@ -73,7 +80,7 @@ def scan(
     handles = [0 if one is None else threads.handle(one.array) for one in (labels, weight)]
     total, bad = launch(fields, count, *handles)
     if bad:
-        raise_first_row(loss, prediction, labels, weight, mask)
+        raise_first_row(loss, prediction, labels, weight if check else None, mask)
         raise ValueError("labels or weights were out of range while another thread changed them")
     return total
 
@@ -121,6 +128,7 @@ def _scan_chunk() -> Callable:
         )
         labelled, masked = fields[LABELLED] != 0, fields[MASK] != 0
         weighted, of_class = fields[WEIGHTED] != 0, fields[CLASS_WEIGHT]
+        checked = fields[CHECKED] != 0
         ignores, ignored, classes = fields[IGNORES] != 0, fields[IGNORE], fields[CLASSES]
         total, bad = 0.0, 0
         row, stop = index * job[CHUNK], min((index + 1) * job[CHUNK], job[SIZE])
@@ -171,7 +179,7 @@ def _scan_chunk() -> Callable:
                     wrong += 0 if weight >= 0.0 else 1
                     if weighted:
                         counts[k] = weight * counts[k] if counts[k] != 0.0 else 0.0
-                bad += wrong
+                bad += wrong if checked else 0
             part = 0.0
             for k in range(size):
                 part += counts[k]

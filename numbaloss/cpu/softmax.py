@@ -12,6 +12,7 @@ from ..arrays import Operand
 from ..formulas.catching import HEADER
 from ..formulas.raised import Raised, exception_of, first_that_raises, place_of
 from ..formulas.structure import Structure, lower, parameter_values, plans_of
+from ..structures.arguments import batch_length
 from ..structures.loss import domain
 from ..structures.offenders import raise_first_target
 from ..structures.softmax import Softmax
@@ -92,13 +93,13 @@ def _plan(loss: Softmax, real: str, derivatives: int, labelled: bool, classes: i
     return Plan(fields, parameters, tuple(keep), fast, any(catching))
 
 
-def divisor(loss: Softmax, inputs: Operands, reduction: str) -> float:
+def divisor(loss: Softmax, inputs: Operands, reduction: str, check: bool) -> float:
     """What the sum of the values is divided by.
 
     Raises
     ------
     ValueError
-        For a label out of range, a negative or NaN weight.
+        For a label out of range; for a negative or NaN weight, where ``check`` says so.
     """
     prediction, target, weight, mask = inputs
     assert prediction is not None
@@ -109,13 +110,15 @@ def divisor(loss: Softmax, inputs: Operands, reduction: str) -> float:
     total = float(count)
     if labelled or weight is not None or mask is not None:
         weighted = reduction == "weighted_mean"
-        total = scan.scan(loss, inputs, labelled, weighted, count)
+        total = scan.scan(loss, inputs, labelled, weighted, count, check)
     if reduction == "weighted_mean" and not labelled and options.class_weight is not None:
         weights = _ClassMass(options.class_weight)
         # Nothing of the prediction: the mass of a row that holds NaN is that of its targets.
         alone = [target, target, weight, mask]
         # In float64: a sum of narrow targets that was rounded once would move every result.
         return evaluate(weights, 0, alone, [None, None, None], 1.0, False, "float64")
+    if reduction == "batchmean":
+        return batch_length(prediction.array.shape[:-1])
     return total if reduction in ("mean", "weighted_mean") else 1.0
 
 

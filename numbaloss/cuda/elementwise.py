@@ -19,6 +19,7 @@ from numba import types
 from ..arrays import Operand
 from ..formulas.points import point
 from ..formulas.structure import Structure, lower, parameters_of, plans_of
+from ..structures.arguments import batch_length
 from ..structures.elementwise import Elementwise, Inspection
 from ..structures.loss import domain
 from ..vmath.overloads import install as install_vmath
@@ -40,7 +41,9 @@ from .results import Record
 
 # Blocks for each multiprocessor: two rounds of full occupancy, so that the last ones even out.
 BLOCKS_EACH = 16
-CHECK_TARGET, CHECK_BINARY, CHECK_PREDICTION, WEIGHTED = 1, 2, 4, 8
+CHECK_TARGET, CHECK_BINARY, CHECK_PREDICTION, WEIGHTED, CHECK_WEIGHT = (
+    1 << bit for bit in range(5)
+)
 
 
 @cache
@@ -74,7 +77,8 @@ def _one(kind: str, derivatives: int) -> Callable:
             if flags & CHECK_PREDICTION:
                 bad += one if (p < lowest) or (p > highest) else zero
             if flags & WEIGHTED:
-                bad += zero if w >= zero else one
+                if flags & CHECK_WEIGHT:
+                    bad += zero if w >= zero else one
                 # Not a product alone: 0 * NaN is NaN.
                 v = zero if w == zero else v * w
                 g = zero if w == zero else g * w
@@ -158,7 +162,7 @@ def vectors(structure: Structure, kind: str, derivatives: int) -> Kernel:
                 store_values(v, i, vs[:each])
                 if rest > 0:
                     store_values(v, i + each, vs[rest:])
-            if with_gradient:
+            if with_gradient and not (with_hessian and g == 0):
                 stores(g, i, gs)
             if with_hessian:
                 stores(h, i, hs)
@@ -172,7 +176,7 @@ def vectors(structure: Structure, kind: str, derivatives: int) -> Kernel:
             bad += wrong
             if v != 0:
                 store_value(v, i, value)
-            if with_gradient:
+            if with_gradient and not (with_hessian and g == 0):
                 store(g, i, gradient)
             if with_hessian:
                 store(h, i, hessian)
@@ -234,7 +238,7 @@ def strided(structure: Structure, kind: str, derivatives: int) -> Kernel:
             bad += wrong
             if v != 0:
                 store_value(v, at_v, value)
-            if with_gradient:
+            if with_gradient and not (with_hessian and g == 0):
                 store(g, at_g, gradient)
             if with_hessian:
                 store(h, at_h, hessian)
@@ -329,8 +333,10 @@ def evaluate(
     earlier, divisor, scale = None, 1.0, gradient_scale
     if reduction == "weighted_mean" and weight is not None:
         earlier, divisor = sum_of(call, weight, gradient_scale), 0.0
-    elif reduction in ("mean", "weighted_mean"):
-        divisor, scale = float(size), gradient_scale / size
+    elif reduction != "sum" and reduction != "none":
+        shape = prediction.array.shape
+        divisor = batch_length(shape) if reduction == "batchmean" else float(size)
+        scale = gradient_scale / divisor
     guard = None
     run = _Run(call, inputs, check)
     if in_place and run.checks(loss):
@@ -344,7 +350,7 @@ def evaluate(
 
 def is_checked(loss: Elementwise, inputs: Operands, check: bool) -> bool:
     """Whether a call may find numbers out of range."""
-    return inputs[2] is not None or (check and plan(loss, "float64").flags != 0)
+    return check and (inputs[2] is not None or plan(loss, "float64").flags != 0)
 
 
 class _Run:
@@ -364,7 +370,9 @@ class _Run:
         assert target is not None
         kind, real, device = prediction.kind, prediction.compute, self.call.place.device
         found = plan(loss, real)
-        flags = (found.flags if self.check else 0) | (WEIGHTED if weight is not None else 0)
+        flags = found.flags if self.check else 0
+        if weight is not None:
+            flags |= WEIGHTED | (CHECK_WEIGHT if self.check else 0)
         operands = [*self.inputs, *outputs]
         size, place = prediction.array.size, 0
         if in_vectors(kind, [*self.inputs, *outputs[1:]], outputs[0]):

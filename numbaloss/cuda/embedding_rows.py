@@ -25,6 +25,7 @@ from .. import vmath
 from ..arrays import Operand
 from ..formulas.points import point, root, term
 from ..formulas.structure import Structure, lower, parameters_of, plans_of
+from ..structures.arguments import batch_length
 from ..structures.embedding_rows import PairEmbedding
 from ..structures.loss import domain
 from ..vmath.overloads import install as install_vmath
@@ -72,7 +73,7 @@ ARRAYS = 9
 ) = range(3 * ARRAYS, 3 * ARRAYS + 8)
 INTEGERS = 3 * ARRAYS + 8
 # Of FLAGS.
-CHECK_TARGET, CHECK_BINARY, SWAP, DIRECT = (1 << bit for bit in range(4))
+CHECK_TARGET, CHECK_BINARY, SWAP, DIRECT, CHECK_WEIGHT = (1 << bit for bit in range(5))
 # Numbers that describe a call, in the compute type.
 SCALE, LOW, HIGH, NEAR_LOW, NEAR_HIGH = range(5)
 REALS = 5
@@ -307,7 +308,8 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
                 if job[WEIGHT] != 0:
                     at = find(job, row, job[ROW_WEIGHT], 1 + WEIGHT)
                     weight = load_any(job[WEIGHT], job[WEIGHT_CODE], at)
-                    wrong += zero if weight >= zero else unit
+                    if flags & CHECK_WEIGHT:
+                        wrong += zero if weight >= zero else unit
             # Rows that do not count are not looked at.
             size = length if present and weight != zero else 0
             s, t, u = zero, zero, zero
@@ -461,10 +463,13 @@ def evaluate(
     earlier, divisor, scale = None, 1.0, gradient_scale
     if reduction == "weighted_mean" and weight is not None:
         earlier, divisor = sum_of(call, weight, gradient_scale), 0.0
-    elif reduction in ("mean", "weighted_mean"):
-        divisor, scale = float(count), gradient_scale / count
+    elif reduction != "sum" and reduction != "none":
+        divisor = batch_length(tuple(shape)) if reduction == "batchmean" else float(count)
+        scale = gradient_scale / divisor
     job, walked = _job(call, operands, tuple(shape), length)
     job[FLAGS] = found.swap | (found.check if check and target is not None else 0)
+    if check and weight is not None:
+        job[FLAGS] |= CHECK_WEIGHT
     if not walked and _in_vectors(job, kind):
         job[FLAGS] |= DIRECT
     _share(job, kind, place.device)

@@ -64,7 +64,7 @@ def evaluate(
     whole = Operand(logits_type, inputs.operand.kind, device=place.device)
     flat = [_flat(found, one, own, shape) for one, own in zip(inputs.rows, inputs.given)]
     rows = [operand for operand, _ in flat]
-    start = softmax.begin(loss, [whole, *rows], reduction, gradient_scale, place)
+    start = softmax.begin(loss, [whole, *rows], reduction, gradient_scale, check, place)
     layer = _Layer(found, inputs, outs)
     step = _rows_of_block(inputs, count, budget, place)
     logits = found.empty((step, inputs.classes), layer.hidden)

@@ -72,7 +72,7 @@ INTEGERS = 32
 SMOOTH, LABELLED, MARGIN, DENSE_LOGITS, CHECKED, JUDGED, DIRECT_IN, DIRECT_OUT = (
     1 << bit for bit in range(8)
 )
-WEIGHTED, IGNORES = 1 << 8, 1 << 9
+WEIGHTED, IGNORES, TRUSTED = 1 << 8, 1 << 9, 1 << 10  # TRUSTED: any weight will do
 # Numbers that describe a call, in the compute type.
 INVERSE, ON, OFF, WHOLE, SCALE, LOW, HIGH, NEAR_LOW, NEAR_HIGH, SHARE = range(10)
 REALS = 10
@@ -166,7 +166,7 @@ def describer(kind: str, walked: bool) -> Callable:
         if job[WEIGHT] != 0:
             at = find(job, row, job[ROW_WEIGHT], OF_WEIGHT)
             weight = load_any(job[WEIGHT], job[WEIGHT_CODE], at)
-            if not weight >= zero:
+            if not (weight >= zero or job[FLAGS] & TRUSTED):
                 wrong = one
         if job[MASK] != 0:
             counts = load_byte(job[MASK], find(job, row, job[ROW_MASK], OF_MASK)) != 0

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..arrays import Operand
 from ..formulas.structure import Structure, lower, parameters_of, plans_of
+from ..structures.arguments import batch_length
 from ..structures.loss import domain
 from ..structures.softmax import Softmax
 from . import backend, general, long, reduce, rows, scan, staged
@@ -90,7 +91,8 @@ def is_checked(loss: Softmax, inputs: Operands, check: bool) -> bool:
     assert prediction is not None
     assert target is not None
     labelled = target.array.ndim < prediction.array.ndim
-    return labelled or weight is not None or (check and not domain(loss.target_domain).everything)
+    limited = weight is not None or not domain(loss.target_domain).everything
+    return labelled or (check and limited)
 
 
 def evaluate(
@@ -134,10 +136,15 @@ class Start(NamedTuple):
 
 
 def begin(
-    loss: Softmax, inputs: Operands, reduction: str, gradient_scale: float, place: Place
+    loss: Softmax,
+    inputs: Operands,
+    reduction: str,
+    gradient_scale: float,
+    check: bool,
+    place: Place,
 ) -> Start:
     """Count the rows of a set that is then computed part by part; their logits are not read."""
-    return _Run(loss, inputs, [None] * 3, False, place).begin(reduction, gradient_scale)
+    return _Run(loss, inputs, [None] * 3, check, place).begin(reduction, gradient_scale)
 
 
 def go_on(
@@ -173,6 +180,9 @@ class _Run:
 
     def begin(self, reduction: str, gradient_scale: float) -> Start:
         """What the value is divided by, and the gradient scaled."""
+        if reduction == "batchmean":
+            divisor = batch_length(_shape(self.prediction)[:-1])
+            return Start(gradient_scale / divisor, divisor, None)
         if reduction not in ("mean", "weighted_mean"):
             return Start(gradient_scale, 1.0, None)
         _, _, weight, mask = self.inputs
@@ -195,6 +205,8 @@ class _Run:
         job[rows.TARGET_CODE], job[rows.WEIGHT_CODE] = code(target), code(weight)
         if ignored is not None:
             job[rows.IGNORED], flags = ignored, flags | rows.IGNORES
+        if not self.check:
+            flags |= rows.TRUSTED
         job[rows.FLAGS], job[rows.PIECES] = flags, 1
         wide = True, not self.labelled, False, False, False, True, True
         if all(one is None or one.array.flags.c_contiguous for one in by_row):

@@ -10,8 +10,10 @@ import numpy as np
 from .. import arrays, layouts
 from ..device_value import DeviceValue
 
-REDUCTIONS = ("mean", "weighted_mean", "sum", "none")
+REDUCTIONS = ("mean", "weighted_mean", "batchmean", "sum", "none")
 DEVICES = (None, "cpu", "cuda")
+# In the place of an array for a derivative that nobody asks for.
+NOT_WANTED: Any = type("NotWanted", (), {"__repr__": lambda self: "not wanted"})()
 
 
 def check_options(reduction: str, device: str | None) -> None:
@@ -20,6 +22,11 @@ def check_options(reduction: str, device: str | None) -> None:
         raise ValueError(f"reduction must be one of {REDUCTIONS}, not {reduction!r}")
     if device not in DEVICES:
         raise ValueError(f"device must be one of {DEVICES}, not {device!r}")
+
+
+def batch_length(shape: tuple[int, ...]) -> float:
+    """What ``"batchmean"`` divides by: the length of the first axis of the samples."""
+    return float(shape[0]) if shape else 1.0
 
 
 def bytes_of(workspace: Any) -> int | None:
@@ -158,21 +165,30 @@ def model(family: arrays.Family, operand: arrays.Operand, given: Any) -> Any:
     return operand.array if from_list else given
 
 
+def _hessian_name(outs: tuple[Any, ...]) -> str:
+    """What the caller calls the array for the hessian."""
+    return "out" if outs and outs[0] is NOT_WANTED else "hess_out"
+
+
 class Results:
     """What a call writes: values, where they are kept apart, and up to two derivatives.
 
-    Derivatives go to the arrays of ``outs``, or to new ones where those are None.
+    Derivatives go to the arrays of ``outs``, or to new ones where those are None; nowhere where
+    those are ``NOT_WANTED``.
     """
 
     def __init__(
         self, family: arrays.Family, like: Any, values: Any, outs: tuple[Any, ...]
     ) -> None:
-        self.family, self.like, self.values, self.outs = family, like, values, outs
+        self.family, self.like, self.values = family, like, values
+        self.outs = tuple(None if one is NOT_WANTED else one for one in outs)
         self.arrays = [family.empty_like(like, None) if one is None else one for one in outs]
+        self.arrays = [None if one is NOT_WANTED else one for one in self.arrays]
+        names = ("values", "out", _hessian_name(outs))
         self.arrays += [None] * (2 - len(outs))
         self.views = [
             None if one is None else arrays.output(one, name)
-            for one, name in zip((values, *self.arrays), ("values", "out", "hess_out"))
+            for one, name in zip((values, *self.arrays), names)
         ]
 
     def deliver(self, total: float, divisor: float, reduction: str) -> tuple[Any, Any, Any]:
@@ -222,7 +238,8 @@ def check_outputs(
     p = inputs[0]
     assert p is not None
     in_place = False
-    for given, output, name in zip(outs, outputs[1:], ("out", "hess_out")):
+    names = ("out", _hessian_name(outs))
+    for which, (given, output, name) in enumerate(zip(outs, outputs[1:], names)):
         if given is None or output is None:
             continue
         if output.array.shape != p.array.shape:
@@ -243,12 +260,14 @@ def check_outputs(
         for operand, of in zip(inputs, ("prediction", "target", "sample_weight", "mask")):
             if operand is None or not layouts.overlap(output.array, operand.array):
                 continue
-            if (name, of) == ("out", "prediction") and layouts.same_memory(
-                output.array, operand.array
+            if (
+                which == 0
+                and of == "prediction"
+                and layouts.same_memory(output.array, operand.array)
             ):
                 in_place = True
             else:
-                allowed = ", unless it is the prediction itself" if name == "out" else ""
+                allowed = ", unless it is the prediction itself" if which == 0 else ""
                 raise ValueError(f"{name} shares memory with {of}; it must not{allowed}")
     _, one, other = outputs
     if one is not None and other is not None and layouts.overlap(one.array, other.array):

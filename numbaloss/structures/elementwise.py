@@ -8,7 +8,9 @@ import numpy as np
 
 from .. import arrays
 from .arguments import (
+    NOT_WANTED,
     Results,
+    batch_length,
     check_options,
     check_outputs,
     gpu_of,
@@ -111,15 +113,17 @@ class Elementwise(Loss):
             One weight >= 0 an element, or an array of a leading part of the shape, which
             holds for all elements behind. Multiplies the values. Weight 0 removes an
             element, even where its prediction is NaN.
-        reduction : {"mean", "weighted_mean", "sum", "none"}
+        reduction : {"mean", "weighted_mean", "batchmean", "sum", "none"}
             ``"mean"`` divides the (weighted) sum by the number of elements,
-            ``"weighted_mean"`` by the sum of the weights; ``"none"`` keeps the values
-            apart.
+            ``"weighted_mean"`` by the sum of the weights, ``"batchmean"`` by the length of the
+            first axis; ``"none"`` keeps the values apart.
         device : {None, "cpu", "cuda"}
             None: where the arrays live. ``"cuda"`` computes arrays of the host on a GPU, piece
             by piece, so that they may be larger than its memory.
         check : bool
-            False skips the test of predictions and targets against their domains.
+            False skips the test of predictions and targets against their domains, and takes
+            weights of any sign: with ``reduction="none"`` and weights v the gradient is the
+            product of v and the Jacobian of the values.
         wait : bool
             On a GPU: False returns the value before it is computed, as a
             :class:`~numbaloss.DeviceValue`, and leaves the program to go on meanwhile.
@@ -145,7 +149,7 @@ class Elementwise(Loss):
                 total, offenders = kernels.run_direct(
                     self, 0, check, 1.0, prediction, target, sample_weight
                 )
-                if not offenders:
+                if not offenders or (offenders > 0.0 and not check):
                     return _reduced(total, prediction.size, reduction)
         return self._evaluate(
             0, prediction, target, sample_weight, reduction, device, check, wait, (), 1.0
@@ -196,7 +200,7 @@ class Elementwise(Loss):
                 total, offenders = kernels.run_direct(
                     self, 1, check, scale, prediction, target, sample_weight, gradient
                 )
-                if not offenders:
+                if not offenders or (offenders > 0.0 and not check):
                     return _reduced(total, size, reduction), gradient
         value, gradient, _ = self._evaluate(
             1, prediction, target, sample_weight, reduction, device, check, wait, (out,),
@@ -244,7 +248,7 @@ class Elementwise(Loss):
                 total, offenders = kernels.run_direct(
                     self, 2, check, scale, prediction, target, sample_weight, gradient, hessian
                 )
-                if not offenders:
+                if not offenders or (offenders > 0.0 and not check):
                     return _reduced(total, size, reduction), gradient, hessian
         return self._evaluate(
             2,
@@ -258,6 +262,58 @@ class Elementwise(Loss):
             (out, hess_out),
             gradient_scale,
         )
+
+    def hess(
+        self,
+        prediction: Any,
+        target: Any,
+        *,
+        sample_weight: Any = None,
+        reduction: str = "mean",
+        out: Any = None,
+        gradient_scale: float = 1.0,
+        device: str | None = None,
+        check: bool = True,
+        wait: bool = True,
+    ) -> Any:
+        """The diagonal of the hessian alone; no memory is taken for the gradient.
+
+        Parameters as in :meth:`value_grad_hess`, but for
+
+        Parameters
+        ----------
+        out : array of the prediction's shape and dtype, optional
+            Receives the hessian; it overlaps no other argument.
+
+        Returns
+        -------
+        array of the prediction's kind, shape and dtype
+        """
+        reduction = "sum" if reduction == "none" else reduction
+        plain = out is None and device is None
+        if plain and (reduction == "mean" or reduction == "sum"):
+            kernels = _kernels()
+            if kernels.direct(prediction, target, sample_weight):
+                size = prediction.size
+                scale = gradient_scale / size if reduction == "mean" and size else gradient_scale
+                hessian = np.empty_like(prediction)
+                _, offenders = kernels.run_direct(
+                    self, 2, check, scale, prediction, target, sample_weight, None, hessian
+                )
+                if not offenders or (offenders > 0.0 and not check):
+                    return hessian
+        return self._evaluate(
+            2,
+            prediction,
+            target,
+            sample_weight,
+            reduction,
+            device,
+            check,
+            wait,
+            (NOT_WANTED, out),
+            gradient_scale,
+        )[2]
 
     def _evaluate(
         self,
@@ -302,7 +358,9 @@ class Elementwise(Loss):
         if reduction == "mean":
             divisor = float(size)
         elif reduction == "weighted_mean":
-            divisor = float(size) if weight is None else kernels.sum_of_weights(weight)
+            divisor = float(size) if weight is None else kernels.sum_of_weights(weight, check)
+        elif reduction == "batchmean":
+            divisor = batch_length(p.array.shape)
         scale = gradient_scale / divisor if divisor else 0.0
         if in_place:
             kernels.check_inputs(self, inputs, check)
@@ -319,7 +377,7 @@ class Elementwise(Loss):
 
     def _ranges(self, weighted: bool, check: bool) -> str:
         """What a call may find out of range, in words; empty where nothing can be."""
-        found = ["weights >= 0"] if weighted else []
+        found = ["weights >= 0"] if weighted and check else []
         for name in ("target", "prediction") if check else ():
             interval = domain(getattr(self, f"{name}_domain"))
             if not interval.everything:

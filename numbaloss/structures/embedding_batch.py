@@ -7,7 +7,15 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from .. import arrays
-from .arguments import bytes_of, check_labels, check_options, gpu_of, row_targets, row_weights
+from .arguments import (
+    batch_length,
+    bytes_of,
+    check_labels,
+    check_options,
+    gpu_of,
+    row_targets,
+    row_weights,
+)
 from .embedding import (
     Diagnosis,
     Embedding,
@@ -75,7 +83,7 @@ class Batch(NamedTuple):
         if reduction == "weighted_mean":
             weight = 1.0 if self.weight is None else self.weight
             return float((self.terms * weight).sum(dtype=np.float64))
-        return 1.0
+        return batch_length((self.rows,)) if reduction == "batchmean" else 1.0
 
     def original(self, values: np.ndarray) -> np.ndarray:
         """Numbers of the rows, in the order in which the rows came."""
@@ -154,6 +162,7 @@ class BatchEmbedding(Embedding):
         sample_weight: Any,
         reduction: str,
         device: str | None,
+        check: bool,
         wait: bool,
         workspace: int | None,
         outs: tuple[Any] | None,
@@ -177,7 +186,7 @@ class BatchEmbedding(Embedding):
             # So few numbers, beside all pairs: the host sorts and sums them.
             labels, sample_weight = arrays.on_host(labels), arrays.on_host(sample_weight)
             _, of_labels, weight = self._inputs(given, names, labels, sample_weight)
-        batch = self._batch(vectors, of_labels, weight)
+        batch = self._batch(vectors, of_labels, weight, check)
         divisor = batch.divisor(reduction)
         scale = gradient_scale / divisor if divisor else 0.0
         results = results_of(vectors, values)
@@ -249,7 +258,11 @@ class BatchEmbedding(Embedding):
         return vectors, found, weight
 
     def _batch(
-        self, vectors: Vectors, labels: arrays.Operand | None, weight: arrays.Operand | None
+        self,
+        vectors: Vectors,
+        labels: arrays.Operand | None,
+        weight: arrays.Operand | None,
+        check: bool,
     ) -> Batch:
         shapes = [one.array.shape for one in vectors.operands]
         rows, columns = shapes[0][0], shapes[-1][0]
@@ -257,7 +270,7 @@ class BatchEmbedding(Embedding):
         if weight is not None:
             weights = arrays.numbers(weight, weight.array).astype(np.float64)
             bad = ~(weights >= 0.0)
-            if bad.any():
+            if check and bad.any():
                 first = int(bad.argmax())
                 raise ValueError(f"sample_weight[{first}] is {weights[first]}; weights are >= 0")
         if labels is None:
@@ -303,7 +316,7 @@ class BatchEmbedding(Embedding):
     def _diagnose(self, given: tuple[Any, ...], names: tuple[str, ...], labels: Any) -> Diagnosis:
         given = tuple(map(arrays.on_host, given))
         vectors, of_labels, _ = self._inputs(given, names, arrays.on_host(labels), None)
-        batch = self._batch(vectors, of_labels, None)
+        batch = self._batch(vectors, of_labels, None, False)
         zeros, spread = look([arrays.numbers(one, one.array) for one in vectors.operands])
         pairs = batch.columns - int(batch.labelled)
         terms = int(batch.terms.sum())
@@ -374,14 +387,15 @@ class KeyedEmbedding(BatchEmbedding):
         sample_weight : array of shape (n,), optional
             One weight >= 0 a query; multiplies its value. Its key stays among the negatives of
             others.
-        reduction : {"mean", "weighted_mean", "sum", "none"}
+        reduction : {"mean", "weighted_mean", "batchmean", "sum", "none"}
             ``"mean"`` divides the (weighted) sum by the number of queries,
-            ``"weighted_mean"`` by the sum of their weights; ``"none"`` keeps them apart.
+            ``"weighted_mean"`` by the sum of their weights, ``"batchmean"`` by n; ``"none"`` keeps
+            them apart.
         device : {None, "cpu", "cuda"}
             None: where the arrays live. On a GPU, matrices are multiplied by CuPy or PyTorch,
             whichever the arrays come from. ``"cuda"`` is for arrays on a GPU.
         check : bool
-            Is there for the sake of other losses: these have no domains.
+            False takes weights below 0 too.
         workspace : int, optional
             Bytes that a block of similarities may take.
         wait : bool
@@ -402,7 +416,7 @@ class KeyedEmbedding(BatchEmbedding):
             Shapes that do not fit, negative weights, unknown options, arrays on two devices.
         """
         return self._run(
-            (queries, keys), _KEYED, None, sample_weight, reduction, device, wait, workspace,
+            (queries, keys), _KEYED, None, sample_weight, reduction, device, check, wait, workspace,
             None, 1.0,
         )[0]  # fmt: skip
 
@@ -440,7 +454,7 @@ class KeyedEmbedding(BatchEmbedding):
             ``reduction="none"`` of the sum of the values.
         """
         return self._run(
-            (queries, keys), _KEYED, None, sample_weight, reduction, device, wait, workspace,
+            (queries, keys), _KEYED, None, sample_weight, reduction, device, check, wait, workspace,
             (out,), gradient_scale,
         )  # fmt: skip
 
@@ -515,17 +529,18 @@ class LabelledEmbedding(BatchEmbedding):
         sample_weight : array of shape (n,), optional
             One weight >= 0 a row; multiplies its value as an anchor. It stays among the
             positives and negatives of others.
-        reduction : {"mean", "weighted_mean", "sum", "none"}
+        reduction : {"mean", "weighted_mean", "batchmean", "sum", "none"}
             ``"mean"`` divides the (weighted) sum of the rows' values by the number of terms in
-            them, ``"weighted_mean"`` weighs the terms; ``"none"`` keeps the rows apart. What a
-            term is (a row, a pair, a triplet) the loss says. A mean over none, of labels that
-            are all alone for example, is NaN, as that over no rows; the gradients are 0.
+            them, ``"weighted_mean"`` weighs the terms; ``"batchmean"`` divides by n; ``"none"``
+            keeps the rows apart. What a term is (a row, a pair, a triplet) the loss says. A mean
+            over no terms, of labels that are all alone for example, is NaN, as that over no rows;
+            the gradients are 0.
         device : {None, "cpu", "cuda"}
             None: where the arrays live. On a GPU, matrices are multiplied by CuPy or PyTorch,
             whichever the arrays come from, and labels and weights visit the host.
             ``"cuda"`` is for arrays on a GPU.
         check : bool
-            Is there for the sake of other losses: these have no domains.
+            False takes weights below 0 too.
         workspace : int, optional
             Bytes that a block of similarities may take.
         wait : bool
@@ -546,8 +561,8 @@ class LabelledEmbedding(BatchEmbedding):
             Shapes that do not fit, negative weights, unknown options, arrays on two devices.
         """
         return self._run(
-            (embeddings,), _LABELLED, labels, sample_weight, reduction, device, wait, workspace,
-            None, 1.0,
+            (embeddings,), _LABELLED, labels, sample_weight, reduction, device, check, wait,
+            workspace, None, 1.0,
         )[0]  # fmt: skip
 
     def value_and_grad(
@@ -582,8 +597,8 @@ class LabelledEmbedding(BatchEmbedding):
             Derivative of the reduced value; with ``reduction="none"`` of the sum of the values.
         """
         return self._run(
-            (embeddings,), _LABELLED, labels, sample_weight, reduction, device, wait, workspace,
-            (out,), gradient_scale,
+            (embeddings,), _LABELLED, labels, sample_weight, reduction, device, check, wait,
+            workspace, (out,), gradient_scale,
         )  # fmt: skip
 
     def validate(self) -> None:

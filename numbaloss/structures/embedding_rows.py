@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import arrays
-from .arguments import check_options, gpu_of, row_targets, row_weights
+from .arguments import batch_length, check_options, gpu_of, row_targets, row_weights
 from .embedding import (
     Diagnosis,
     Embedding,
@@ -86,7 +86,9 @@ class RowEmbedding(Embedding):
             if reduction == "mean":
                 divisor = float(count)
             elif reduction == "weighted_mean":
-                divisor = float(count) if weight is None else kernels.sum_of_weights(weight)
+                divisor = float(count) if weight is None else kernels.sum_of_weights(weight, check)
+            elif reduction == "batchmean":
+                divisor = batch_length(shape)
             scale = gradient_scale / divisor if divisor else 0.0
             inputs = vectors.operands, target_, weight
             total = kernels.evaluate(self, *inputs, view, gradients, scale, check)
@@ -119,7 +121,7 @@ class RowEmbedding(Embedding):
 
     def _ranges(self, weighted: bool, check: bool) -> str:
         """What a call may find out of range, in words; empty where nothing can be."""
-        found = ["weights >= 0"] if weighted else []
+        found = ["weights >= 0"] if weighted and check else []
         interval = domain(self.target_domain)
         if check and not interval.everything:
             found.append(f"targets in {interval}")
@@ -205,13 +207,15 @@ class PairEmbedding(RowEmbedding):
         sample_weight : array, optional
             One weight >= 0 a pair, or an array of a leading part of the pairs' shape.
             Multiplies the values. Weight 0 removes a pair, even one that holds NaN.
-        reduction : {"mean", "weighted_mean", "sum", "none"}
+        reduction : {"mean", "weighted_mean", "batchmean", "sum", "none"}
             ``"mean"`` divides the (weighted) sum by the number of pairs, ``"weighted_mean"``
-            by the sum of the weights; ``"none"`` keeps the values apart.
+            by the sum of the weights, ``"batchmean"`` by the length of the first axis of the
+            pairs; ``"none"`` keeps the values apart.
         device : {None, "cpu", "cuda"}
             None: where the arrays live. ``"cuda"`` is for arrays on a GPU.
         check : bool
-            False skips the test of targets against their domain.
+            False skips the test of targets against their domain, and takes weights below 0
+            too.
         wait : bool
             On a GPU: False returns the value before it is computed, as a
             :class:`~numbaloss.DeviceValue`.
@@ -336,7 +340,7 @@ class TripletEmbedding(RowEmbedding):
         anchor, positive, negative : arrays of float16, bfloat16, float32 or float64
             Vectors of one dtype and shape (..., d). Any strides, any kind of array.
         sample_weight, reduction, device, check, wait
-            As in :meth:`PairEmbedding.__call__`; there is nothing to check.
+            As in :meth:`PairEmbedding.__call__`; of ``check``, only weights are concerned.
 
         Returns
         -------

@@ -10,6 +10,7 @@ import numpy as np
 from .. import arrays
 from .arguments import (
     Results,
+    batch_length,
     bytes_of,
     check_labels,
     check_one_row,
@@ -92,15 +93,15 @@ class Linear(Loss):
         mask : array of bool, optional
             True for rows that count, in the shape of the rows or a leading part of it. Rows
             that do not, and those with the label to ignore, cost no products.
-        reduction : {"mean", "weighted_mean", "sum", "none"}
+        reduction : {"mean", "weighted_mean", "batchmean", "sum", "none"}
             As for the loss of the logits.
         device : {None, "cpu", "cuda"}
             None: where the arrays live. On a GPU, matrices are multiplied by CuPy or PyTorch,
             whichever the arrays come from, and in half precision logits are rounded to it.
             ``"cuda"`` is for arrays on a GPU: those of the host are refused.
         check : bool
-            False skips the test of dense targets against their domain. Labels are always
-            tested.
+            False skips the test of dense targets against their domain, and takes weights below
+            0 too. Labels are always tested.
         workspace : int, optional
             Bytes that a block of rows may take beside the results; a block has one row at
             least. Larger ones are faster, up to some 1000 rows. The default is a quarter of
@@ -231,7 +232,8 @@ class Linear(Loss):
             empty = [*results, *([values] if reduction == "none" else [])]
             _gpu_kernels().clear(family.name, empty)
             nothing = Results(family, like, values, ())
-            value, _, _ = nothing.deliver(0.0, float(math.prod(shape)), reduction)
+            count = batch_length(shape) if reduction == "batchmean" else float(math.prod(shape))
+            value, _, _ = nothing.deliver(0.0, count, reduction)
             return value, tuple(results)
         if gpu is not None:
             of_gpu = _gpu_kernels()

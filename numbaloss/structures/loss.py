@@ -207,6 +207,24 @@ class Loss:
         """How many slopes ``point`` gives beside the value; 0: a slope and a curvature."""
         return 0
 
+    def grad(self, *inputs: Any, **options: Any) -> Any:
+        """The gradient alone, or the tuple of gradients.
+
+        Parameters
+        ----------
+        *inputs, **options
+            What ``value_and_grad`` takes, ``out`` among them.
+
+        Returns
+        -------
+        array or tuple of arrays
+            As the second result of ``value_and_grad``.
+        """
+        if options.get("reduction") == "none":
+            options["reduction"] = "sum"  # of which it is the gradient too
+        whole: Any = self
+        return whole.value_and_grad(*inputs, **options)[1]
+
     @classmethod
     def structure(cls) -> type[Loss]:
         """The class right below :class:`Loss` that this one descends from."""

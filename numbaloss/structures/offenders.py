@@ -21,7 +21,7 @@ def raise_first_number(loss: Any, inputs: Sequence[Operand | None], check: bool)
     domains = [domain(loss.prediction_domain), domain(loss.target_domain), interval("[0, inf)")]
     names = ["prediction", "target", "sample_weight"]
     for operand, of, name in zip((prediction, target, weight), domains, names):
-        if operand is None or not (check or name == "sample_weight") or of.everything:
+        if operand is None or not check or of.everything:
             continue
         # Judged in the type of the computation, as the kernel does.
         real = np.dtype((prediction or operand).compute)

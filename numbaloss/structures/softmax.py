@@ -11,6 +11,7 @@ import numpy as np
 from .. import arrays
 from .arguments import (
     Results,
+    batch_length,
     check_labels,
     check_one_row,
     check_options,
@@ -197,18 +198,18 @@ class Softmax(Loss):
         mask : array of bool, optional
             True for rows that count, in the shape of the rows or a leading part of it. The
             others contribute exactly 0, whatever they hold.
-        reduction : {"mean", "weighted_mean", "sum", "none"}
+        reduction : {"mean", "weighted_mean", "batchmean", "sum", "none"}
             ``"mean"`` divides the (weighted) sum by the number of rows that count,
             ``"weighted_mean"`` by the sum over these rows of sample weight times the class
             weight of the label (of dense targets: :math:`\\sum_j w_j t_j`), which is what
-            PyTorch calls mean where there are class weights; ``"none"`` keeps the values of
-            the rows apart.
+            PyTorch calls mean where there are class weights; ``"batchmean"`` by the length of
+            the first axis of the rows; ``"none"`` keeps the values of the rows apart.
         device : {None, "cpu", "cuda"}
             None: where the arrays live. ``"cuda"`` computes arrays of the host on a GPU, piece
             by piece, so that they may be larger than its memory.
         check : bool
-            False skips the test of dense targets against their domain. Labels are always
-            tested.
+            False skips the test of dense targets against their domain, and takes weights below
+            0 too. Labels are always tested.
         wait : bool
             On a GPU: False returns the value before it is computed, as a
             :class:`~numbaloss.DeviceValue`, and leaves the program to go on meanwhile. A label
@@ -345,6 +346,26 @@ class Softmax(Loss):
             gradient_scale,
         )
 
+    def hess(self, prediction: Any, target: Any, *, out: Any = None, **options: Any) -> Any:
+        """The diagonal of the hessian alone.
+
+        Parameters
+        ----------
+        out : array of the prediction's shape and dtype, optional
+            Receives it; overlaps no other argument.
+        **options
+            Those of :meth:`value_grad_hess`. The gradient is computed on the way.
+
+        Returns
+        -------
+        array of the prediction's kind, shape and dtype
+        """
+        if "hess_out" in options:
+            raise TypeError("hess takes the array for the hessian as out")
+        if options.get("reduction") == "none":
+            options["reduction"] = "sum"
+        return self.value_grad_hess(prediction, target, hess_out=out, **options)[2]
+
     def _evaluate(
         self,
         derivatives: int,
@@ -373,7 +394,8 @@ class Softmax(Loss):
         if gpu is not None and not p.array.size:
             if results.values is not None and 0 not in p.array.shape[:-1]:
                 results.values[...] = 0  # rows without classes
-            rows = float(math.prod(p.array.shape[:-1]))
+            shape = p.array.shape[:-1]
+            rows = batch_length(shape) if reduction == "batchmean" else float(math.prod(shape))
             return results.deliver(0.0, rows, reduction)
         if gpu is not None:
             of_gpu = _gpu_kernels()
@@ -391,7 +413,7 @@ class Softmax(Loss):
         kernels = _kernels()
         # Labels and weights are looked through before anything is written: the divisor scales
         # the gradient, and depends on how many rows count.
-        divisor = kernels.divisor(self, inputs, reduction)
+        divisor = kernels.divisor(self, inputs, reduction, check)
         if in_place:
             kernels.check_inputs(self, inputs, check)
         scale = gradient_scale / divisor if divisor else 0.0
@@ -411,7 +433,7 @@ class Softmax(Loss):
         p, t, weight, _ = inputs
         assert p is not None
         assert t is not None
-        found = ["weights >= 0"] if weight is not None else []
+        found = ["weights >= 0"] if weight is not None and check else []
         if t.array.ndim < p.array.ndim:
             found.append(f"labels from 0 to {p.array.shape[-1] - 1}")
         elif check and not domain(self.target_domain).everything:
@@ -429,7 +451,7 @@ class Softmax(Loss):
         assert p is not None
         assert t is not None
         labelled = t.array.ndim < p.array.ndim
-        raise_first_row(self, p, t if labelled else None, weight, mask)
+        raise_first_row(self, p, t if labelled else None, weight if check else None, mask)
         if check and not labelled:
             raise_first_target(self, p, t, weight, mask)
 

@@ -12,6 +12,7 @@ import gpu_checks_batches  # noqa: F401 - enlists its checks
 import gpu_checks_elementwise  # noqa: F401
 import gpu_checks_embeddings  # noqa: F401
 import gpu_checks_linear  # noqa: F401
+import gpu_checks_options  # noqa: F401
 import gpu_checks_rows  # noqa: F401
 import gpu_libraries
 import numpy as np

@@ -1,0 +1,64 @@
+"""Checks on a GPU of options that all structures have: weights of any sign, batchmean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from gpu_checks import Library, assert_close, check, compare
+from gpu_checks_elementwise import numbers
+from gpu_checks_embeddings import compare as compare_vectors
+from gpu_checks_embeddings import inputs as vectors_for
+
+import numbaloss as nl
+
+
+@check("options of calls")
+def weights_of_any_sign_where_nobody_checks(library: Library) -> None:
+    signed = np.random.default_rng(3).normal(size=(7, 5))
+    bce = nl.BinaryCrossEntropy()
+    p, t = (one.reshape(7, 5) for one in numbers(bce, 35, "float32"))
+    labels = np.arange(7) % 5
+    for reduction in ("none", "mean", "weighted_mean"):
+        options: dict[str, Any] = {"check": False, "reduction": reduction}
+        compare(library, bce, p, t, sample_weight=signed, **options)
+        compare(library, nl.CrossEntropy(), p, labels, sample_weight=signed[:, 0], **options)
+        vectors, of_pairs = vectors_for(nl.CosineEmbedding(), (7, 5), "float32")
+        compare_vectors(
+            library, nl.CosineEmbedding(), vectors, of_pairs, sample_weight=signed[:, 1], **options
+        )
+    weight = library.put(signed[:, 0])
+    for loss, given in (
+        (bce, (p, t)), (nl.CrossEntropy(), (p, labels)),
+        (nl.CosineEmbedding(), (*vectors, of_pairs)), (nl.InfoNCE(), vectors),
+        (nl.LinearCrossEntropy(), (p, np.ones((5, 4), "f4"), labels % 4)),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="weights are >= 0"):
+            loss(*map(library.put, given), sample_weight=weight)
+
+
+@check("options of calls")
+def the_mean_over_the_first_axis(library: Library) -> None:
+    bce = nl.BinaryCrossEntropy()
+    p, t = (one.reshape(6, 5) for one in numbers(bce, 30, "float32"))
+    labels = np.arange(6).reshape(2, 3) % 5
+    compare(library, bce, p, t, reduction="batchmean")
+    compare(library, nl.CrossEntropy(), p.reshape(2, 3, 5), labels, reduction="batchmean")
+    vectors, of_pairs = vectors_for(nl.CosineEmbedding(), (2, 3, 5), "float32")
+    compare_vectors(library, nl.CosineEmbedding(), vectors, of_pairs, reduction="batchmean")
+
+
+@check("options of calls")
+def derivatives_alone(library: Library) -> None:
+    bce = nl.BinaryCrossEntropy()
+    p, t = (one.reshape(6, 5) for one in numbers(bce, 30, "float32"))
+    labels = np.arange(6) % 5
+    for loss, target in ((bce, t), (nl.CrossEntropy(), labels)):
+        _, gradient, hessian = loss.value_grad_hess(p, target)
+        for shift in (0, 1):  # in vectors, and not
+            own = library.put(np.zeros((6, 5 + shift), "f4"))[:, shift:]
+            given = library.put(p), library.put(target)
+            assert_close(library.get(loss.grad(*given), "float32"), gradient, "float32", 50.0)
+            assert loss.hess(*given, out=own) is own
+            assert_close(library.get(own, "float32"), hessian, "float32", 50.0)
