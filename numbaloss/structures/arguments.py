@@ -148,14 +148,45 @@ def check_one_row(target: arrays.Operand) -> None:
         )
 
 
-def check_labels(target: arrays.Operand, name: str = "target") -> None:
-    """Raise where labels are no integers."""
-    if target.kind in arrays.FLOATS or target.kind == "bool":
+def whole_labels(target: arrays.Operand, name: str = "target") -> arrays.Operand:
+    """View of labels as integers; floats are copied, and have to be whole numbers.
+
+    Raises
+    ------
+    TypeError
+        For truth values; for floats on a GPU, a look at which would wait for it.
+    ValueError
+        For the first float that is no whole number, or so large that its dtype does not hold the
+        whole numbers beside it: it may have been another one.
+    """
+    if target.kind == "bool" or (target.kind in arrays.FLOATS and target.device is not None):
         have = "have" if name.endswith("s") else "has"
         raise TypeError(
             f"labels are integers, {name} {have} dtype {target.kind}: cast, "
             f"{name}.astype(numpy.int64)"
         )
+    if target.kind not in arrays.FLOATS:
+        return target
+    # A copy, so that nobody changes what has been tested.
+    given = arrays.numbers(target, target.array).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        found = given.astype(np.int64)
+        whole, most = found == given, _WHOLE[target.kind]
+        bad = ~(whole & (np.abs(given) <= most))
+    if bad.any():
+        first = np.unravel_index(int(bad.argmax()), given.shape)
+        place = f"{name}[{', '.join(str(int(i)) for i in first)}]" if first else name
+        if whole[first]:
+            raise ValueError(
+                f"{place} is {given[first]:.17g}; {target.kind} does not hold every whole number "
+                f"beyond {most}: make labels integers where they come from"
+            )
+        raise ValueError(f"{place} is {given[first]:.17g}; labels are whole numbers")
+    return target._replace(array=found, kind="int64")
+
+
+# Up to here a dtype holds every whole number.
+_WHOLE = {"bfloat16": 1 << 8, "float16": 1 << 11, "float32": 1 << 24, "float64": 1 << 53}
 
 
 def model(family: arrays.Family, operand: arrays.Operand, given: Any) -> Any:

@@ -10,11 +10,11 @@ from .. import arrays
 from .arguments import (
     batch_length,
     bytes_of,
-    check_labels,
     check_options,
     gpu_of,
     row_targets,
     row_weights,
+    whole_labels,
 )
 from .embedding import (
     Diagnosis,
@@ -254,8 +254,7 @@ class BatchEmbedding(Embedding):
             raise ValueError(
                 f"labels must have the shape of the rows, {(count,)}, not {found.array.shape}"
             )
-        check_labels(found, "labels")
-        return vectors, found, weight
+        return vectors, whole_labels(found, "labels"), weight
 
     def _batch(
         self,
@@ -525,7 +524,7 @@ class LabelledEmbedding(BatchEmbedding):
         embeddings : array of float16, bfloat16, float32 or float64, shape (n, d)
             Of any kind, with any strides. Half precisions are computed in float32.
         labels : array of integers, shape (n,)
-            Any integers.
+            Any integers, or floats that are whole numbers (not on a GPU).
         sample_weight : array of shape (n,), optional
             One weight >= 0 a row; multiplies its value as an anchor. It stays among the
             positives and negatives of others.
@@ -556,7 +555,7 @@ class LabelledEmbedding(BatchEmbedding):
         Raises
         ------
         TypeError
-            Arrays of other dtypes; labels that are no integers.
+            Arrays of other dtypes.
         ValueError
             Shapes that do not fit, negative weights, unknown options, arrays on two devices.
         """

@@ -12,7 +12,6 @@ from .arguments import (
     Results,
     batch_length,
     bytes_of,
-    check_labels,
     check_one_row,
     check_options,
     check_outputs_apart,
@@ -22,6 +21,7 @@ from .arguments import (
     row_targets,
     row_weights,
     wanted_outputs,
+    whole_labels,
 )
 from .loss import Loss
 from .softmax import Softmax
@@ -80,8 +80,9 @@ class Linear(Loss):
             and layouts without contiguous rows or columns are converted tile by tile, once a
             block of rows.
         target : array of integers, shape (...), or array of shape (..., C)
-            Labels from 0 to C - 1, of any integer dtype; or dense targets of any real dtype,
-            a probability a class; of a single row, of shape (C,), only a floating one.
+            Labels from 0 to C - 1, of any integer dtype, or floats that are whole numbers (not on
+            a GPU); or dense targets of any real dtype, a probability a class; of a single row, of
+            shape (C,), only a floating one.
         bias : array of the same dtype, shape (C,), optional
             Added to every row of logits.
         transposed : bool, optional
@@ -120,10 +121,10 @@ class Linear(Loss):
         Raises
         ------
         TypeError
-            Arrays of other dtypes, or of different ones; labels that are no integers.
+            Arrays of other dtypes, or of different ones.
         ValueError
-            Shapes that do not fit, or fit in two ways; labels out of range, targets outside
-            the domain, negative weights, unknown options.
+            Shapes that do not fit, or fit in two ways; labels out of range or no whole numbers,
+            targets outside the domain, negative weights, unknown options.
         """
         return self._evaluate(
             hidden, weight, target, bias, transposed, sample_weight, mask, reduction, device,
@@ -369,7 +370,7 @@ def _rows(
     shape, classes = layer[0].array.shape[:-1], layer[1].array.shape[0 if turned else 1]
     t = row_targets(target)
     if t.array.shape == shape:
-        check_labels(t)
+        t = whole_labels(t)
         if classes == 0 and t.array.size:
             raise ValueError(f"there are no classes: weight has the shape {layer[1].array.shape}")
     elif t.array.shape != (*shape, classes):

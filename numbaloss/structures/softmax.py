@@ -12,7 +12,6 @@ from .. import arrays
 from .arguments import (
     Results,
     batch_length,
-    check_labels,
     check_one_row,
     check_options,
     check_outputs,
@@ -23,6 +22,7 @@ from .arguments import (
     row_targets,
     row_weights,
     streaming,
+    whole_labels,
 )
 from .composition import Sum
 from .loss import Loss, domain
@@ -189,9 +189,10 @@ class Softmax(Loss):
             Logits; the classes are along the last axis. Any strides. Half precisions are
             computed in float32.
         target : array of integers, shape (...), or array of shape (..., C)
-            Labels from 0 to C - 1, of any integer dtype; or dense targets of any real dtype,
-            a probability a class. A single row, of shape (C,), has a label of shape (), or
-            dense targets of a floating dtype: C integers could be either, and are refused.
+            Labels from 0 to C - 1, of any integer dtype, or floats that are whole numbers (not on
+            a GPU); or dense targets of any real dtype, a probability a class. A single row, of
+            shape (C,), has a label of shape (), or dense targets of a floating dtype: C integers
+            could be either, and are refused.
         sample_weight : array, optional
             One weight >= 0 a row, or an array of a leading part of the rows' shape. Multiplies
             the values. Weight 0 removes a row, even one that holds NaN; the row still counts.
@@ -224,10 +225,10 @@ class Softmax(Loss):
         Raises
         ------
         TypeError
-            Arrays of other dtypes; labels that are no integers.
+            Arrays of other dtypes.
         ValueError
-            Shapes that do not fit, labels out of range, targets outside the domain, negative
-            weights, unknown options, arrays on two devices.
+            Shapes that do not fit, labels out of range or no whole numbers, targets outside the
+            domain, negative weights, unknown options, arrays on two devices.
         RuntimeError
             Where a GPU is asked for and none can be used, with the reason.
         """
@@ -470,7 +471,7 @@ class Softmax(Loss):
                 check_one_row(t)
         elif t.array.shape == shape[:-1]:
             self._check_accepts("labels")
-            check_labels(t)
+            t = whole_labels(t)
             if shape[-1] == 0 and t.array.size:
                 raise ValueError(f"prediction has no classes: its shape is {shape}")
         else:

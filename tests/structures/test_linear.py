@@ -280,7 +280,7 @@ def test_square_weights_need_to_be_told_apart():
         ({"bias": np.ones(5)}, ValueError, r"bias must have the shape \(6,\)"),
         ({"bias": np.ones(6, np.float32)}, TypeError, "bias has dtype float32"),
         ({"target": np.zeros(4, int)}, ValueError, r"target must have the shape"),
-        ({"target": np.zeros(5)}, TypeError, "labels are integers"),
+        ({"target": np.full(5, 0.5)}, ValueError, r"target\[0\] is 0.5; labels are whole"),
         ({"target": np.full(5, 6)}, ValueError, r"target\[0\] is 6"),
         ({"target": np.full((5, 6), 2.0)}, ValueError, "2"),
         ({"sample_weight": -np.ones(5)}, ValueError, r"sample_weight\[0\] is -1"),

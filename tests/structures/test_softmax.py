@@ -9,6 +9,8 @@ import pytest
 from cases import EACH_ROW_CASE, EACH_ROW_LOSS, identify, row_inputs, with_class_weights
 
 import numbaloss as nl
+from numbaloss.arrays import Operand
+from numbaloss.structures.arguments import whole_labels
 
 # Widths that different kernels take: one class, narrow rows, wide ones, rows of two pieces.
 WIDTHS = [1, 2, 3, 5, 8, 12, 17, 40, 128, 130, 5000]
@@ -283,10 +285,49 @@ def test_an_unsigned_label_is_not_the_negative_number_of_its_bits(kind, label):
         CE(logits, labels)
 
 
-@pytest.mark.parametrize("kind", [np.float64, np.float32, np.float16, bool, ml_dtypes.bfloat16])
-def test_labels_that_are_no_integers_are_refused(kind):
-    with pytest.raises(TypeError, match="labels are integers"):
-        CE(np.zeros((2, 3)), np.array([0, 1], kind))
+@pytest.mark.parametrize("kind", ["f8", "f4", "f2", ">f4", ">f8", ml_dtypes.bfloat16])
+def test_labels_may_be_floats_that_are_whole_numbers(kind):
+    logits, labels = rows("labels", 12)
+    labels[[2, 7]] = -100
+    given = np.repeat(labels, 2).astype(kind).reshape(3, 8)[:, ::2]
+    before = given.copy()
+    assert_same(everything(CE, logits, labels), everything(CE, logits, given.reshape(12)))
+    by_axes = everything(CE, logits.reshape(3, 4, 5), given, reduction="none")
+    np.testing.assert_array_equal(by_axes[0].reshape(12), CE(logits, labels, reduction="none"))
+    np.testing.assert_array_equal(given, before)
+    assert CE(logits[0], labels.dtype.type(1)) == CE(logits[0], 1.0)
+    weight = np.ones((4, 5))
+    linear = nl.LinearCrossEntropy()
+    of_floats = linear(logits[:, :4], weight, given.reshape(12))
+    assert of_floats == linear(logits[:, :4], weight, labels)
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong", "message"),
+    [
+        ("f8", 0.5, r"target\[1, 0\] is 0.5; labels are whole numbers"),
+        ("f4", math.nan, r"target\[1, 0\] is nan; labels are whole numbers"),
+        ("f8", -math.inf, r"target\[1, 0\] is -inf; labels are whole numbers"),
+        ("f8", 1.0 + 2.0**-52, r"target\[1, 0\] is 1.0000000000000002; labels are whole"),
+        ("f8", 7.0, r"target\[1, 0\] is 7; labels of 3 classes are 0 to 2"),
+        ("f2", 2050.0, r"target\[1, 0\] is 2050; float16 does not hold every .* beyond 2048"),
+        (ml_dtypes.bfloat16, 258.0, r"is 258; bfloat16 does not hold every whole .* beyond 256"),
+        ("f8", 2.0**62, r"is 4.6116860184273879e\+18; float64 does not hold every whole"),
+    ],
+)
+def test_floats_that_are_no_labels_are_named(kind, wrong, message):
+    labels = np.array([[0, 1], [wrong, 0.25 if wrong != wrong else 1]], kind)
+    logits = np.zeros((2, 2, 3))
+    with pytest.raises(ValueError, match=message):
+        CE.value_and_grad(logits, labels, out=logits)
+    assert not logits.any()
+
+
+def test_labels_that_would_have_to_be_looked_at_on_a_gpu_or_are_true_are_refused():
+    with pytest.raises(TypeError, match="labels are integers, target has dtype bool"):
+        CE(np.zeros((2, 3)), np.array([False, True]))
+    with pytest.raises(TypeError, match="labels are integers, labels have dtype float32"):
+        whole_labels(Operand(np.zeros(3, np.float32), "float32", device=0), "labels")
 
 
 @pytest.mark.parametrize("classes", [1, 2, 5, 40, 130, 5000])
