@@ -104,15 +104,20 @@ def tweedie(p, t, power):
     return -t * mpmath.exp(p * (1 - q)) / (1 - q) + mpmath.exp(p * (2 - q)) / (2 - q)
 
 
-def binary_cross_entropy(p, t, from_logits, pos_weight, label_smoothing):
+def smoothed(t, label_smoothing):
     smoothing = mpf(label_smoothing)
-    t = t * (1 - smoothing) + smoothing / 2
+    return t * (1 - smoothing) + smoothing / 2
+
+
+def binary_cross_entropy(p, t, from_logits, pos_weight, label_smoothing):
+    t = smoothed(t, label_smoothing)
     if from_logits:
         return pos_weight * t * softplus(-p) + (1 - t) * softplus(p)
     return -pos_weight * t * mpmath.log(p) - (1 - t) * mpmath.log1p(-p)
 
 
-def focal(p, t, gamma, alpha):
+def focal(p, t, gamma, alpha, label_smoothing):
+    t = smoothed(t, label_smoothing)
     positive, negative = (1, 1) if alpha is None else (mpf(alpha), 1 - mpf(alpha))
     right, wrong = sigmoid(p), sigmoid(-p)
     return positive * t * wrong ** mpf(gamma) * softplus(-p) + negative * (1 - t) * right ** mpf(
@@ -120,7 +125,8 @@ def focal(p, t, gamma, alpha):
     ) * softplus(p)
 
 
-def asymmetric_focal(p, t, gamma_neg, gamma_pos, margin):
+def asymmetric_focal(p, t, gamma_neg, gamma_pos, margin, label_smoothing):
+    t = smoothed(t, label_smoothing)
     right, wrong = sigmoid(p), sigmoid(-p)
     shifted = right - mpf(margin)
     negative = shifted ** mpf(gamma_neg) * -mpmath.log1p(-shifted) if shifted > 0 else mpf(0)

@@ -72,7 +72,8 @@ def cross_entropy(x, t, m, class_weight, ignore_index, label_smoothing, z_loss, 
     return np.sum(terms, axis=-1) + m.number(z_loss) * log_sum**2
 
 
-def categorical_focal(x, t, m, gamma, class_weight, ignore_index):
+def categorical_focal(x, t, m, gamma, class_weight, ignore_index, label_smoothing):
+    t = smoothed(t, m, label_smoothing)
     log_p, _ = log_softmax(x, m)
     if x.shape[-1] == 1:
         return 0 * log_p[..., 0]
@@ -99,11 +100,12 @@ def poly1(x, t, m, epsilon, ignore_index):
     return np.sum(where_target(t, t * (-log_p + m.number(epsilon) * (1 - m.exp(log_p)))), axis=-1)
 
 
-def multi_margin(x, t, m, margin, p, ignore_index):
+def multi_margin(x, t, m, margin, p, ignore_index, class_weight):
     own = np.sum(x * t, axis=-1, keepdims=True)
     excess = m.number(margin) + x - own
     excess = np.where((np.real(excess) > 0) & (t == 0), excess, 0)
-    return np.sum(excess**p, axis=-1) / x.shape[-1]
+    of_label = np.sum(of_class(class_weight) * t, axis=-1)
+    return of_label * np.sum(excess**p, axis=-1) / x.shape[-1]
 
 
 def kl_divergence(x, t, m, ignore_index):

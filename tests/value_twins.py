@@ -214,14 +214,18 @@ def _faded_whole(margin, gamma):
 
 @gives(binary._FocalPower)
 def focal(self, prediction, target):
-    first = self.positive * target * _faded(prediction, self.gamma_positive)
-    return first + self.negative * (1.0 - target) * _faded(-prediction, self.gamma_negative)
+    positive = self.positive * target + self.positive_rest
+    negative = self.negative * (1.0 - target) + self.negative_rest
+    first = positive * _faded(prediction, self.gamma_positive)
+    return first + negative * _faded(-prediction, self.gamma_negative)
 
 
 @gives(binary._FocalWhole)
 def focal_whole(self, prediction, target):
-    first = self.positive * target * _faded_whole(prediction, self.power_positive)
-    return first + self.negative * (1.0 - target) * _faded_whole(-prediction, self.power_negative)
+    positive = self.positive * target + self.positive_rest
+    negative = self.negative * (1.0 - target) + self.negative_rest
+    first = positive * _faded_whole(prediction, self.power_positive)
+    return first + negative * _faded_whole(-prediction, self.power_negative)
 
 
 def _shifted(prediction, margin):
@@ -230,17 +234,19 @@ def _shifted(prediction, margin):
 
 @gives(binary._ShiftedPower)
 def shifted(self, prediction, target):
-    first = target * _faded(prediction, self.gamma_pos)
+    positive, negative = self.on * target + self.off, self.on * (1.0 - target) + self.off
+    first = positive * _faded(prediction, self.gamma_pos)
     probability = _shifted(prediction, self.margin)
-    return first - (1.0 - target) * probability**self.gamma_neg * nl.log1p(-probability)
+    return first - negative * probability**self.gamma_neg * nl.log1p(-probability)
 
 
 @gives(binary._ShiftedWhole)
 def shifted_whole(self, prediction, target):
-    first = target * _faded_whole(prediction, self.power_pos)
+    positive, negative = self.on * target + self.off, self.on * (1.0 - target) + self.off
+    first = positive * _faded_whole(prediction, self.power_pos)
     probability = _shifted(prediction, self.margin)
     fade = _whole_power(probability, self.power_neg)
-    return first - (1.0 - target) * fade * nl.log1p(-probability)
+    return first - negative * fade * nl.log1p(-probability)
 
 
 class FocalOfTwo(nl.Elementwise):

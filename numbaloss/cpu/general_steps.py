@@ -209,6 +209,13 @@ def steps(real: str) -> Any:
             v, w = values[j], of_class[j]
             values[j] = zero if (w == zero) & (v == v) else v * w
 
+    @njit(**exact)
+    def multiply_all(values, w, size):
+        prefer_wide_vectors()
+        for j in range(size):
+            v = values[j]
+            values[j] = zero if (w == zero) & (v == v) else v * w
+
     @njit(**inner)
     def prepare(job, row, i, label, numbers, memory):
         """φ of the classes of a piece, with derivatives; how many targets are out of place.
@@ -240,8 +247,13 @@ def steps(real: str) -> Any:
         )
         if fields[CLASS_WEIGHT] != 0:
             of_class = pointer(fields[CLASS_WEIGHT] + i * piece * itemsize, zero)
+            of_label = pointer(fields[CLASS_WEIGHT], zero)[label]
             for d in range(fields[DERIVATIVES] + 1):
-                multiply(pointer(found + d * PIECE_BYTES, zero), of_class, size)
+                values = pointer(found + d * PIECE_BYTES, zero)
+                if fields[MARGIN] != 0:
+                    multiply_all(values, of_label, size)
+                else:
+                    multiply(values, of_class, size)
         return offenders
 
     @njit(**inner)

@@ -35,6 +35,7 @@ from .rows import (
     HESSIAN,
     HIGH,
     INVERSE_TEMPERATURE,
+    LABEL_WEIGHT,
     LABELLED,
     LOG_SUM,
     LOW,
@@ -141,6 +142,15 @@ def _general_loops(real: str, width: int) -> Any:
             # A class that does not count contributes 0, even where its loss is infinite.
             for k in range(width):
                 v = tile[c * width + k]
+                tile[c * width + k] = zero if (w == zero) & (v == v) else v * w
+
+    @njit(**exact)
+    def weigh_rows(tile, classes, of_label):
+        prefer_wide_vectors()
+        no_alias()
+        for c in range(classes):
+            for k in range(width):
+                v, w = tile[c * width + k], of_label[k]
                 tile[c * width + k] = zero if (w == zero) & (v == v) else v * w
 
     @njit(**exact)
@@ -285,7 +295,9 @@ def make_general(real: str, few: bool, width: int, most: int) -> Callable:
             )
             for d in range(derivatives + 1):
                 values = pointer(found + d * tile_bytes, zero)
-                if fields[CLASS_WEIGHT] != 0:
+                if (fields[CLASS_WEIGHT] != 0) & (fields[MARGIN] != 0):
+                    o.weigh_rows(values, classes, t.column(statistics, LABEL_WEIGHT))
+                elif fields[CLASS_WEIGHT] != 0:
                     o.weigh(values, classes, pointer(fields[CLASS_WEIGHT], zero))
                 o.add(values, classes, pointer(statistics + (FIRST + d) * step, zero))
             t.normalize(job, statistics, statistics + VALUES * step)

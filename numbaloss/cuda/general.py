@@ -108,8 +108,8 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
         return t * reals[ON] + reals[OFF] if reals[OFF] != zero else t
 
     @device_function
-    def terms(loss, job, j, logarithm, t):
-        """φ of a class and its derivatives."""
+    def terms(loss, job, weighed, logarithm, t):
+        """φ of a class and its derivatives, times the weight of the class ``weighed``."""
         value_, slope_, curve_ = point(loss, logarithm, t)
         value, slope, curve = real(value_), real(slope_), real(curve_)
         if logarithm != logarithm or t != t:  # comparisons in a loss lose NaN
@@ -118,7 +118,7 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
             slope = curve = value
         if job[CLASS_WEIGHT] != 0:
             # A class that does not count contributes 0, even where its loss is infinite.
-            w = load_real(job[CLASS_WEIGHT], j)
+            w = load_real(job[CLASS_WEIGHT], weighed)
             out = w == zero
             value = zero if out and value == value else value * w
             slope = zero if out and slope == slope else slope * w
@@ -188,7 +188,7 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
                 x = load(job[PREDICTION], at + j * job[CLASS_PREDICTION])
                 logarithm = (x - base) * inverse - log_sum
                 t = target_of(job, reals, of_targets, j, label, teacher)
-                a, b, c = terms(loss, job, j, logarithm, t)
+                a, b, c = terms(loss, job, label if margin else j, logarithm, t)
                 value += a
                 slopes += b
                 curves += c
@@ -230,7 +230,7 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
                         x = load(job[PREDICTION], at + j * job[CLASS_PREDICTION])
                         logarithm = (x - base) * inverse - log_sum
                         t = target_of(job, reals, of_targets, j, label, teacher)
-                        a, b, c = terms(loss, job, j, logarithm, t)
+                        a, b, c = terms(loss, job, label if margin else j, logarithm, t)
                         if margin:
                             g = (b + t * lean) * factor
                             h = (c * (one - (t + t)) + t * bend) * of_hessian

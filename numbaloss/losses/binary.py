@@ -136,9 +136,12 @@ class Focal(Elementwise):
         How fast easy examples fade; 0 is the cross-entropy.
     alpha : float in [0, 1] or None
         Weight of positives; negatives get ``1 - alpha``. None: both get 1.
+    label_smoothing : float in [0, 1]
+        ε; moves the target to :math:`t (1 - ε) + ε/2`.
 
     Notes
     -----
+    Keras does not mix: it fades by :math:`p_t = t p + (1 - t)(1 - p)` where targets are soft.
     Gradient and hessian are the exact derivatives; widely copied NumPy versions have a
     wrong hessian. It is negative for predictions that are far off.
 
@@ -150,21 +153,25 @@ class Focal(Elementwise):
     aliases = ("focal_loss", "binary_focal", "sigmoid_focal")
     gamma: float = 2.0
     alpha: float | None = None
-    bounds: ClassVar = {"gamma": "[0, inf)", "alpha": "[0, 1]"}
+    label_smoothing: float = 0.0
+    bounds: ClassVar = {"gamma": "[0, inf)", "alpha": "[0, 1]", "label_smoothing": "[0, 1]"}
     target_domain = "[0, 1]"
 
     def lower(self):
         positive, negative = (1.0, 1.0) if self.alpha is None else (self.alpha, 1.0 - self.alpha)
-        return _focal(self.gamma, self.gamma, positive, negative)
+        return _focal(self.gamma, self.gamma, positive, negative, self.label_smoothing)
 
 
-def _focal(gamma_positive, gamma_negative, positive, negative):
+def _focal(gamma_positive, gamma_negative, positive, negative, smoothing):
     """The cheaper of two equal losses: pow takes ten times as long as three products."""
     gammas = gamma_positive, gamma_negative
+    on, off = 1.0 - smoothing, 0.5 * smoothing
+    # Of t (1 - ε) + ε/2 and of 1 less that: weight times t or 1 - t, and what is left.
+    weights = positive * on, positive * off, negative * on, negative * off
     if all(_whole(gamma) for gamma in gammas):
         whole = int(gamma_positive), int(gamma_negative)
-        return _FocalWhole(*gammas, *whole, positive, negative)
-    return _FocalPower(*gammas, positive, negative)
+        return _FocalWhole(*gammas, *whole, *weights)
+    return _FocalPower(*gammas, *weights)
 
 
 def _whole(gamma):
@@ -185,28 +192,36 @@ class _FocalWhole(Elementwise):
     power_positive: int  # the same two numbers: a product with an integer would be float64
     power_negative: int
     positive: float
+    positive_rest: float
     negative: float
+    negative_rest: float
 
     def point(self, prediction, target):
         fade = _whole_power(sigmoid(-prediction), self.power_positive)
         first = _faded(self.gamma_positive, fade, prediction)
         fade = _whole_power(sigmoid(prediction), self.power_negative)
         second = _faded(self.gamma_negative, fade, -prediction)
-        return _mixed(self.positive * target, first, self.negative * (1.0 - target), second)
+        positive = self.positive * target + self.positive_rest
+        negative = self.negative * (1.0 - target) + self.negative_rest
+        return _mixed(positive, first, negative, second)
 
 
 class _FocalPower(Elementwise):
     gamma_positive: float
     gamma_negative: float
     positive: float
+    positive_rest: float
     negative: float
+    negative_rest: float
 
     def point(self, prediction, target):
         fade = pow(sigmoid(-prediction), self.gamma_positive)
         first = _faded(self.gamma_positive, fade, prediction)
         fade = pow(sigmoid(prediction), self.gamma_negative)
         second = _faded(self.gamma_negative, fade, -prediction)
-        return _mixed(self.positive * target, first, self.negative * (1.0 - target), second)
+        positive = self.positive * target + self.positive_rest
+        negative = self.negative * (1.0 - target) + self.negative_rest
+        return _mixed(positive, first, negative, second)
 
 
 def _faded(gamma, fade, margin):
@@ -242,6 +257,8 @@ class AsymmetricFocal(Elementwise):
         How fast easy negatives and positives fade.
     margin : float in [0, 1)
         :math:`m`; negatives with a probability below it cost nothing.
+    label_smoothing : float in [0, 1]
+        ε; moves the target to :math:`t (1 - ε) + ε/2`.
 
     Notes
     -----
@@ -257,17 +274,24 @@ class AsymmetricFocal(Elementwise):
     gamma_neg: float = 4.0
     gamma_pos: float = 1.0
     margin: float = 0.05
-    bounds: ClassVar = {"gamma_neg": "[0, inf)", "gamma_pos": "[0, inf)", "margin": "[0, 1)"}
+    label_smoothing: float = 0.0
+    bounds: ClassVar = {
+        "gamma_neg": "[0, inf)",
+        "gamma_pos": "[0, inf)",
+        "margin": "[0, 1)",
+        "label_smoothing": "[0, 1]",
+    }
     target_domain = "[0, 1]"
 
     def lower(self):
         if self.margin == 0.0:
-            return _focal(self.gamma_pos, self.gamma_neg, 1.0, 1.0)
+            return _focal(self.gamma_pos, self.gamma_neg, 1.0, 1.0, self.label_smoothing)
         gammas = self.gamma_neg, self.gamma_pos
+        rest = self.margin, 1.0 - self.label_smoothing, 0.5 * self.label_smoothing
         if all(_whole(gamma) for gamma in gammas):
             whole = int(self.gamma_neg), int(self.gamma_pos)
-            return _ShiftedWhole(*gammas, *whole, self.margin)
-        return _ShiftedPower(*gammas, self.margin)
+            return _ShiftedWhole(*gammas, *whole, *rest)
+        return _ShiftedPower(*gammas, *rest)
 
 
 class _ShiftedWhole(Elementwise):
@@ -276,26 +300,32 @@ class _ShiftedWhole(Elementwise):
     power_neg: int
     power_pos: int
     margin: float
+    on: float
+    off: float
 
     def point(self, prediction, target):
         fade = _whole_power(sigmoid(-prediction), self.power_pos)
         first = _faded(self.gamma_pos, fade, prediction)
         fade = _whole_power(max(sigmoid(prediction) - self.margin, 0.0), self.power_neg)
         second = _faded_shifted(self.gamma_neg, fade, prediction, self.margin)
-        return _mixed(target, first, 1.0 - target, second)
+        positive, negative = self.on * target, self.on * (1.0 - target)
+        return _mixed(positive + self.off, first, negative + self.off, second)
 
 
 class _ShiftedPower(Elementwise):
     gamma_neg: float
     gamma_pos: float
     margin: float
+    on: float
+    off: float
 
     def point(self, prediction, target):
         fade = pow(sigmoid(-prediction), self.gamma_pos)
         first = _faded(self.gamma_pos, fade, prediction)
         fade = pow(max(sigmoid(prediction) - self.margin, 0.0), self.gamma_neg)
         second = _faded_shifted(self.gamma_neg, fade, prediction, self.margin)
-        return _mixed(target, first, 1.0 - target, second)
+        positive, negative = self.on * target, self.on * (1.0 - target)
+        return _mixed(positive + self.off, first, negative + self.off, second)
 
 
 def _faded_shifted(gamma, fade, logit, margin):

@@ -109,6 +109,8 @@ class CategoricalFocal(Softmax):
         :math:`w`, called α in the paper.
     ignore_index : int
         Rows with this label contribute 0 and do not count.
+    label_smoothing : float in [0, 1]
+        ε; moves the targets to :math:`t (1 - ε) + ε / C`.
 
     Notes
     -----
@@ -128,7 +130,8 @@ class CategoricalFocal(Softmax):
     gamma: float = 2.0
     class_weight: np.ndarray | None = None
     ignore_index: int = -100
-    bounds: ClassVar = {"gamma": "[0, inf)"}
+    label_smoothing: float = 0.0
+    bounds: ClassVar = {"gamma": "[0, inf)", "label_smoothing": "[0, 1]"}
     sparse = True
 
     def lower(self):
@@ -272,7 +275,7 @@ class Poly1(Softmax):
 class MultiMargin(Softmax):
     r"""The hinge loss of many classes (Crammer, Singer).
 
-    .. math:: \ell = \frac{1}{C} \sum_{j \ne y} \max(0, m + x_j - x_y)^p
+    .. math:: \ell = \frac{w_y}{C} \sum_{j \ne y} \max(0, m + x_j - x_y)^p
 
     Labels only. It is no function of the softmax: logits may be any scores.
 
@@ -284,11 +287,13 @@ class MultiMargin(Softmax):
         1 or 2.
     ignore_index : int
         Rows with this label contribute 0 and do not count.
+    class_weight : array of C numbers >= 0, optional
+        :math:`w`, of which that of the label counts.
 
     Notes
     -----
-    As PyTorch's: divided by the number of classes, the label's own included. The gradient at
-    the kink is 0.
+    As PyTorch's: divided by the number of classes, the label's own included; its mean divides by
+    the rows, whatever their weights, as ``"mean"`` does. The gradient at the kink is 0.
 
     Examples
     --------
@@ -301,6 +306,7 @@ class MultiMargin(Softmax):
     margin: float = 1.0
     p: int = 1
     ignore_index: int = -100
+    class_weight: np.ndarray | None = None
     accepts = ("labels",)
     relative_to_label = True
     mean_over_classes = True

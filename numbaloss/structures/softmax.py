@@ -65,9 +65,9 @@ class Softmax(Loss):
 
     The class axis is the last one; all axes before it count rows. A subclass that declares a
     parameter of one of these names need not mention it in its maths: ``class_weight`` (an
-    array, multiplies φ class by class), ``ignore_index`` (the label of rows that do not count),
-    ``label_smoothing`` (ε: targets become :math:`(1 - ε) t + ε / C`) and ``temperature``
-    (divides the logits).
+    array, multiplies φ class by class; with ``relative_to_label`` the loss of a row, by its
+    label), ``ignore_index`` (the label of rows that do not count), ``label_smoothing`` (ε: targets
+    become :math:`(1 - ε) t + ε / C`) and ``temperature`` (divides the logits).
 
     Attributes
     ----------

@@ -30,6 +30,9 @@ def some_columns(classes, labels, seed):
 def by_label_alone(loss):
     """Whether a row with a label is computed from that label's log-probability."""
     terms = [term for _, term in loss.terms] if hasattr(loss, "terms") else [loss]
+    smooth = [term.row_options().label_smoothing > 0.0 and not term.linear for term in terms]
+    if any(smooth):
+        return False
     own = [term.sparse or type(term).label_point is not nl.Softmax.label_point for term in terms]
     return all(own)
 

@@ -53,6 +53,7 @@ def draw_loss(random, name, classes, ignored):
         "CategoricalFocal": {
             "gamma": maybe(random.uniform(1.0, 5.0), 2.0),
             "class_weight": maybe(random.uniform(0.0, 3.0, classes), None),
+            "label_smoothing": maybe(random.random(), 0.0),
         },
         "GeneralizedCrossEntropy": {"q": random.uniform(0.05, 1.0)},
         "SymmetricCrossEntropy": {
@@ -61,7 +62,11 @@ def draw_loss(random, name, classes, ignored):
             "log_zero": -random.uniform(1.0, 6.0),
         },
         "Poly1": {"epsilon": random.uniform(-1.0, 4.0)},
-        "MultiMargin": {"margin": random.uniform(0.1, 3.0), "p": int(random.integers(1, 3))},
+        "MultiMargin": {
+            "margin": random.uniform(0.1, 3.0),
+            "p": int(random.integers(1, 3)),
+            "class_weight": maybe(random.uniform(0.0, 3.0, classes), None),
+        },
         "Distillation": {"temperature": random.uniform(0.5, 5.0)},
     }.get(name, {})
     cls = getattr(nl, name)
@@ -87,7 +92,10 @@ def torch_rows(loss, x, t):
         )
         return value + loss.z_loss * torch.logsumexp(scaled, -1) ** 2
     if name == "MultiMargin":
-        return functional.multi_margin_loss(x, t, p=loss.p, margin=loss.margin, reduction="none")
+        weight = None if loss.class_weight is None else torch.tensor(loss.class_weight)
+        return functional.multi_margin_loss(
+            x, t, p=loss.p, margin=loss.margin, weight=weight, reduction="none"
+        )
     if name == "Distillation":
         own = functional.log_softmax(x / loss.temperature, -1)
         teacher = functional.log_softmax(t / loss.temperature, -1)
@@ -103,6 +111,7 @@ def torch_rows(loss, x, t):
         # A sum and not 1 - p, which may round to 0, where autograd's power gives NaN.
         rest = (p.sum(-1, keepdim=True) - p).clamp_min(1e-300)
         weight = 1.0 if loss.class_weight is None else torch.tensor(loss.class_weight)
+        t = t * (1 - loss.label_smoothing) + loss.label_smoothing / x.shape[-1]
         return -(weight * t * rest**loss.gamma * log_p).sum(-1)
     if name == "GeneralizedCrossEntropy":
         return (t * (1 - p**loss.q)).sum(-1) / loss.q
