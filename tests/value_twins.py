@@ -222,6 +222,12 @@ def focal(self, prediction, target):
 
 @gives(binary._FocalWhole)
 def focal_whole(self, prediction, target):
+    first = self.positive * target * _faded_whole(prediction, self.power_positive)
+    return first + self.negative * (1.0 - target) * _faded_whole(-prediction, self.power_negative)
+
+
+@gives(binary._SmoothFocalWhole)
+def smooth_focal_whole(self, prediction, target):
     positive = self.positive * target + self.positive_rest
     negative = self.negative * (1.0 - target) + self.negative_rest
     first = positive * _faded_whole(prediction, self.power_positive)

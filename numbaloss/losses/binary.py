@@ -167,11 +167,13 @@ def _focal(gamma_positive, gamma_negative, positive, negative, smoothing):
     gammas = gamma_positive, gamma_negative
     on, off = 1.0 - smoothing, 0.5 * smoothing
     # Of t (1 - ε) + ε/2 and of 1 less that: weight times t or 1 - t, and what is left.
-    weights = positive * on, positive * off, negative * on, negative * off
+    weights, rests = (positive * on, negative * on), (positive * off, negative * off)
     if all(_whole(gamma) for gamma in gammas):
         whole = int(gamma_positive), int(gamma_negative)
-        return _FocalWhole(*gammas, *whole, *weights)
-    return _FocalPower(*gammas, *weights)
+        if smoothing == 0.0:
+            return _FocalWhole(*gammas, *whole, *weights)
+        return _SmoothFocalWhole(*gammas, *whole, *weights, *rests)
+    return _FocalPower(*gammas, *weights, *rests)
 
 
 def _whole(gamma):
@@ -192,8 +194,20 @@ class _FocalWhole(Elementwise):
     power_positive: int  # the same two numbers: a product with an integer would be float64
     power_negative: int
     positive: float
-    positive_rest: float
     negative: float
+
+    def point(self, prediction, target):
+        fade = _whole_power(sigmoid(-prediction), self.power_positive)
+        first = _faded(self.gamma_positive, fade, prediction)
+        fade = _whole_power(sigmoid(prediction), self.power_negative)
+        second = _faded(self.gamma_negative, fade, -prediction)
+        return _mixed(self.positive * target, first, self.negative * (1.0 - target), second)
+
+
+class _SmoothFocalWhole(_FocalWhole):
+    """Apart, for the two sums below take a fifth of the time of all the rest."""
+
+    positive_rest: float
     negative_rest: float
 
     def point(self, prediction, target):
@@ -210,8 +224,8 @@ class _FocalPower(Elementwise):
     gamma_positive: float
     gamma_negative: float
     positive: float
-    positive_rest: float
     negative: float
+    positive_rest: float
     negative_rest: float
 
     def point(self, prediction, target):

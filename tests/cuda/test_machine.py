@@ -408,6 +408,12 @@ def test_general_rows(machine, kind, shape):
     assert "softmax_general" in launched(machine)
 
 
+def test_margins_of_rows_weigh_as_their_labels(machine):
+    prediction, target = rows("float32", 20, 5)
+    loss = nl.MultiMargin(class_weight=[0.5, 2.0, 0.0, 3.0, 1.0])
+    agree(loss, prediction, target, derivatives=2, reduction="weighted_mean")
+
+
 def test_rows_in_place(machine):
     prediction, target = rows("float32", 20, 12)
     loss = nl.CrossEntropy()
