@@ -107,8 +107,9 @@ class Triplet(TripletEmbedding):
     Notes
     -----
     The gradient of a distance of 0 is 0. PyTorch adds 1e-6 to every difference of two elements,
-    which moves its distances by about 1e-6 times the root of their number; here nothing is
-    added. Other norms than 1 and 2 take a power an element, and are slower.
+    which moves its distances by up to 1e-6 times the root of their number; here nothing is
+    added. ``Triplet()(anchor + 1e-6, positive, negative)`` has PyTorch's numbers (without
+    ``swap``). Other norms than 1 and 2 take a power an element, and are slower.
 
     References
     ----------

@@ -166,8 +166,9 @@ class SupervisedContrastive(LabelledEmbedding):
     Notes
     -----
     The paper's :math:`L_{out}`. The mean is that over rows that have a positive. Its code
-    multiplies the loss by T / 0.07, which is left out. Zero vectors stay zero when they are
-    normalised, and get no gradient.
+    multiplies the loss by T / 0.07, which is left out. Positives compete with each other, so that
+    a row without negatives has a loss as well: log of their number at least, where NT-Xent has
+    none. Zero vectors stay zero when they are normalised, and get no gradient.
 
     References
     ----------
@@ -216,12 +217,16 @@ class BatchTriplet(LabelledEmbedding):
     -----
     The mean is that over terms, active or not: sentence-transformers and Hermans's
     "non-zero" variant divide ``"all"`` by those that are active, the number of which
-    :meth:`diagnose` tells. The gradient of a distance of 0 is 0. ``"all"`` takes
-    :math:`n^2 \log n` steps, not n³, and sums hinges only: a subclass with a map of its own
-    mines hard or semi-hard triplets. Candidates are found by distances from a matrix product:
-    squared distances that differ by less than the rounding of the squared lengths, seen from the
-    mean, count as equal, and one outlier makes all lengths long. The distances of hard triplets
-    are then computed anew.
+    :meth:`diagnose` tells. An anchor that no other row has the label of, or every other, is no
+    term: others take the distance of what is missing for 0 (sentence-transformers'
+    ``BatchHardTripletLoss``, a positive) and divide by all rows. Nothing is added to distances or
+    differences, whose gradient at 0 is 0 (PyTorch's ``triplet_margin_loss`` adds 1e-6).
+
+    ``"all"`` takes :math:`n^2 \log n` steps, not n³, and sums hinges only: a subclass with a map
+    of its own mines hard or semi-hard triplets. Candidates are found by distances from a matrix
+    product: squared distances that differ by less than the rounding of the squared lengths, seen
+    from the mean, count as equal, and one outlier makes all lengths long. The distances of hard
+    triplets are then computed anew.
 
     References
     ----------

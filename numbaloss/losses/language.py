@@ -24,7 +24,8 @@ class LinearCrossEntropy(Linear):
     class_weight : array of C numbers >= 0, optional
         :math:`w`.
     ignore_index : int
-        Rows with this label contribute 0 and do not count; nor do they cost time.
+        Rows with this label contribute 0 and do not count; nor do they cost time. Dense targets
+        have no such label: leave rows out by ``mask``.
     label_smoothing : float in [0, 1]
         ε; moves the targets to :math:`t (1 - ε) + ε / C`.
     z_loss : float >= 0

@@ -32,7 +32,8 @@ class CrossEntropy(Softmax):
     class_weight : array of C numbers >= 0, optional
         :math:`w`.
     ignore_index : int
-        Rows with this label contribute 0 and do not count.
+        Rows with this label contribute 0 and do not count. Dense targets have no such label:
+        leave rows out by ``mask``.
     label_smoothing : float in [0, 1]
         ε; moves the targets to :math:`t (1 - ε) + ε / C`.
     z_loss : float >= 0
@@ -108,7 +109,8 @@ class CategoricalFocal(Softmax):
     class_weight : array of C numbers >= 0, optional
         :math:`w`, called α in the paper.
     ignore_index : int
-        Rows with this label contribute 0 and do not count.
+        Rows with this label contribute 0 and do not count. Dense targets have no such label:
+        leave rows out by ``mask``.
     label_smoothing : float in [0, 1]
         ε; moves the targets to :math:`t (1 - ε) + ε / C`.
 
@@ -168,7 +170,8 @@ class GeneralizedCrossEntropy(Softmax):
         1 is the absolute error of the label's probability; towards 0 it becomes the
         cross-entropy.
     ignore_index : int
-        Rows with this label contribute 0 and do not count.
+        Rows with this label contribute 0 and do not count. Dense targets have no such label:
+        leave rows out by ``mask``.
 
     References
     ----------
@@ -206,7 +209,8 @@ class SymmetricCrossEntropy(Softmax):
     log_zero : float < 0
         A, which stands for the logarithm of 0.
     ignore_index : int
-        Rows with this label contribute 0 and do not count.
+        Rows with this label contribute 0 and do not count. Dense targets have no such label:
+        leave rows out by ``mask``.
 
     References
     ----------
@@ -248,7 +252,8 @@ class Poly1(Softmax):
     epsilon : float
         How much is added; negative values help where classes are imbalanced.
     ignore_index : int
-        Rows with this label contribute 0 and do not count.
+        Rows with this label contribute 0 and do not count. Dense targets have no such label:
+        leave rows out by ``mask``.
 
     References
     ----------
@@ -348,12 +353,19 @@ class KLDivergence(Softmax):
     Parameters
     ----------
     ignore_index : int
-        Rows with this label contribute 0 and do not count.
+        Rows with this label contribute 0 and do not count. Dense targets have no such label:
+        leave rows out by ``mask``.
 
     Notes
     -----
     The cross-entropy less the entropy of the targets: the same gradient, and 0 where the two
     distributions are one. Target 0 contributes 0. With labels it is the cross-entropy.
+
+    PyTorch's ``kl_div(input, target)`` takes log-probabilities as they are. Here the prediction is
+    logits, which the loss normalises: ``kl_div(log_softmax(x), t)``. Log-probabilities are logits
+    too and give the same value, but the gradient is that by logits, :math:`p_k \sum_j t_j - t_k`
+    and not :math:`-t_k`. ``"mean"`` is over the rows, for which PyTorch says ``"batchmean"``; its
+    own ``"mean"`` divides by the number of classes too.
 
     Examples
     --------
@@ -379,7 +391,8 @@ class JensenShannon(Softmax):
     Parameters
     ----------
     ignore_index : int
-        Rows with this label contribute 0 and do not count.
+        Rows with this label contribute 0 and do not count. Dense targets have no such label:
+        leave rows out by ``mask``.
 
     Notes
     -----
@@ -485,7 +498,8 @@ class Brier(Softmax):
     Parameters
     ----------
     ignore_index : int
-        Rows with this label contribute 0 and do not count.
+        Rows with this label contribute 0 and do not count. Dense targets have no such label:
+        leave rows out by ``mask``.
 
     Notes
     -----

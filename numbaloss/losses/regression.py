@@ -99,7 +99,8 @@ class Expectile(Elementwise):
 
     Notes
     -----
-    At :math:`\alpha = \tfrac12` this is half the squared error.
+    At :math:`\alpha = \tfrac12` this is half the squared error. The hessian jumps where the
+    residual is 0; there it is :math:`2 \alpha`, that of predictions that are too low.
 
     References
     ----------
