@@ -10,8 +10,9 @@ import numpy as np
 
 from ..arrays import Operand
 from ..formulas.catching import HEADER
+from ..formulas.fitting import lower_for
 from ..formulas.raised import Raised, exception_of, first_that_raises, place_of
-from ..formulas.structure import Structure, lower, parameter_values, plans_of
+from ..formulas.structure import Structure, parameter_values, plans_of
 from ..structures.elementwise import Elementwise, Inspection
 from ..structures.loss import domain
 from ..structures.offenders import raise_first_number
@@ -69,7 +70,7 @@ def plan(
     key = real, derivatives, per_sample, weighted, check, kind or real
     found = plans.get(key)
     if found is None:
-        lowered = lower(loss)
+        lowered = lower_for(loss, real)
         of_target, of_prediction = domain(loss.target_domain), domain(loss.prediction_domain)
         dtype = np.dtype(real)
         ends = [*of_target.closed(dtype), *of_prediction.closed(dtype)]

@@ -16,8 +16,9 @@ import numpy as np
 from .. import all_pairs
 from ..arrays import Operand
 from ..formulas.catching import HEADER
+from ..formulas.fitting import lower_for
 from ..formulas.raised import Raised, exception_of
-from ..formulas.structure import Structure, lower, parameter_values
+from ..formulas.structure import Structure, parameter_values
 from ..structures.embedding_batch import Batch
 from . import embedding_blocks as blocks
 from . import threads
@@ -129,7 +130,7 @@ class _Machine:
         self.share = batch.share * half
         self.triplets = loss.form == "triplets"
         self.pulls = np.zeros(batch.rows)  # sums of the slopes of a row over all distances
-        lowered = lower(loss)
+        lowered = lower_for(loss, self.real)
         self.structure = Structure.of(lowered)
         self.parameters = np.array([0.0] * HEADER + parameter_values(lowered))
         self.starts = batch.starts.astype(np.int64)

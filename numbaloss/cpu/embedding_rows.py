@@ -18,10 +18,11 @@ from numba import njit, types
 
 from ..arrays import Operand
 from ..formulas.catching import HEADER
+from ..formulas.fitting import lower_for
 from ..formulas.messages import FAULTS, complaint
 from ..formulas.points import point, root, term
 from ..formulas.raised import Raised, exception_of, first_that_raises, place_of
-from ..formulas.structure import Structure, lower, parameter_values
+from ..formulas.structure import Structure, parameter_values
 from ..structures.embedding_rows import PairEmbedding
 from ..structures.loss import domain
 from ..structures.offenders import raise_first_number
@@ -115,7 +116,7 @@ def _evaluate(
     count = int(np.prod(shape, dtype=np.int64))
     if count == 0:
         return 0.0
-    lowered = lower(loss)
+    lowered = lower_for(loss, "float64")
     code = kernel(Structure.of(lowered), real)
     places: list[Operand | None] = [*vectors, *[None] * (3 - len(vectors)), target, weight, value]
     places += [*(gradients or ()), *[None] * (3 - len(gradients or ()))]

@@ -10,8 +10,9 @@ import numpy as np
 
 from ..arrays import Operand
 from ..formulas.catching import HEADER
+from ..formulas.fitting import lower_for
 from ..formulas.raised import Raised, exception_of, first_that_raises, place_of
-from ..formulas.structure import Structure, lower, parameter_values, plans_of
+from ..formulas.structure import Structure, parameter_values, plans_of
 from ..structures.arguments import batch_length
 from ..structures.loss import domain
 from ..structures.offenders import raise_first_target
@@ -52,7 +53,7 @@ def plan(loss: Softmax, real: str, derivatives: int, labelled: bool, classes: in
 
 
 def _plan(loss: Softmax, real: str, derivatives: int, labelled: bool, classes: int) -> Plan:
-    options, lowered = loss.row_options(), lower(loss)
+    options, lowered = loss.row_options(), lower_for(loss, real)
     structure = Structure.of(lowered)
     smooth, dtype = options.label_smoothing > 0.0, np.dtype(real)
     weights = options.class_weight

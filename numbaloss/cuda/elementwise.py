@@ -17,8 +17,9 @@ import numpy as np
 from numba import types
 
 from ..arrays import Operand
+from ..formulas.fitting import lower_for
 from ..formulas.points import point
-from ..formulas.structure import Structure, lower, parameters_of, plans_of
+from ..formulas.structure import Structure, parameters_of, plans_of
 from ..structures.arguments import batch_length
 from ..structures.elementwise import Elementwise, Inspection
 from ..structures.loss import domain
@@ -292,7 +293,7 @@ def plan(loss: Elementwise, real: str) -> Plan:
     """The plan of a loss for a compute dtype."""
     plans = plans_of(loss, "_gpu_plans")
     if real not in plans:
-        lowered, dtype = lower(loss), np.dtype(real)
+        lowered, dtype = lower_for(loss, real), np.dtype(real)
         of_target, of_prediction = domain(loss.target_domain), domain(loss.prediction_domain)
         limits = (*of_target.closed(dtype), *of_prediction.closed(dtype))
         flags = 0

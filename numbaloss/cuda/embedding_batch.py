@@ -14,7 +14,8 @@ import numpy as np
 
 from .. import all_pairs
 from ..arrays import Operand
-from ..formulas.structure import Structure, lower, parameters_of
+from ..formulas.fitting import lower_for
+from ..formulas.structure import Structure, parameters_of
 from ..structures.embedding import Vectors
 from ..structures.embedding_batch import Batch
 from . import backend
@@ -101,7 +102,7 @@ class _Machine:
         self.like = self.library.own(vectors.given[0])
         self.real, self.kind = vectors.operands[0].compute, vectors.operands[0].kind
         self.gradients = gradients is not None
-        lowered = lower(loss)
+        lowered = lower_for(loss, self.real)
         self.structure = Structure.of(lowered)
         self.parameters = parameters_of(lowered, np.dtype(self.real).type)
         self.rows = _Side(vectors.operands[0])

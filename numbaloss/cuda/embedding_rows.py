@@ -23,8 +23,9 @@ from numba import types
 
 from .. import vmath
 from ..arrays import Operand
+from ..formulas.fitting import lower_for
 from ..formulas.points import point, root, term
-from ..formulas.structure import Structure, lower, parameters_of, plans_of
+from ..formulas.structure import Structure, parameters_of, plans_of
 from ..structures.arguments import batch_length
 from ..structures.embedding_rows import PairEmbedding
 from ..structures.loss import domain
@@ -425,7 +426,7 @@ def plan(loss: Any, real: str) -> Plan:
     """The plan of a loss for a compute type."""
     plans = plans_of(loss, "_gpu_plans")
     if real not in plans:
-        lowered, dtype = lower(loss), np.dtype(real)
+        lowered, dtype = lower_for(loss, real), np.dtype(real)
         of_target = domain(loss.target_domain)
         check = CHECK_BINARY if of_target.binary else CHECK_TARGET
         plans[real] = Plan(

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arrays import Operand
-from ..formulas.structure import Structure, lower, parameters_of, plans_of
+from ..formulas.fitting import lower_for
+from ..formulas.structure import Structure, parameters_of, plans_of
 from ..structures.arguments import batch_length
 from ..structures.loss import domain
 from ..structures.softmax import Softmax
@@ -53,7 +54,7 @@ def plan(loss: Softmax, real: str, labelled: bool, classes: int) -> Plan:
 
 
 def _plan(loss: Softmax, dtype: np.dtype, labelled: bool, classes: int) -> Plan:
-    options, lowered = loss.row_options(), lower(loss)
+    options, lowered = loss.row_options(), lower_for(loss, dtype.name)
     structure = Structure.of(lowered)
     smooth, weights = options.label_smoothing > 0.0, options.class_weight
     by_label = labelled and loss.by_label_alone(structure.classes)

@@ -155,6 +155,7 @@ class Focal(Elementwise):
     alpha: float | None = None
     label_smoothing: float = 0.0
     bounds: ClassVar = {"gamma": "[0, inf)", "alpha": "[0, 1]", "label_smoothing": "[0, 1]"}
+    spans: ClassVar = {"gamma": (0, 3)}
     target_domain = "[0, 1]"
 
     def lower(self):
@@ -295,6 +296,7 @@ class AsymmetricFocal(Elementwise):
         "margin": "[0, 1)",
         "label_smoothing": "[0, 1]",
     }
+    spans: ClassVar = {"gamma_neg": (0, 3), "gamma_pos": (0, 3)}
     target_domain = "[0, 1]"
 
     def lower(self):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar
 
 from ..registry import register
@@ -42,6 +41,7 @@ class Contrastive(PairEmbedding):
     target_domain = "{0, 1}"
     margin: float = 1.0
     bounds: ClassVar = {"margin": "(0, inf)"}
+    spans: ClassVar = {"margin": (0, 2)}
 
     def point(self, distance, target):
         short = max(0.0, self.margin - distance)
@@ -96,8 +96,9 @@ class Triplet(TripletEmbedding):
     ----------
     margin : float >= 0
         m.
-    p : float in [1, inf)
-        Which norm; 2 is the Euclidean.
+    p : float in [1, 1000]
+        Which norm; 2 is the Euclidean. Powers beyond leave the range of all numbers but those
+        near 1.
     swap : bool
         Whether the negative is compared with whichever is nearer to it, anchor or positive
         (Balntas 2016).
@@ -130,11 +131,9 @@ class Triplet(TripletEmbedding):
     p: float = 2.0
     swap: bool = False
     squared: bool = False
-    bounds: ClassVar = {"margin": "[0, inf)", "p": "[1, inf)"}
+    bounds: ClassVar = {"margin": "[0, inf)", "p": "[1, 1000]"}
 
     def validate(self) -> None:
-        if self.p == math.inf:
-            raise ValueError("p must be in [1, inf), not inf")
         if self.squared and self.p != 2.0:
             raise ValueError(f"squared distances are Euclidean: p must be 2, not {self.p}")
 

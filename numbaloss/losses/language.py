@@ -61,6 +61,7 @@ class LinearCrossEntropy(Linear):
     z_loss: float = 0.0
     temperature: float = 1.0
     bounds: ClassVar = CrossEntropy.bounds
+    spans: ClassVar = CrossEntropy.spans
 
     def of_logits(self) -> Softmax:
         """The loss of the logits; kept, for it keeps what is compiled."""

@@ -73,6 +73,7 @@ class CrossEntropy(Softmax):
         "z_loss": "[0, inf)",
         "temperature": "(0, inf)",
     }
+    spans: ClassVar = {"temperature": (2, 1)}
     sparse = True
     linear = True
 
@@ -134,6 +135,7 @@ class CategoricalFocal(Softmax):
     ignore_index: int = -100
     label_smoothing: float = 0.0
     bounds: ClassVar = {"gamma": "[0, inf)", "label_smoothing": "[0, 1]"}
+    spans: ClassVar = {"gamma": (0, 3)}
     sparse = True
 
     def lower(self):
@@ -188,6 +190,7 @@ class GeneralizedCrossEntropy(Softmax):
     q: float = 0.7
     ignore_index: int = -100
     bounds: ClassVar = {"q": "(0, 1]"}
+    spans: ClassVar = {"q": (1, 0)}
     sparse = True
 
     def point(self, log_probability, target):
@@ -268,6 +271,7 @@ class Poly1(Softmax):
     aliases = ("poly_loss", "polyloss")
     epsilon: float = 1.0
     ignore_index: int = -100
+    bounds: ClassVar = {"epsilon": "(-inf, inf)"}
     sparse = True
 
     def point(self, log_probability, target):
@@ -312,6 +316,7 @@ class MultiMargin(Softmax):
     p: int = 1
     ignore_index: int = -100
     class_weight: np.ndarray | None = None
+    bounds: ClassVar = {"margin": "(-inf, inf)"}
     accepts = ("labels",)
     relative_to_label = True
     mean_over_classes = True
@@ -464,6 +469,7 @@ class Distillation(Softmax):
     aliases = ("knowledge_distillation",)
     temperature: float = 2.0
     bounds: ClassVar = {"temperature": "(0, inf)"}
+    spans: ClassVar = {"temperature": (2, 2)}
     accepts = ("dense",)
     dense_logits = True
     target_domain = "(-inf, inf)"

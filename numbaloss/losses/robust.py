@@ -37,7 +37,7 @@ class Huber(Elementwise):
     """
 
     delta: float = 1.0
-    bounds: ClassVar = {"delta": "(0, inf)"}
+    bounds: ClassVar = {"delta": "(0, inf]"}
 
     def point(self, prediction, target):
         residual = prediction - target
@@ -68,6 +68,7 @@ class SmoothL1(Elementwise):
     aliases = ("smooth_l1_loss",)
     beta: float = 1.0
     bounds: ClassVar = {"beta": "[0, inf)"}
+    spans: ClassVar = {"beta": (1, 1)}
 
     def lower(self):
         return AbsoluteError() if self.beta == 0.0 else self
@@ -100,6 +101,7 @@ class PseudoHuber(Elementwise):
 
     delta: float = 1.0
     bounds: ClassVar = {"delta": "(0, inf)"}
+    spans: ClassVar = {"delta": (1, 1)}
 
     def point(self, prediction, target):
         residual = prediction - target
@@ -167,6 +169,7 @@ class Cauchy(Elementwise):
     aliases = ("lorentzian",)
     scale: float = 1.0
     bounds: ClassVar = {"scale": "(0, inf)"}
+    spans: ClassVar = {"scale": (1, 2)}
 
     def lower(self):
         return _Cauchy(self.scale, *_parts_of_far(self.scale, FAR))
@@ -226,6 +229,14 @@ class GeneralRobust(Elementwise):
     alpha: float
     scale: float = 1.0
     bounds: ClassVar = {"scale": "(0, inf)"}
+    spans: ClassVar = {"scale": (1, 1)}
+
+    def validate(self) -> None:
+        if self.alpha == 2.0 and not 1e-154 <= self.scale <= 1e154:
+            raise ValueError(
+                f"GeneralRobust: scale must be in [1e-154, 1e154] where alpha is 2, whose loss is "
+                f"divided by its square, not {self.scale}"
+            )
 
     def lower(self):
         alpha, scale = self.alpha, self.scale

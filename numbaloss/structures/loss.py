@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from .intervals import Interval, interval
+from .ranges import excludes_infinity, outside_of_span
 
 
 class Parameter(NamedTuple):
@@ -25,6 +26,8 @@ class Parameter(NamedTuple):
 
 
 _REQUIRED: Any = type("Required", (), {"__repr__": lambda self: "<required>"})()
+
+_FLOAT64 = np.dtype(np.float64)
 
 # Kept outside the classes, so that pickling a class by value (cloudpickle) never meets them.
 _parameters: WeakKeyDictionary[type, tuple[Parameter, ...]] = WeakKeyDictionary()
@@ -75,7 +78,11 @@ class Loss:
     aliases : tuple of str
         Further names under which a registered loss is found.
     bounds : dict of str to str
-        Interval of a parameter: ``{"delta": "(0, inf)"}``.
+        Interval of a parameter: ``{"delta": "(0, inf)"}``. Infinity belongs to ``"(0, inf]"``
+        alone.
+    spans : dict of str to (int, int)
+        Powers of a parameter that the maths takes, of its inverse and of itself, all of which
+        must be numbers of the compute type: ``{"scale": (1, 2)}`` for 1 / scale and scale².
     check_bounds : bool
         Whether look-ups in arrays that a formula names (``TABLE[int(target)]``) are tested: an
         index out of range raises ``IndexError``. Without the test it reads memory of others, so
@@ -84,6 +91,7 @@ class Loss:
 
     aliases: ClassVar[tuple[str, ...]] = ()
     bounds: ClassVar[dict[str, str]] = {}
+    spans: ClassVar[dict[str, tuple[int, int]]] = {}
     check_bounds: ClassVar[bool] = True
     __signature__: ClassVar[Any] = _Signature()
 
@@ -157,8 +165,15 @@ class Loss:
             if math.isnan(value):
                 raise ValueError(f"{owner}: {name} must not be NaN")
             limits = self.bounds.get(name)
-            if limits is not None and value not in interval(limits):
+            if limits is not None and (
+                value not in interval(limits) or excludes_infinity(value, limits)
+            ):
                 raise ValueError(f"{owner}: {name} must be in {interval(limits)}, not {value}")
+            if kind is int and not -(2**63) <= value < 2**63:
+                raise ValueError(f"{owner}: {name} must be a number of int64, not {value}")
+            wanted = outside_of_span(value, self.spans.get(name), _FLOAT64)
+            if wanted:
+                raise ValueError(f"{owner}: {name} must be {wanted}, not {value}")
         elif kind is bool:
             if not isinstance(value, (bool, np.bool_)):
                 raise TypeError(f"{owner}: {name} must be True or False, not {value!r}")

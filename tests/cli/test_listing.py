@@ -9,7 +9,7 @@ def test_json_has_every_loss_with_its_parameters(command):
     found = {one["name"]: one for one in command("list", "--json").json}
     assert list(found) == list(nl.losses())
     assert found["huber"]["parameters"] == [
-        {"name": "delta", "required": False, "default": 1.0, "bounds": "(0, inf)"}
+        {"name": "delta", "required": False, "default": 1.0, "bounds": "(0, inf]"}
     ]
     assert "mse" in found["squared_error"]["aliases"]
     assert all(one["use"] for one in found.values())
