@@ -32,6 +32,8 @@ class Operand(NamedTuple):
     # The number of the GPU it lives on. ``array`` then tells shape, strides and addresses, and
     # must not be read: its memory is the GPU's.
     device: int | None = None
+    # Where the last axis, that of the classes, was in the caller's array, if elsewhere.
+    axis: int | None = None
 
     @property
     def place(self) -> str:

@@ -62,3 +62,24 @@ def derivatives_alone(library: Library) -> None:
             assert_close(library.get(loss.grad(*given), "float32"), gradient, "float32", 50.0)
             assert loss.hess(*given, out=own) is own
             assert_close(library.get(own, "float32"), hessian, "float32", 50.0)
+
+
+@check("options of calls")
+def classes_along_any_axis(library: Library) -> None:
+    ce = nl.CrossEntropy()
+    p = np.random.default_rng(4).normal(size=(2, 5, 3)).astype("f4")
+    dense = np.random.default_rng(5).random((2, 5, 3))
+    dense /= dense.sum(axis=1, keepdims=True)
+    labels = np.arange(6).reshape(2, 3) % 5
+    for target in (labels, dense):
+        for reduction in ("none", "weighted_mean"):
+            compare(library, ce, p, target, axis=1, reduction=reduction)
+        own, given = library.put(np.empty_like(p)), library.put(p)
+        _, gradient = ce.value_and_grad(p, target, axis=1)
+        assert ce.value_and_grad(given, library.put(target), axis=1, out=own)[1] is own
+        assert_close(library.get(own, "float32"), gradient, "float32", 50.0)
+    dense[1, 3, 2] = -1.0
+    with pytest.raises(ValueError, match=r"target\[1, 3, 2\] is -1"):
+        ce(given, library.put(dense), axis=1)
+    with pytest.raises(ValueError, match=r"target\[1, 1\] is 7"):
+        ce(given, library.put(np.where(labels == 4, 7, 0)), axis=1)

@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import arrays, layouts
 from ..device_value import DeviceValue
+from .class_axis import with_classes_last
 
 REDUCTIONS = ("mean", "weighted_mean", "batchmean", "sum", "none")
 DEVICES = (None, "cpu", "cuda")
@@ -220,6 +221,14 @@ class Results:
         self.views = [
             None if one is None else arrays.output(one, name)
             for one, name in zip((values, *self.arrays), names)
+        ]
+
+    def put_last(self, axis: int) -> None:
+        """Let kernels see an axis of the derivatives last, that of the classes."""
+        value, *derivatives = self.views
+        self.views = [
+            value,
+            *(one and with_classes_last(one, axis) for one in derivatives),
         ]
 
     def deliver(self, total: float, divisor: float, reduction: str) -> tuple[Any, Any, Any]:

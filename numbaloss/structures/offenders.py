@@ -126,7 +126,12 @@ def _place_behind(position: int, operand: Operand) -> str:
     """The place in an array that may have got an axis in front."""
     dimensions = operand.array.ndim if operand.dimensions is None else operand.dimensions
     shape = operand.array.shape
-    return _place(position, shape[len(shape) - dimensions :], dimensions)
+    shape = shape[len(shape) - dimensions :]
+    if operand.axis is not None:
+        index = list(np.unravel_index(position, shape))
+        index.insert(operand.axis, index.pop())
+        return ", ".join(str(int(i)) for i in index)
+    return _place(position, shape, dimensions)
 
 
 def _place(position: int, shape: tuple[int, ...], dimensions: int) -> str:

@@ -24,6 +24,7 @@ from .arguments import (
     streaming,
     whole_labels,
 )
+from .class_axis import as_given, class_axis, with_classes_last
 from .composition import Sum
 from .loss import Loss, domain
 from .offenders import raise_first_row, raise_first_target
@@ -63,11 +64,12 @@ class Softmax(Loss):
     and gets compiled kernels for value, gradient and the diagonal of the hessian, for integer
     labels and for dense targets, for rows of any width.
 
-    The class axis is the last one; all axes before it count rows. A subclass that declares a
-    parameter of one of these names need not mention it in its maths: ``class_weight`` (an
-    array, multiplies φ class by class; with ``relative_to_label`` the loss of a row, by its
-    label), ``ignore_index`` (the label of rows that do not count), ``label_smoothing`` (ε: targets
-    become :math:`(1 - ε) t + ε / C`) and ``temperature`` (divides the logits).
+    The class axis is the last one, or the one that ``axis=`` of a call names; all other axes
+    count rows. A subclass that declares a parameter of one of these names need not mention it
+    in its maths: ``class_weight`` (an array, multiplies φ class by class; with
+    ``relative_to_label`` the loss of a row, by its label), ``ignore_index`` (the label of rows
+    that do not count), ``label_smoothing`` (ε: targets become :math:`(1 - ε) t + ε / C`) and
+    ``temperature`` (divides the logits).
 
     Attributes
     ----------
@@ -180,14 +182,15 @@ class Softmax(Loss):
         device: str | None = None,
         check: bool = True,
         wait: bool = True,
+        axis: int = -1,
     ) -> Any:
         """The loss.
 
         Parameters
         ----------
         prediction : array of float16, bfloat16, float32 or float64, shape (..., C)
-            Logits; the classes are along the last axis. Any strides. Half precisions are
-            computed in float32.
+            Logits; the classes are along the last axis, or along ``axis``. Any strides. Half
+            precisions are computed in float32.
         target : array of integers, shape (...), or array of shape (..., C)
             Labels from 0 to C - 1, of any integer dtype, or floats that are whole numbers (not on
             a GPU); or dense targets of any real dtype, a probability a class. A single row, of
@@ -215,6 +218,10 @@ class Softmax(Loss):
             On a GPU: False returns the value before it is computed, as a
             :class:`~numbaloss.DeviceValue`, and leaves the program to go on meanwhile. A label
             out of range then makes its row NaN.
+        axis : int
+            The axis of the classes: 1 for images of shape (N, C, H, W). Labels, weights, mask
+            and the values of ``reduction="none"`` have the prediction's shape without it, dense
+            targets and derivatives the prediction's shape.
 
         Returns
         -------
@@ -225,20 +232,32 @@ class Softmax(Loss):
         Raises
         ------
         TypeError
-            Arrays of other dtypes.
+            Arrays of other dtypes; an axis that is no integer.
         ValueError
-            Shapes that do not fit, labels out of range or no whole numbers, targets outside the
-            domain, negative weights, unknown options, arrays on two devices.
+            Shapes that do not fit, an axis that the prediction does not have, labels out of range
+            or no whole numbers, targets outside the domain, negative weights, unknown options,
+            arrays on two devices.
         RuntimeError
             Where a GPU is asked for and none can be used, with the reason.
         """
-        plain = sample_weight is None and mask is None and device is None
+        plain = sample_weight is None and mask is None and device is None and axis == -1
         if plain and (reduction == "mean" or reduction == "sum"):
             found = _kernels().run_direct(self, 0, prediction, target, reduction, 1.0)
             if found is not None:
                 return found[0]
         return self._evaluate(
-            0, prediction, target, sample_weight, mask, reduction, device, check, wait, (), 1.0
+            0,
+            prediction,
+            target,
+            sample_weight,
+            mask,
+            reduction,
+            device,
+            check,
+            wait,
+            (),
+            1.0,
+            axis,
         )[0]
 
     def value_and_grad(
@@ -254,6 +273,7 @@ class Softmax(Loss):
         device: str | None = None,
         check: bool = True,
         wait: bool = True,
+        axis: int = -1,
     ) -> tuple[Any, Any]:
         """The loss and its gradient by the logits.
 
@@ -274,7 +294,7 @@ class Softmax(Loss):
             Derivative of the reduced value, weights and divisor included; with
             ``reduction="none"`` of the sum of the values.
         """
-        plain = sample_weight is None and mask is None and device is None
+        plain = sample_weight is None and mask is None and device is None and axis == -1
         if plain and (reduction == "mean" or reduction == "sum"):
             found = _kernels().run_direct(
                 self, 1, prediction, target, reduction, gradient_scale, out
@@ -293,6 +313,7 @@ class Softmax(Loss):
             wait,
             (out,),
             gradient_scale,
+            axis,
         )
         return value, gradient
 
@@ -310,6 +331,7 @@ class Softmax(Loss):
         device: str | None = None,
         check: bool = True,
         wait: bool = True,
+        axis: int = -1,
     ) -> tuple[Any, Any, Any]:
         """The loss, its gradient and the diagonal of its hessian.
 
@@ -327,7 +349,7 @@ class Softmax(Loss):
             Both scaled alike. The rows of the full hessian couple their classes; this is
             its diagonal, as gradient boosting takes it.
         """
-        plain = sample_weight is None and mask is None and device is None
+        plain = sample_weight is None and mask is None and device is None and axis == -1
         plain = plain and out is None and hess_out is None
         if plain and (reduction == "mean" or reduction == "sum"):
             found = _kernels().run_direct(self, 2, prediction, target, reduction, gradient_scale)
@@ -345,6 +367,7 @@ class Softmax(Loss):
             wait,
             (out, hess_out),
             gradient_scale,
+            axis,
         )
 
     def hess(self, prediction: Any, target: Any, *, out: Any = None, **options: Any) -> Any:
@@ -380,17 +403,21 @@ class Softmax(Loss):
         wait: bool,
         outs: tuple[Any, ...],
         gradient_scale: float,
+        axis: int,
     ) -> tuple[Any, Any, Any]:
         check_options(reduction, device)
-        inputs, family = self._inputs(prediction, target, sample_weight, mask)
+        inputs, family = self._inputs(prediction, target, sample_weight, mask, axis)
         p = inputs[0]
         assert p is not None
         names = "prediction", "target", "sample_weight", "mask"
         gpu = gpu_of(inputs, names, device)
-        like = model(family, p, prediction)
+        given_inputs = [as_given(one) for one in inputs]
+        like = model(family, given_inputs[0] or p, prediction)
         values = family.empty(p.array.shape[:-1], p.compute) if reduction == "none" else None
         results = Results(family, like, values, outs)
-        in_place = check_outputs(outs, results.views, inputs)
+        in_place = check_outputs(outs, results.views, given_inputs)
+        if p.axis is not None:
+            results.put_last(p.axis)
 
         if gpu is not None and not p.array.size:
             if results.values is not None and 0 not in p.array.shape[:-1]:
@@ -408,7 +435,7 @@ class Softmax(Loss):
             given = prediction, target, sample_weight, mask
             what = self.ranges(inputs, check)
             return results.receive(
-                record, reduction, wait, what, lambda: self._complain(given, check)
+                record, reduction, wait, what, lambda: self._complain(given, check, axis)
             )
         streamed = streaming(gpu, device)
         kernels = _kernels()
@@ -441,9 +468,10 @@ class Softmax(Loss):
             found.append(f"dense targets in {domain(self.target_domain)}")
         return ", ".join(found)
 
-    def _complain(self, given: tuple[Any, ...], check: bool) -> None:
+    def _complain(self, given: tuple[Any, ...], check: bool, axis: int) -> None:
         """Raise the error that names the first number out of range among arrays on a GPU."""
-        inputs, _ = self._inputs(*[arrays.on_host(one) for one in given])
+        prediction, target, sample_weight, mask = map(arrays.on_host, given)
+        inputs, _ = self._inputs(prediction, target, sample_weight, mask, axis)
         self.name_first(inputs, check)
 
     def name_first(self, inputs: Sequence[arrays.Operand | None], check: bool) -> None:
@@ -457,34 +485,41 @@ class Softmax(Loss):
             raise_first_target(self, p, t, weight, mask)
 
     def _inputs(
-        self, prediction: Any, target: Any, sample_weight: Any, mask: Any
+        self, prediction: Any, target: Any, sample_weight: Any, mask: Any, axis: int
     ) -> tuple[list[arrays.Operand | None], arrays.Family]:
-        """Views of prediction, target, weight and mask, once they are known to fit together."""
+        """Views of prediction, target, weight and mask, once they are known to fit together.
+
+        The axis of the classes is the last one of the views.
+        """
         p, family = predicted(prediction)
         shape = p.array.shape
         if not shape:
             raise ValueError("prediction must have at least one dimension, that of the classes")
+        of_classes = class_axis(axis, len(shape))
+        classes, of_rows = shape[of_classes], shape[:of_classes] + shape[of_classes + 1 :]
         t = row_targets(target)
         if t.array.shape == shape:
             self._check_accepts("dense")
             if len(shape) == 1 and not self.dense_logits:
                 check_one_row(t)
-        elif t.array.shape == shape[:-1]:
+            t = with_classes_last(t, of_classes)
+        elif t.array.shape == of_rows:
             self._check_accepts("labels")
             t = whole_labels(t)
-            if shape[-1] == 0 and t.array.size:
+            if classes == 0 and t.array.size:
                 raise ValueError(f"prediction has no classes: its shape is {shape}")
         else:
             raise ValueError(
                 f"target must have the shape of the prediction, {shape}, or, for labels, "
-                f"{shape[:-1]}; not {t.array.shape}"
+                f"{of_rows}; not {t.array.shape}"
             )
         weights = self.row_options().class_weight
-        if weights is not None and weights.size != shape[-1]:
+        if weights is not None and weights.size != classes:
             raise ValueError(
-                f"class_weight has {weights.size} numbers, the prediction {shape[-1]} classes"
+                f"class_weight has {weights.size} numbers, the prediction {classes} classes"
             )
-        return [p, t, *row_weights(sample_weight, mask, shape[:-1])], family
+        p = with_classes_last(p, of_classes)
+        return [p, t, *row_weights(sample_weight, mask, of_rows)], family
 
     def _check_accepts(self, form: str) -> None:
         if form in self.accepts:
