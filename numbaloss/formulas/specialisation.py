@@ -73,11 +73,22 @@ def clip(a, a_min=None, a_max=None, min=None, max=None):
     return high if max is None else _smaller(high, max)
 
 
+def cbrt(x):
+    """``math.cbrt``, which Numba has of NumPy alone."""
+    return np.cbrt(x)
+
+
+def fmod(x, y):
+    """``math.fmod``, which Numba has of NumPy alone."""
+    return np.fmod(x, y)
+
+
 _FAST: dict[Any, Any] = {
     original: getattr(vmath, name)
     for name in ("exp", "log", "log1p", "expm1", "tanh", "sqrt")
     for original in (getattr(math, name), getattr(np, name))
 } | {math.pow: vmath.pow, np.power: vmath.pow, np.where: choice, np.clip: clip}
+_FAST |= {math.cbrt: cbrt, math.fmod: fmod}
 
 
 class _FastModule(pytypes.ModuleType):

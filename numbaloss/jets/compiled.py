@@ -411,11 +411,22 @@ def _attach(original: Any, names: list[str], make: Callable[..., Callable], **mo
     overload(original, jit_options=for_gpu(OPTIONS), strict=False, **more)(choose)
 
 
+# What max and min are of two, three and four numbers.
+_OF_SEVERAL = {
+    recipes.larger: (recipes.rule.maximum, recipes.largest_of_three, recipes.largest_of_four),
+    recipes.smaller: (recipes.rule.minimum, recipes.smallest_of_three, recipes.smallest_of_four),
+}
 ABSENCES = types.NoneType, types.Omitted
 
 
 def _maker(recipe: Any, count: int) -> Callable[..., Callable]:
     code = _INTRINSICS.get(recipe)
+    several = _OF_SEVERAL.get(recipe)
+    if several is not None:
+        two, *rest = several
+        return lambda dtype, *given: (
+            _of_rule(_INTRINSICS[two], 2) if len(given) == 2 else _body(rest[len(given) - 3], dtype)
+        )
     if code is not None:
         return lambda dtype, *given: _of_rule(code, count)
     return lambda dtype, *given: _body(recipe, dtype)

@@ -190,17 +190,36 @@ def is_finite(x):
 
 def larger(a, b, c=None, d=None):
     if c is None:
-        return rule.maximum(a, b)
+        return largest(a, b)
     if d is None:
-        return largest(largest(a, b), c)
-    return largest(largest(a, b), largest(c, d))
+        return largest_of_three(a, b, c)
+    return largest_of_four(a, b, c, d)
 
 
 def smaller(a, b, c=None, d=None):
     if c is None:
-        return rule.minimum(a, b)
+        return smallest(a, b)
     if d is None:
-        return smallest(smallest(a, b), c)
+        return smallest_of_three(a, b, c)
+    return smallest_of_four(a, b, c, d)
+
+
+# The first two may be numbers: of those a rule knows nothing. So each count is code of its own.
+
+
+def largest_of_three(a, b, c=None, d=None):
+    return largest(largest(a, b), c)
+
+
+def largest_of_four(a, b, c=None, d=None):
+    return largest(largest(a, b), largest(c, d))
+
+
+def smallest_of_three(a, b, c=None, d=None):
+    return smallest(smallest(a, b), c)
+
+
+def smallest_of_four(a, b, c=None, d=None):
     return smallest(smallest(a, b), smallest(c, d))
 
 
