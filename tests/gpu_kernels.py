@@ -115,6 +115,11 @@ class Case(NamedTuple):
         return self.kernel in ("staged", "long", "general")
 
 
+def _parts(structure: Any) -> tuple[Any, bool]:
+    """The classes of a structure, and whether it is a sum."""
+    return structure.classes, structure.weighted
+
+
 def _structures(losses: Iterable[Any]) -> dict[Any, Any]:
     """Losses that differ in their machine code, as kernels see them."""
     from numbaloss.formulas.structure import Structure, lower
@@ -134,15 +139,15 @@ def reached() -> dict[str, list[tuple[tuple[type, ...], bool]]]:
     for structure in _structures(
         [*LOSSES, Quartic(), Branching(), nl.Huber() + 0.5 * nl.LogCosh()]
     ):
-        found["vectors"].append(tuple(structure))
-        found["strided"].append(tuple(structure))
+        found["vectors"].append(_parts(structure))
+        found["strided"].append(_parts(structure))
     by_label, general = [], []
     for structure, loss in _structures([*ROW_LOSSES, Mellow(), MellowValue()]).items():
         if "labels" in loss.accepts and loss.by_label_alone(structure.classes):
-            by_label.append(tuple(structure))
+            by_label.append(_parts(structure))
         # Dense targets, or smoothed labels of losses that are not linear.
-        general.append(tuple(structure))
-    of_vectors = map(tuple, _structures([*EMBEDDING_ROW_LOSSES, Softened(), PairsValue()]))
+        general.append(_parts(structure))
+    of_vectors = map(_parts, _structures([*EMBEDDING_ROW_LOSSES, Softened(), PairsValue()]))
     return found | {
         "staged": by_label,
         "long": by_label,

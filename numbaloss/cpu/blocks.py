@@ -221,7 +221,12 @@ def raises(structure: Structure, real: str, method: str) -> bool:
     if structure.cacheable:
         return False
     kind = getattr(types, real)
-    return can_raise(METHODS[method], structure.numba_type(kind), kind)
+    try:
+        return can_raise(METHODS[method], structure.numba_type(kind), kind)
+    except FAULTS as error:
+        gives = getattr(structure.classes[0], "point_gives", None)
+        said = () if gives is None else (gives(),)
+        raise TypeError(complaint(structure, error, method, *said)) from error
 
 
 def asking(generic: Callable, catching: bool) -> Any:

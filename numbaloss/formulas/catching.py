@@ -21,6 +21,7 @@ from numba.core.registry import cpu_target
 from numba.extending import intrinsic as _intrinsic
 
 from .. import forking
+from ..vmath.overloads import install as install_vmath
 from .specialisation import compiled
 
 # Numba's stubs count the typing context among the arguments of a call.
@@ -56,6 +57,7 @@ def can_raise(generic: Callable, record: types.Type, real: types.Type) -> bool:
     """Whether a generic function of a loss, on numbers of ``real``, can end in an exception."""
     forking.check()
     with global_compiler_lock:
+        install_vmath()
         context = cpu_target.typing_context
         context.refresh()
         _, result = _compiled_for(caller_of(generic), (record, real, real), context)

@@ -8,6 +8,7 @@ from numba import types
 
 from ..structures.softmax import Softmax
 from .catching import can_raise
+from .messages import FAULTS
 from .points import METHODS
 from .structure import METHOD_NAMES, Structure
 
@@ -35,10 +36,17 @@ def refuse_exceptions(structure: Structure) -> None:
             for cls in structure.classes
         ):
             continue
-        if can_raise(METHODS[name], record, types.float64):
+        if _can_raise(name, record):
             raise TypeError(
                 f"{structure.title} can raise an exception (raise, assert, an index out of "
                 f"range), of which nobody would hear on a GPU: let the formula return math.nan "
                 f"there, keep indices in range with min and max, or, for look-ups in arrays whose "
                 f"index cannot be wrong, say check_bounds = False in the class"
             )
+
+
+def _can_raise(method: str, record: types.Type) -> bool:
+    try:
+        return can_raise(METHODS[method], record, types.float64)
+    except FAULTS:  # the compiler for the GPU says so in its own words
+        return False

@@ -250,3 +250,16 @@ def test_files_of_ones_own_that_fail(fails, good, tmp_path):
     fails(2, good, "--loss", f"{path}:Mine", words=["mine.py", "ZeroDivisionError"])
     path.write_text("class Mine: pass\n")
     fails(2, good, "--loss", f"{path}:Mine", words=["no loss 'Mine'"])
+
+
+def test_an_exception_of_a_formula_is_told_with_its_row(fails, good, tmp_path):
+    (tmp_path / "own.py").write_text(
+        "import numbaloss as nl\n"
+        "class Strict(nl.Elementwise):\n"
+        "    def value(self, prediction, target):\n"
+        "        if target < 1.0:\n"
+        "            raise LookupError('a small target')\n"
+        "        return (prediction - target) ** 2\n"
+    )
+    words = ["row 1", "LookupError: a small target", "prediction = 3, target = 0.5", "Strict()"]
+    fails(1, good, "--loss", f"{tmp_path / 'own.py'}:Strict", words=words)

@@ -9,6 +9,7 @@ every number of derivatives, and for rows along one axis and along several.
 import re
 from importlib.util import find_spec
 
+import numpy as np
 import pytest
 from gpu_kernels import (
     ALL,
@@ -151,3 +152,32 @@ def test_capabilities_differ_in_nothing_but_the_target():
         return [line for line in text.splitlines() if not line.startswith(".target")]
 
     assert body((8, 0)) == body((9, 0))
+
+
+def test_formulas_that_can_raise_are_refused_for_a_gpu():
+    from numbaloss.cuda.elementwise import vectors
+    from numbaloss.formulas.structure import Structure
+
+    table = np.array([1.0, 2.0])
+
+    class Raising(nl.Elementwise):
+        def value(self, prediction, target):
+            if target > 1.0:
+                raise ValueError("large")
+            return (prediction - target) ** 2
+
+    class LookUp(nl.Elementwise):
+        def value(self, prediction, target):
+            return table[int(target)] * (prediction - target) ** 2
+
+    class Clamped(nl.Elementwise):
+        def value(self, prediction, target):
+            return table[min(max(int(target), 0), 1)] * (prediction - target) ** 2
+
+    with without_gpu((9, 0)):
+        for cls in (Raising, LookUp):
+            kernel = vectors(Structure.of(cls()), "float32", 0)
+            with pytest.raises(TypeError, match=f"{cls.__name__} can raise an exception"):
+                kernel.ptx((9, 0))
+        for cls in (Clamped, type("Trusted", (LookUp,), {"check_bounds": False})):
+            assert "ld.const" in vectors(Structure.of(cls()), "float32", 0).ptx((9, 0))

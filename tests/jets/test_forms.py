@@ -68,7 +68,8 @@ FORMS = {
 # The argument, where it is not p.
 PLACED = {"acosh": "1.5 + p", "arccosh": "1.5 + p"}
 TWO = ("hypot", "atan2", "arctan2", "copysign", "fmod", "logaddexp", "maximum", "minimum", "fmax",
-       "fmin", "add", "remainder", "subtract", "multiply", "divide", "mod", "floor_divide")  # fmt: skip
+       "fmin", "add", "remainder", "subtract", "multiply", "divide", "mod",
+       "floor_divide")  # fmt: skip
 BARE = {"abs", "round"}
 
 

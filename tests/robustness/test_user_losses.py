@@ -4,7 +4,9 @@ import copy
 import math
 import pickle
 import textwrap
+import types
 import warnings
+from dataclasses import dataclass
 from functools import wraps
 from itertools import permutations
 
@@ -461,6 +463,132 @@ def test_a_faulty_point_is_named_with_its_fault_and_harms_nobody_else(make, hint
 
     mended = type("Faulty", (nl.Elementwise,), {"point": point})()
     assert outcome(mended) == (7.0, 7.0)
+
+
+NAMES = {"a": 1.0}
+NUMBERS = [1.0, 2.0]
+
+
+class Settings:
+    width = 2.0
+
+
+def endless(x):
+    return 1.0 if x < 1.0 else endless(x - 1.0)
+
+
+def _imports(self, prediction, target):
+    import math
+
+    return math.exp(prediction - target)
+
+
+def _of_a_method(self, prediction, target):
+    return self.helper(prediction - target)
+
+
+def _of_an_undeclared(self, prediction, target):
+    return self.width * (prediction - target) ** 2
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        (_imports, "put the import at the top"),
+        (lambda self, prediction, target: NAMES["a"] * prediction, "NAMES is a dict"),
+        (lambda self, prediction, target: NUMBERS[0] * prediction, "NUMBERS is a list"),
+        (lambda self, prediction, target: Settings.width * prediction, "Settings is a class"),
+        (lambda self, prediction, target: endless(prediction), "endless calls itself"),
+        (_of_a_method, "write helper as a function outside the class"),
+        (_of_an_undeclared, "declared with its type: width: float = 2.0"),
+    ],
+    ids=["import", "dict", "list", "class", "recursion", "method", "undeclared"],
+)
+def test_what_formulas_cannot_do_is_told_with_what_to_write_instead(value, hint):
+    body = {"value": value, "helper": lambda self, x: x * x, "width": 2.0}
+    with pytest.raises(TypeError, match=f"Tried.value does not compile: .*{hint}"):
+        type("Tried", (nl.Elementwise,), body)()(ONES, TWOS)
+
+
+def test_a_loss_has_no_init_of_its_own_and_is_no_dataclass():
+    class OwnInit(nl.Elementwise):
+        def __init__(self, width):
+            self.width = width
+
+        def value(self, prediction, target):
+            return self.width * (prediction - target) ** 2
+
+    with pytest.raises(AttributeError, match=r"annotated attributes of the class.*width: float"):
+        OwnInit(2.0)
+
+    @dataclass
+    class Data(nl.Elementwise):
+        width: float = 1.0
+
+        def value(self, prediction, target):
+            return self.width * (prediction - target) ** 2
+
+    with pytest.raises(AttributeError, match="no @dataclass"):
+        Data(2.0)
+    with pytest.raises(AttributeError, match=r"loss.replace\(delta=2.0\)"):
+        nl.Huber().delta = 2.0
+
+
+def by_keyword(x, *, factor, power=2.0):
+    return factor * x**power
+
+
+helpers = types.ModuleType("helpers")
+exec("FACTOR = 3.0\ndef twice(x, *, k=2.0):\n    return k * x\n", vars(helpers))
+
+
+def _with_keywords(self, prediction, target):
+    return by_keyword(prediction - target, factor=3.0)
+
+
+def _with_module_function(self, prediction, target):
+    return helpers.FACTOR * helpers.twice(prediction, k=0.5) - target
+
+
+def _with_chosen_exponents(self, prediction, target):
+    power = self.width if prediction > target else 3.0
+    return abs(prediction - target) ** power + abs(target) ** (1.5 if target > 0.0 else 2.0)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(_with_keywords, 3.0), (_with_module_function, -0.5), (_with_chosen_exponents, 1 + 2**1.5)],
+)
+def test_helpers_of_modules_keywords_and_chosen_exponents_work(value, expected):
+    loss = type("Own", (nl.Elementwise,), {"value": value, "__annotations__": {"width": float}})(
+        2.0
+    )
+    for kind in (np.float32, np.float64):
+        found = loss.value_and_grad(ONES.astype(kind), TWOS.astype(kind), reduction="sum")
+        assert found[0] / ONES.size == pytest.approx(expected, rel=1e-6)
+        twin = loss.point(kind(1.0), kind(2.0))
+        assert found[1][0] == pytest.approx(twin[1], rel=1e-6)
+
+
+def test_a_formula_may_print_what_it_computes(capfd):
+    class Chatty(nl.Elementwise):
+        def value(self, prediction, target):
+            print("at", prediction, target)
+            return (prediction - target) ** 2
+
+    assert Chatty()(np.array([1.5]), np.array([0.5])) == 1.0
+    assert Chatty().point(1.5, 0.5)[0] == 1.0
+    assert capfd.readouterr().out == "at 1.5 0.5\n" * 2
+
+
+def test_nan_is_nan_in_plain_python_too():
+    class Masked(nl.Elementwise):
+        def value(self, prediction, target):
+            return 0.0 * prediction if math.isnan(target) else (prediction - target) ** 2
+
+    for prediction, target in ((1.0, math.nan), (math.nan, 1.0)):
+        assert np.isnan(Masked().point(prediction, target)).all()
+        assert np.isnan(Masked()(np.array([prediction]), np.array([target])))
 
 
 def test_a_failed_compilation_leaves_no_warning_for_the_mended_class():

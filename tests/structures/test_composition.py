@@ -45,6 +45,11 @@ def test_sums_are_flat_and_work_with_sum():
     assert repr(-nl.LogCosh() - 0.5 * nl.Huber()) == "-LogCosh() - 0.5 * Huber(delta=1.0)"
 
 
+def test_a_sum_may_have_very_many_terms():
+    loss = sum(0.01 * nl.Huber(1.0 + i) for i in range(150))
+    assert loss([0.5], [0.0]) == pytest.approx(150 * 0.01 * 0.125, rel=1e-12)
+
+
 def test_terms_that_lower_to_other_losses_are_flattened():
     # GeneralRobust(2) is a multiple of the squared error, SmoothL1(0) another class.
     loss = nl.GeneralRobust(2.0, 3.0) + 0.5 * nl.SmoothL1(0.0)
