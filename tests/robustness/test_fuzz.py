@@ -1,0 +1,140 @@
+"""A short campaign of random calls, and whether a campaign sees what it should see."""
+
+import json
+import os
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import mpmath
+import numpy as np
+import pytest
+import reference
+import reference_rows
+from cases import EACH_ROW_CASE, LOSSES, identify, inputs, row_inputs
+
+from numbaloss.registry import snake_case
+
+if sys.platform == "win32" or np.finfo(np.longdouble).maxexp <= 1024:
+    pytest.skip("needs mprotect, and numbers beyond float64", allow_module_level=True)
+
+from fuzz import elementwise_formulas, memory, row_formulas
+from fuzz.bands import misfit
+from fuzz.references import elementwise_bands
+
+ROOT = Path(__file__).resolve().parents[2]
+CALLS = 5000
+GRAVE = ("crash", "hang", "input changed", "written beside", "another array", "fault")
+
+
+def campaign(*arguments):
+    """Run the command; its exit code, its report and what it printed."""
+    return subprocess.run(
+        [sys.executable, "-m", "tests.fuzz", *map(str, arguments)],
+        cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+@pytest.mark.fuzz
+def test_random_calls_on_fenced_memory_touch_nothing_beside_their_arrays(tmp_path):
+    """``NUMBALOSS_FUZZ_SEED`` draws other calls, of other losses."""
+    seed = os.environ.get("NUMBALOSS_FUZZ_SEED", "0")
+    file = tmp_path / "report.json"
+    done = campaign(
+        "--calls", CALLS, "--seed", seed, "--length", CALLS // 5, "--light", "--quiet",
+        "--json", file,
+    )  # fmt: skip
+    report = json.loads(file.read_text())
+    assert not [one for one in report["counts"] if one.startswith(GRAVE)], done.stdout
+    assert report["calls"] == CALLS, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=identify)
+def test_formulas_in_extended_precision_are_those_of_mpmath(loss):
+    formula = getattr(reference, snake_case(type(loss).__name__))
+    parameters = {one.name: value for one, value in zip(loss.parameters(), loss.values())}
+    prediction, target = inputs(loss, 2, seed=29)
+    found = elementwise_formulas.formula(
+        loss, prediction.astype(np.longdouble), target.astype(np.longdouble)
+    )
+    for i, (p, t) in enumerate(zip(prediction, target)):
+        p, t = mpmath.mpf(float(p)), mpmath.mpf(float(t))
+        value = partial(formula, t=t, **parameters)
+        for n in range(3):
+            exact = mpmath.diff(value, p, n)
+            error = abs(mpmath.mpf(repr_of(found[n][i])) - exact)
+            assert error <= 1e-15 * max(1, abs(exact)), (p, t, n)
+
+
+def repr_of(number):
+    return np.format_float_scientific(number, 25)
+
+
+@pytest.mark.parametrize(("loss", "form"), EACH_ROW_CASE, ids=identify)
+def test_formulas_of_rows_in_extended_precision_are_those_of_mpmath(loss, form):
+    logits, target = row_inputs(loss, form, 2, 3, seed=31)
+    dense = reference_rows.one_hot(target, 3) if form == "labels" else target
+    wide = logits.astype(np.longdouble), dense.astype(np.longdouble)
+    found = row_formulas.of_rows(loss, *wide, 1e-16, None)
+    for i in range(2):
+        value, slopes, curves = reference_rows.exact(loss, logits[i], dense[i])
+        for got, exact in zip(
+            (found.value[i], *found.gradient[i], *found.hessian[i]), (value, *slopes, *curves)
+        ):
+            error = abs(mpmath.mpf(repr_of(got)) - exact)
+            assert error <= 1e-15 * max(1, abs(exact))
+        assert found.value_error[i] < 1e-13 * (1 + abs(found.value[i]))
+
+
+def test_bands_are_narrow_and_notice_a_wrong_digit():
+    loss = LOSSES[0]
+    p, t = (x.astype(np.float32) for x in inputs(loss, 20, seed=3))
+    for got, band in zip(
+        loss.value_grad_hess(p, t, reduction="none"), elementwise_bands(loss, p, t, p.dtype)
+    ):
+        assert misfit(band, got, p.dtype) is None
+        assert misfit(band, got * np.float32(1 + 1e-5), p.dtype) is not None
+        lost = np.where(np.arange(20) == 7, np.float32(np.nan), got)
+        assert "[7] is nan" in misfit(band, lost, p.dtype)
+
+
+LAYOUTS = [
+    memory.Layout((0, 1), (1, 1)),
+    memory.Layout((1, 0), (1, 1), 0, "start"),
+    memory.Layout((0, 1), (-2, 3), 0, "end"),
+    memory.Layout((1, 0), (2, -1), 3, "start"),
+]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", [(3, 5), (90, 70), (0, 4), (1, 1)])
+def test_arrays_lie_where_they_should_and_writes_beside_them_show(layout, shape):
+    contents = np.random.default_rng(0).random(shape).astype(np.float32)
+    placed = memory.place(memory.Arena(), contents, layout)
+    np.testing.assert_array_equal(placed.array, contents)
+    assert placed.unchanged()
+    if contents.size:
+        low, high = np.lib.array_utils.byte_bounds(placed.array)
+        start = placed.room.ctypes.data
+        shift = low - start if layout.side == "start" else start + placed.room.size - high
+        assert shift == layout.shift
+        placed.array[0, 0] += 1
+        assert not placed.unchanged()
+    copy = placed.array.copy()
+    assert placed.only_elements_written()
+    if copy.size and (layout.shift or placed.room.size > placed.array.nbytes):
+        beside = placed.room[-1:] if layout.side == "start" else placed.room[:1]
+        beside[...] = 0
+        assert not placed.only_elements_written()
+
+
+def test_a_crash_is_reported_with_the_call_that_made_it(tmp_path):
+    file = tmp_path / "report.json"
+    done = campaign("--calls", 9, "--light", "--quiet", "--trespass", 4, "--json", file)
+    assert done.returncode == 1
+    report = json.loads(file.read_text())
+    (found,) = report["first"]
+    assert (report["calls"], found["number"]) == (8, 4)  # the others were made
+    assert found["kind"].startswith("crash: SIG")
+    assert "--replay 0:4 " in found["replay"]
