@@ -83,3 +83,38 @@ def classes_along_any_axis(library: Library) -> None:
         ce(given, library.put(dense), axis=1)
     with pytest.raises(ValueError, match=r"target\[1, 1\] is 7"):
         ce(given, library.put(np.where(labels == 4, 7, 0)), axis=1)
+
+
+@check("options of calls")
+def what_a_mask_leaves_out(library: Library) -> None:
+    rng = np.random.default_rng(5)
+    bce = nl.BinaryCrossEntropy()
+    p, t = (one.reshape(7, 5) for one in numbers(bce, 35, "float32"))
+    mask, weight = rng.random((7, 5)) < 0.6, rng.random((7, 5))
+    p[~mask], t[0][~mask[0]], weight[~mask] = np.nan, 9.0, -1.0
+    for number, reduction in enumerate(("mean", "weighted_mean", "batchmean", "sum", "none")):
+        for own in (None, weight) if number < 2 else (weight,):
+            options: dict[str, Any] = {"mask": mask, "sample_weight": own, "reduction": reduction}
+            compare(library, bce, p, t, **options)
+    compare(library, bce, p[:, :4], t[:, :4], mask=mask[:, 0], sample_weight=weight[:1, :4] + 1)
+    compare(library, bce, p, t, mask=np.zeros((7, 5), bool))
+    t[np.nonzero(mask)[0][0], np.nonzero(mask)[1][0]] = 5.0
+    with pytest.raises(ValueError, match=r"target\[0, \d\] is 5"):
+        bce(*map(library.put, (p, t)), mask=library.put(mask))
+
+
+@check("options of calls")
+def vectors_that_a_mask_leaves_out(library: Library) -> None:
+    rng = np.random.default_rng(6)
+    mask, weight = rng.random((3, 4)) < 0.6, rng.random((3, 4))
+    for loss in (nl.CosineEmbedding(), nl.Triplet()):
+        vectors, target = vectors_for(loss, (3, 4, 5), "float32")
+        vectors[0][~mask], weight[~mask] = np.nan, np.nan
+        if target is not None:
+            target[~mask] = 7.0
+        for reduction in ("mean", "weighted_mean", "none"):
+            for own in (None, weight):
+                compare_vectors(
+                    library, loss, vectors, target,
+                    mask=mask, sample_weight=own, reduction=reduction,
+                )  # fmt: skip

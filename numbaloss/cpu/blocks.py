@@ -121,6 +121,8 @@ def settle(typingctx, number, like, loss):
 # Where the layouts of a call name the limits of its targets; none where that is 0. The limits: the
 # bounds of their domain, what is taken for these, and whether to look before the loss does.
 LIMITS = np.int64(6)
+# Where they say how to read the mask of a call that has weights too; there is none where it is 0.
+MASK = np.int64(7)
 
 
 def with_limits(layouts: np.ndarray, limits: np.ndarray | None) -> np.ndarray:
@@ -149,7 +151,7 @@ def _block(structure: Structure, variant: Variant, real: type[np.floating]) -> C
     install_vmath()  # here rather than at import: code from disk does not need it
     catching = raises(structure, real.__name__, "point")
     ask = asking(point, catching)
-    find = finder(ask, "point")
+    find = finder(ask, "point", variant.weighted)
     derivatives, per_sample, weighted, check_target, check_binary, check_prediction = variant
     with_gradient, with_hessian = derivatives > 0, derivatives > 1
     checked = check_target or check_binary or check_prediction or weighted
@@ -171,9 +173,11 @@ def _block(structure: Structure, variant: Variant, real: type[np.floating]) -> C
         raised = zero
         for i in range(size):
             p, t = prediction[i], target[i]
+            w = weight[i] if weighted else one
+            counts = w != zero  # else it may hold anything
             failed, (value_, gradient_, curvature) = ask(self, p, t)
             if catching:
-                raised += one if failed & (p == p) & (t == t) else zero
+                raised += one if failed & (p == p) & (t == t) & counts else zero
             v = settle(value_, p, loss)
             # NaN is settled here rather than in every loss: min, max and comparisons lose it.
             v = p + t if (p != p) | (t != t) else v
@@ -185,13 +189,13 @@ def _block(structure: Structure, variant: Variant, real: type[np.floating]) -> C
                 h = settle(curvature, p, loss)
                 h = v if v != v else h * scale
             if check_target:
-                offenders += one if (t < low) | (t > high) else zero
+                offenders += one if ((t < low) | (t > high)) & counts else zero
             if check_binary:
-                offenders += one if (t < zero) | (t > one) | ((t > zero) & (t < one)) else zero
+                outside = (t < zero) | (t > one) | ((t > zero) & (t < one))
+                offenders += one if outside & counts else zero
             if check_prediction:
-                offenders += one if (p < lowest) | (p > highest) else zero
+                offenders += one if ((p < lowest) | (p > highest)) & counts else zero
             if weighted:
-                w = weight[i]
                 offenders += zero if w >= zero else one
                 # Not a product alone: 0 * NaN is NaN.
                 v = zero if w == zero else v * w
@@ -210,7 +214,7 @@ def _block(structure: Structure, variant: Variant, real: type[np.floating]) -> C
         if checked:
             result[1] += offenders
         if catching and raised > zero:
-            find(self, prediction, target, size, parameters)
+            find(self, prediction, target, weight, size, parameters)
 
     return block
 
@@ -240,13 +244,15 @@ def asking(generic: Callable, catching: bool) -> Any:
     return compiled(call)
 
 
-def finder(ask: Any, method: str) -> Any:
+def finder(ask: Any, method: str, weighted: bool = False) -> Any:
     """Leaves in the memory of a call the first element of a block that makes a formula raise."""
     which = 1.0 + list(METHODS).index(method)
 
     @njit(error_model="numpy")
-    def find(self, number, target, size, memory):
+    def find(self, number, target, weight, size, memory):
         for i in range(size):
+            if weighted and weight[i] == 0.0:
+                continue
             failed, _ = ask(self, number[i], target[i])
             # Nobody asks a formula about NaN: the result is NaN.
             if failed & (number[i] == number[i]) & (target[i] == target[i]):
@@ -366,8 +372,20 @@ def _chunk(real: str) -> Callable:
             t = low if (t < low) & (t >= near_low) else t
             target[i] = high if (t > high) & (t <= near_high) else t
 
+    @njit(**_inner)
+    def masked(job, weight, start, size, scratch, spare):
+        """Weights, 0 where the mask says that an element does not count."""
+        layout = job[LAYOUTS] + 8 * pointer(job[LAYOUTS], 1)[MASK]
+        described = pointer(layout, 1)
+        call_mover(described[1], (described[0], layout + 8, start, size, spare))
+        weights, counts, found = pointer(weight, zero), pointer(spare, zero), pointer(scratch, zero)
+        for i in range(size):
+            found[i] = weights[i] if counts[i] != zero else zero
+        return scratch
+
     def elementwise_chunk(job, scale, index, result):
         start = index * job[CHUNK]
+        with_mask = pointer(job[LAYOUTS], 1)[MASK] != 0
         limits = pointer(job[LAYOUTS], 1)[LIMITS]
         limited = limits != 0
         bounds = pointer(job[LAYOUTS] + 8 * limits, 1.0)
@@ -381,6 +399,10 @@ def _chunk(real: str) -> Callable:
             p = fetch(job, PREDICTION, start, size, scratch)
             t = fetch(job, TARGET, start, size, scratch + BLOCK_BYTES)
             w = fetch(job, WEIGHT, start, size, scratch + 2 * BLOCK_BYTES)
+            if with_mask:
+                w = masked(
+                    job, w, start, size, scratch + 2 * BLOCK_BYTES, scratch + 3 * BLOCK_BYTES
+                )
             v = place(job, VALUE, start, scratch + 3 * BLOCK_BYTES)
             g = place(job, GRADIENT, start, scratch + 4 * BLOCK_BYTES)
             h = place(job, HESSIAN, start, scratch + 5 * BLOCK_BYTES)

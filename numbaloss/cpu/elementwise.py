@@ -22,7 +22,7 @@ from .compile import Code
 from .movers import arrange
 
 # A layout that says of all six arrays: use it where it lies.
-_DIRECT = np.zeros(7, np.int64)
+_DIRECT = np.zeros(8, np.int64)
 
 
 class Plan(NamedTuple):
@@ -209,17 +209,8 @@ def evaluate(
     ValueError
         For a number outside its domain, a negative or NaN weight.
     """
-    prediction, target, weight = inputs
-    assert prediction is not None
-    assert target is not None
-    real, kind = prediction.compute, target.kind
-    found = plan(loss, real, derivatives, outputs[0] is not None, weight is not None, check, kind)
-    operands = [*inputs, *outputs]
-    layouts, size = arrange(prediction.array.shape, operands, real)
-    layouts = with_limits(layouts, found.limits)
-    handles = [0 if one is None else threads.handle(one.array) for one in operands]
     try:
-        total, offenders = found.run(size, scale, layouts, *handles)
+        total, offenders = _run(loss, derivatives, inputs, outputs, scale, check)
     except Raised as raised:
         error = _exception(loss, raised, inputs, check)
     else:
@@ -229,22 +220,40 @@ def evaluate(
     raise error
 
 
+def _run(
+    loss: Elementwise,
+    derivatives: int,
+    inputs: Operands,
+    outputs: Operands,
+    scale: float,
+    check: bool,
+) -> Any:
+    """Sum of the values, and the number of inputs outside their domains."""
+    prediction, target, weight, mask = inputs
+    assert prediction is not None
+    assert target is not None
+    if weight is None:
+        weight, mask = mask, None  # True is a weight of 1
+    real, kind = prediction.compute, target.kind
+    found = plan(loss, real, derivatives, outputs[0] is not None, weight is not None, check, kind)
+    operands = [prediction, target, weight, *outputs]
+    layouts, size = arrange(prediction.array.shape, operands, real, mask)
+    layouts = with_limits(layouts, found.limits)
+    handles = [0 if one is None else threads.handle(one.array) for one in operands]
+    return found.run(size, scale, layouts, *handles)
+
+
 def _exception(loss: Elementwise, raised: Raised, inputs: Operands, check: bool) -> BaseException:
     """What a formula raised, for the first element that it raises for."""
     raise_first_number(loss, inputs, check)
-    prediction, target = inputs[:2]
+    prediction = inputs[0]
     assert prediction is not None
-    assert target is not None
-    shape, real = prediction.array.shape, prediction.compute
-    found, size = plan(loss, real, 0, check=check, kind=target.kind), prediction.array.size
-    flat = [one._replace(array=one.array.reshape(-1)) for one in (prediction, target)]
+    shape, real, size = prediction.array.shape, prediction.compute, prediction.array.size
+    flat = [one and one._replace(array=one.array.reshape(-1)) for one in inputs]
 
     def run(start: int, stop: int) -> None:
-        operands = [one._replace(array=one.array[start:stop]) for one in flat]
-        layouts, count = arrange((stop - start,), [*operands, None, None, None, None], real)
-        layouts = with_limits(layouts, found.limits)
-        handles = [threads.handle(one.array) for one in operands]
-        found.run(count, 1.0, layouts, *handles, 0, 0, 0, 0)
+        some = [one and one._replace(array=one.array[start:stop]) for one in flat]
+        _run(loss, 0, some, [None, None, None], 1.0, check)
 
     first, raised = first_that_raises(size, run, raised)
     place = place_of(first, shape, " at")
@@ -260,15 +269,19 @@ class _Weights(Elementwise):
         return prediction, 1.0, 0.0
 
 
-def sum_of_weights(weight: Operand, check: bool) -> float:
-    """Sum of weights >= 0, however they are stored; of any weights where nobody checks."""
-    inputs = [weight, weight, None]
-    found = plan(_WEIGHTS, "float64", 0)
+def sum_of_weights(weight: Operand, mask: Operand | None, check: bool) -> float:
+    """Sum of weights >= 0 (of any, where nobody checks) that count, however they are stored.
+
+    That of a mask is the number of its elements that are True.
+    """
+    inputs = [weight, weight, mask]
+    found = plan(_WEIGHTS, "float64", 0, weighted=mask is not None)
     layouts, size = arrange(weight.array.shape, [*inputs, None, None, None], "float64")
     handle = threads.handle(weight.array)
-    total, offenders = found.run(size, 1.0, layouts, handle, handle, 0, 0, 0, 0)
+    counts = 0 if mask is None else threads.handle(mask.array)
+    total, offenders = found.run(size, 1.0, layouts, handle, handle, counts, 0, 0, 0)
     if check and (offenders or total != total):
-        raise_first_number(_WEIGHTS, [None, None, weight], check)
+        raise_first_number(_WEIGHTS, [None, None, weight, mask], check)
     return total
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numba import njit, types
 
-from ..arrays import Operand
+from ..arrays import Operand, numbers
 from ..formulas.catching import HEADER
 from ..formulas.fitting import lower_for
 from ..formulas.messages import FAULTS, complaint
@@ -64,6 +64,7 @@ def evaluate(
     vectors: Sequence[Operand],
     target: Operand | None,
     weight: Operand | None,
+    mask: Operand | None,
     value: Operand | None,
     gradients: Sequence[Operand] | None,
     scale: float,
@@ -76,25 +77,42 @@ def evaluate(
     ValueError
         For a target outside its domain, a negative or NaN weight.
     """
+    given = target, weight, mask
+    if weight is None:
+        weight = mask  # True is a weight of 1
+    elif mask is not None:
+        # A copy, small beside the vectors: 0 for rows that do not count.
+        counting = np.where(mask.array, numbers(weight, weight.array), 0).astype(np.float64)
+        weight = Operand(counting, "float64", weight.dimensions)
     try:
-        return _evaluate(loss, vectors, target, weight, value, gradients, scale, check)
+        total, offenders = _evaluate(loss, vectors, target, weight, value, gradients, scale, check)
     except Raised as raised:
-        error = _exception(loss, raised, vectors, target, check)
+        error = _exception(loss, raised, vectors, [None, *given], weight, check)
+    else:
+        if offenders and check:
+            raise_first_number(loss, [None, *given], check)
+        return total
     raise error
 
 
 def _exception(
-    loss: Any, raised: Raised, vectors: Sequence[Operand], target: Operand | None, check: bool
+    loss: Any,
+    raised: Raised,
+    vectors: Sequence[Operand],
+    given: Sequence[Operand | None],
+    weight: Operand | None,
+    check: bool,
 ) -> BaseException:
     """What a formula raised, for the first row that it raises for."""
+    raise_first_number(loss, given, check)
     *shape, length = vectors[0].array.shape
     flat = [one._replace(array=one.array.reshape(-1, length)) for one in vectors]
-    targets = None if target is None else target._replace(array=target.array.reshape(-1))
+    of_rows = [one and one._replace(array=one.array.reshape(-1)) for one in (given[1], weight)]
 
     def run(start: int, stop: int) -> None:
         some = [one._replace(array=one.array[start:stop]) for one in flat]
-        given = targets and targets._replace(array=targets.array[start:stop])
-        _evaluate(loss, some, given, None, None, None, 1.0, check)
+        target, weights = [one and one._replace(array=one.array[start:stop]) for one in of_rows]
+        _evaluate(loss, some, target, weights, None, None, 1.0, check)
 
     first, raised = first_that_raises(math.prod(shape), run, raised)
     place = place_of(first, shape, " at row")
@@ -110,12 +128,13 @@ def _evaluate(
     gradients: Sequence[Operand] | None,
     scale: float,
     check: bool,
-) -> float:
+) -> tuple[float, float]:
+    """Sum of the values of the rows, and how many numbers are out of range."""
     real = vectors[0].compute
     *shape, length = vectors[0].array.shape
     count = int(np.prod(shape, dtype=np.int64))
     if count == 0:
-        return 0.0
+        return 0.0, 0.0
     lowered = lower_for(loss, "float64")
     code = kernel(Structure.of(lowered), real)
     places: list[Operand | None] = [*vectors, *[None] * (3 - len(vectors)), target, weight, value]
@@ -146,10 +165,8 @@ def _evaluate(
         ),
         -(-count // chunk) if count * length >= threads.PARALLEL_SIZE else 1,
     )  # fmt: skip
-    if offenders and check:
-        raise_first_number(loss, [None, target, weight], check)
     Raised.check(memory)
-    return total
+    return total, offenders
 
 
 @cache
@@ -308,6 +325,10 @@ def _tools(real: str) -> Any:
         bad = 0.0
         for k in range(size):
             targets[k], weights[k] = 0.0, 1.0
+        if fields[ARRAYS + WEIGHT] != 0:
+            move_numbers(place, WEIGHT, row, size, scratch + 8 * GROUP)
+            for k in range(size):
+                bad += 0.0 if weights[k] >= 0.0 else 1.0
         if fields[ARRAYS + TARGET] != 0:
             move_numbers(place, TARGET, row, size, scratch)
             if fields[CHECKED] != 0:
@@ -319,11 +340,7 @@ def _tools(real: str) -> Any:
                     else:
                         t = low if t < low else t
                         targets[k] = high if t > high else t
-                    bad += 1.0 if out else 0.0
-        if fields[ARRAYS + WEIGHT] != 0:
-            move_numbers(place, WEIGHT, row, size, scratch + 8 * GROUP)
-            for k in range(size):
-                bad += 0.0 if weights[k] >= 0.0 else 1.0
+                    bad += 1.0 if out & (weights[k] != 0.0) else 0.0
         return bad
 
     @njit(**inner)
@@ -400,21 +417,22 @@ def _pairs(real: str) -> Callable:
         length = pointer(place, 1)[LENGTH]
         other, first = scratch + PIECE * itemsize, row * length
         total = 0.0
-        for start in range(0, length, STEP):
+        read = length if weight != 0.0 else 0  # rows that do not count are not looked at
+        for start in range(0, read, STEP):
             size = min(STEP, length - start)
             claim(place, OF_FIRST, first + start, size)
             claim(place, OF_SECOND, first + start, size)
             a = fetch(place, FIRST, first + start, size, scratch)
             b = fetch(place, SECOND, first + start, size, other)
             total += total_of(self, a, b, size)
-        distance, of_total = root(self, total, 0.0)
-        value, slope = point(self, distance, target)
-        # NaN is settled here rather than in every loss: min, max and comparisons lose it.
-        if (total != total) | (target != target):
-            value = slope = total + target
-        factor = slope * of_total * weight * scale
-        if weight == 0.0:
-            value = factor = 0.0
+        value = factor = 0.0
+        if weight != 0.0:
+            distance, of_total = root(self, total, 0.0)
+            value, slope = point(self, distance, target)
+            # NaN is settled here rather than in every loss: min, max and comparisons lose it.
+            if (total != total) | (target != target):
+                value = slope = total + target
+            factor = slope * of_total * weight * scale
         if derivatives != 0:
             third = scratch + 2 * PIECE * itemsize
             for start in range(0, length, PIECE):
@@ -467,7 +485,8 @@ def _cosines(real: str) -> Callable:
         length = pointer(place, 1)[LENGTH]
         other, first = scratch + PIECE * itemsize, row * length
         both = square_a = square_b = 0.0
-        for start in range(0, length, STEP):
+        read = length if weight != 0.0 else 0  # rows that do not count are not looked at
+        for start in range(0, read, STEP):
             size = min(STEP, length - start)
             claim(place, OF_FIRST, first + start, size)
             claim(place, OF_SECOND, first + start, size)
@@ -478,13 +497,13 @@ def _cosines(real: str) -> Callable:
         lengths = np.sqrt(square_a) * np.sqrt(square_b)
         nothing = (square_a == 0.0) | (square_b == 0.0)
         cosine = 0.0 if nothing else min(max(both / lengths, -1.0), 1.0)
-        value, slope = point(self, cosine, target)
+        value = slope = 0.0
+        if weight != 0.0:
+            value, slope = point(self, cosine, target)
         lost = both + square_a + square_b + target
         if lost != lost:
             value = slope = lost
         factor = slope * weight * scale
-        if weight == 0.0:
-            value = 0.0
         if derivatives != 0:
             across = factor / lengths
             along_a, along_b = factor * cosine / square_a, factor * cosine / square_b
@@ -551,7 +570,8 @@ def _triplets(real: str) -> Callable:
         fields = pointer(place, 1)
         length, first = fields[LENGTH], row * fields[LENGTH]
         near = far = across = 0.0
-        for start in range(0, length, STEP):
+        read = length if weight != 0.0 else 0  # rows that do not count are not looked at
+        for start in range(0, read, STEP):
             size = min(STEP, length - start)
             claim(place, OF_FIRST, first + start, size)
             claim(place, OF_SECOND, first + start, size)
@@ -563,21 +583,22 @@ def _triplets(real: str) -> Callable:
             near, far = near + more[0], far + more[1]
             if fields[SWAP] != 0:
                 across += total_of(self, p, n, size)
-        positive, of_near = root(self, near, 0.0)
-        negative, of_far = root(self, far, 0.0)
+        value = near_slope = far_slope = 0.0
         swapped = False
-        if fields[SWAP] != 0:
-            other, of_across = root(self, across, 0.0)
-            swapped = other < negative
-            if swapped:
-                negative, of_far = other, of_across
-        value, pull, push = point(self, positive, negative)
-        lost = near + far + across
-        if lost != lost:
-            value = pull = push = lost
-        pull, push = pull * of_near * weight * scale, push * of_far * weight * scale
-        if weight == 0.0:
-            value = 0.0
+        if weight != 0.0:
+            positive, of_near = root(self, near, 0.0)
+            negative, of_far = root(self, far, 0.0)
+            if fields[SWAP] != 0:
+                other, of_across = root(self, across, 0.0)
+                swapped = other < negative
+                if swapped:
+                    negative, of_far = other, of_across
+            value, pull, push = point(self, positive, negative)
+            lost = near + far + across
+            if lost != lost:
+                value = pull = push = lost
+            near_slope = pull * of_near * weight * scale
+            far_slope = push * of_far * weight * scale
         if derivatives != 0:
             for start in range(0, length, PIECE):
                 size = min(PIECE, length - start)
@@ -593,7 +614,7 @@ def _triplets(real: str) -> Callable:
                     clear(of_p, size)
                     clear(of_n, size)
                 else:
-                    slopes_of(self, a, p, n, of_a, of_p, of_n, size, pull, push, swapped)
+                    slopes_of(self, a, p, n, of_a, of_p, of_n, size, near_slope, far_slope, swapped)
                 deliver(place, OF_FIRST, at, size, scratch + 3 * step)
                 deliver(place, OF_SECOND, at, size, scratch + 4 * step)
                 deliver(place, OF_THIRD, at, size, scratch + 5 * step)

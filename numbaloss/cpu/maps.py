@@ -73,6 +73,6 @@ def _map(structure: Structure, method: str, derivatives: int, real: type[np.floa
                 c = settle(curvature_, x, loss)
                 curvature[i] = v if v != v else c
         if catching and raised:
-            find(self, number, target, size, parameters)
+            find(self, number, target, target, size, parameters)
 
     return loss_map_

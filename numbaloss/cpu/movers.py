@@ -8,6 +8,7 @@ a whole.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any
@@ -63,21 +64,28 @@ def with_layouts(fields: np.ndarray, described: list[list[int]]) -> np.ndarray:
 
 
 def arrange(
-    shape: tuple[int, ...], operands: Sequence[Operand | None], real: str
+    shape: tuple[int, ...],
+    operands: Sequence[Operand | None],
+    real: str,
+    mask: Operand | None = None,
 ) -> tuple[np.ndarray, int]:
     """Descriptors of the arrays of a call, and the number of elements.
 
     All arrays are walked in one order, the memory order of the first; axes that lie
     behind one another in every array count as one. The result holds, for each operand,
-    the position of its descriptor (0: use the array as it is), a place that is the caller's,
-    then the descriptors: the address of the mover, the number of axes, the length of each and
-    the stride of each.
+    the position of its descriptor (0: use the array as it is), a place that is the caller's, the
+    position of what there is to know of the mask (0: there is none), then the descriptors: the
+    address of the mover, the number of axes, the length of each and the stride of each. That of
+    the mask has its address in front.
     """
-    present = [operand for operand in operands if operand is not None]
-    if all(one.array.flags.c_contiguous and one.direct(real) for one in present):
-        return np.zeros(len(operands) + 1, np.int64), present[0].array.size
+    present = [operand for operand in [*operands, mask] if operand is not None]
+    plain = mask is None and all(
+        one.array.flags.c_contiguous and one.direct(real) for one in present
+    )
+    if plain:
+        return np.zeros(len(operands) + 2, np.int64), present[0].array.size
     lengths, strides = walk(shape, present)
-    layouts = [0] * (len(operands) + 1)
+    layouts = [0] * (len(operands) + 2)
     for slot, operand in enumerate(operands):
         if operand is None:
             continue
@@ -88,10 +96,11 @@ def arrange(
         direction = "load" if slot < 3 else "store"
         layouts += [mover(direction, operand.kind, operand.swapped, real).address, len(lengths)]
         layouts += lengths + own
-    size = 1
-    for length in shape:
-        size *= length
-    return np.array(layouts, np.int64), size
+    if mask is not None:
+        layouts[len(operands) + 1] = len(layouts)
+        layouts += [mask.array.ctypes.data, mover("load", mask.kind, mask.swapped, real).address]
+        layouts += [len(lengths), *lengths, *strides.pop(0)]
+    return np.array(layouts, np.int64), math.prod(shape)
 
 
 @cache

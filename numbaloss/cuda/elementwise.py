@@ -42,8 +42,8 @@ from .results import Record
 
 # Blocks for each multiprocessor: two rounds of full occupancy, so that the last ones even out.
 BLOCKS_EACH = 16
-CHECK_TARGET, CHECK_BINARY, CHECK_PREDICTION, WEIGHTED, CHECK_WEIGHT = (
-    1 << bit for bit in range(5)
+CHECK_TARGET, CHECK_BINARY, CHECK_PREDICTION, WEIGHTED, CHECK_WEIGHT, MASKED = (
+    1 << bit for bit in range(6)
 )
 
 
@@ -59,7 +59,7 @@ def _one(kind: str, derivatives: int) -> Callable:
         scale, low, high, lowest, highest, near_low, near_high, flags = job
         bad = zero
         if flags & CHECK_TARGET:
-            bad += one if (t < near_low) or (t > near_high) else zero
+            bad += one if ((t < near_low) or (t > near_high)) and w != zero else zero
             # A rounding beyond the domain: the bound is meant.
             t = low if t < low else t
             t = high if t > high else t
@@ -74,9 +74,10 @@ def _one(kind: str, derivatives: int) -> Callable:
             h = v if v != v else real(curvature) * scale
         if flags != 0:
             if flags & CHECK_BINARY:
-                bad += one if (t == t) and (t != zero) and (t != one) else zero
+                off = (t == t) and (t != zero) and (t != one)
+                bad += one if off and w != zero else zero
             if flags & CHECK_PREDICTION:
-                bad += one if (p < lowest) or (p > highest) else zero
+                bad += one if ((p < lowest) or (p > highest)) and w != zero else zero
             if flags & WEIGHTED:
                 if flags & CHECK_WEIGHT:
                     bad += zero if w >= zero else one
@@ -112,8 +113,9 @@ def _several(one: Callable, count: int) -> Callable:
 
 
 # Number of elements; addresses of prediction, target, weight, values, gradient and hessian;
-# then the flags, and the two codes and the layout that only the second kernel looks at.
-_ARRAYS = (types.int64,) * 11
+# then the flags; the two codes, the layout and the address of the mask, which only the second
+# kernel looks at.
+_ARRAYS = (types.int64,) * 12
 
 
 def _signature(structure: Structure, real: str) -> tuple[Any, ...]:
@@ -139,7 +141,7 @@ def vectors(structure: Structure, kind: str, derivatives: int) -> Kernel:
     begin, leave = reduce.begin(computed), reduce.leave()
 
     def elementwise_vectors(
-        loss, size, p, t, w, v, g, h, flags, code_t, code_w, layout,
+        loss, size, p, t, w, v, g, h, flags, code_t, code_w, layout, mask,
         scale, low, high, lowest, highest, near_low, near_high, tail,
     ):  # fmt: skip
         scratch = cuda.shared.array(SCRATCH, real)
@@ -194,13 +196,13 @@ def strided(structure: Structure, kind: str, derivatives: int) -> Kernel:
     one = _one(kind, derivatives)
     computed = np.dtype(real).name
     load, store, store_value = reader(kind), writer(kind), writer(computed)
-    load_any, number = any_reader(computed), raw_reader("int64")
+    load_any, number, byte = any_reader(computed), raw_reader("int64"), raw_reader("bool")
     unit, zero = real(1), real(0)
     with_gradient, with_hessian = derivatives > 0, derivatives > 1
     begin, leave = reduce.begin(computed), reduce.leave()
 
     def elementwise_strided(
-        loss, size, p, t, w, v, g, h, flags, code_t, code_w, layout,
+        loss, size, p, t, w, v, g, h, flags, code_t, code_w, layout, mask,
         scale, low, high, lowest, highest, near_low, near_high, tail,
     ):  # fmt: skip
         scratch = cuda.shared.array(SCRATCH, real)
@@ -213,8 +215,8 @@ def strided(structure: Structure, kind: str, derivatives: int) -> Kernel:
         axes = number(layout, 0)
         i = first
         while i < stop:
-            # Positions in the six arrays, which share the index.
-            left, at_p, at_t, at_w, at_v, at_g, at_h = i, 0, 0, 0, 0, 0, 0
+            # Positions in the arrays, which share the index.
+            left, at_p, at_t, at_w, at_v, at_g, at_h, at_m = i, 0, 0, 0, 0, 0, 0, 0
             place, axis = 1, 0
             while axis < axes:
                 index = left
@@ -228,11 +230,14 @@ def strided(structure: Structure, kind: str, derivatives: int) -> Kernel:
                 at_v += index * number(layout, place + 4)
                 at_g += index * number(layout, place + 5)
                 at_h += index * number(layout, place + 6)
-                place += 7
+                at_m += index * number(layout, place + 7)
+                place += 8
                 axis += 1
             x = unit
             if flags & WEIGHTED:
                 x = load_any(w, code_w, at_w)
+            if flags & MASKED:
+                x = x if byte(mask, at_m) else zero
             y = load_any(t, code_t, at_t)
             value, gradient, hessian, wrong = one(loss, load(p, at_p), y, x, job)
             total += value
@@ -251,11 +256,11 @@ def strided(structure: Structure, kind: str, derivatives: int) -> Kernel:
 
 @cache
 def _sum_kernel() -> Kernel:
-    """The kernel that sums an array of any dtype and strides, in float64."""
-    load_any, number = any_reader("float64"), raw_reader("int64")
+    """The kernel that sums what counts of an array of any dtype and strides, in float64."""
+    load_any, number, byte = any_reader("float64"), raw_reader("int64"), raw_reader("bool")
     leave = reduce.leave()
 
-    def sum_numbers(size, array, code, layout, tail):
+    def sum_numbers(size, array, code, layout, mask, tail):
         scratch = cuda.shared.array(SCRATCH, np.float64)
         thread = cuda.threadIdx.x
         first = cuda.blockIdx.x * cuda.blockDim.x + thread
@@ -263,7 +268,7 @@ def _sum_kernel() -> Kernel:
         total = 0.0
         i = first
         while i < size:
-            left, at, place, axis = i, 0, 1, 0
+            left, at, at_m, place, axis = i, 0, 0, 1, 0
             while axis < axes:
                 index = left
                 if axis + 1 < axes:
@@ -271,13 +276,18 @@ def _sum_kernel() -> Kernel:
                     left = index // length
                     index = index - left * length
                 at += index * number(layout, place + 1)
-                place += 2
+                at_m += index * number(layout, place + 2)
+                place += 3
                 axis += 1
-            total += load_any(array, code, at)
+            counts = True
+            if mask != 0:
+                counts = byte(mask, at_m) != 0
+            if counts:
+                total += load_any(array, code, at)
             i += cuda.gridDim.x * cuda.blockDim.x
         leave(total, 0.0, thread, scratch, tail)
 
-    return Kernel(sum_numbers, (types.int64, types.int64, types.int64, types.int64, reduce.TAIL))
+    return Kernel(sum_numbers, (*[types.int64] * 5, reduce.TAIL))
 
 
 class Plan(NamedTuple):
@@ -327,13 +337,15 @@ def evaluate(
 
     Nothing waits for the GPU. The record tells how many numbers were out of range.
     """
-    prediction, _, weight = inputs
+    prediction, _, weight, mask = inputs
     assert prediction is not None
     call = Call(place, [*inputs, *outputs])
     size = prediction.array.size
     earlier, divisor, scale = None, 1.0, gradient_scale
     if reduction == "weighted_mean" and weight is not None:
-        earlier, divisor = sum_of(call, weight, gradient_scale), 0.0
+        earlier, divisor = sum_of(call, weight, mask, gradient_scale), 0.0
+    elif reduction in ("mean", "weighted_mean") and mask is not None:
+        earlier, divisor = sum_of(call, mask, None, gradient_scale), 0.0
     elif reduction != "sum" and reduction != "none":
         shape = prediction.array.shape
         divisor = batch_length(shape) if reduction == "batchmean" else float(size)
@@ -366,7 +378,7 @@ class _Run:
     def launch(
         self, loss: Elementwise, derivatives: int, outputs: Operands, scale: float, **options: Any
     ) -> Record:
-        prediction, target, weight = self.inputs
+        prediction, target, weight, mask = self.inputs
         assert prediction is not None
         assert target is not None
         kind, real, device = prediction.kind, prediction.compute, self.call.place.device
@@ -374,26 +386,38 @@ class _Run:
         flags = found.flags if self.check else 0
         if weight is not None:
             flags |= WEIGHTED | (CHECK_WEIGHT if self.check else 0)
-        operands = [*self.inputs, *outputs]
+            flags |= MASKED if mask is not None else 0
+        elif mask is not None:
+            weight, mask, flags = mask, None, flags | WEIGHTED  # True is a weight of 1
+        operands = [prediction, target, weight, *outputs]
         size, place = prediction.array.size, 0
-        if in_vectors(kind, [*self.inputs, *outputs[1:]], outputs[0]):
+        if mask is None and in_vectors(kind, [*operands[:3], *outputs[1:]], outputs[0]):
             kernel = vectors(found.structure, kind, derivatives)
             units = -(-size // (lanes(kind) * backend.THREADS))
         else:
             kernel = strided(found.structure, kind, derivatives)
             units = -(-size // backend.THREADS)
-            place = self.call.upload(layout(prediction.array.shape, operands))
-        numbers = size, *map(address, operands), flags, code(target), code(weight), place
+            place = self.call.upload(layout(prediction.array.shape, [*operands, mask]))
+        numbers = (
+            size,
+            *map(address, operands),
+            flags,
+            code(target),
+            code(weight),
+            place,
+            address(mask),
+        )
         near = domain(loss.target_domain).near(np.dtype(real), target.kind)
         reals = np.dtype(real).type(scale), *found.limits, *map(np.dtype(real).type, near)
         blocks = blocks_for(units, device, BLOCKS_EACH)
         return self.call.launch(kernel, blocks, (found.parameters, *numbers, *reals), **options)
 
 
-def sum_of(call: Call, operand: Operand, numerator: float) -> Record:
-    """Sum an array, for launches that divide by it or scale by the numerator over it."""
+def sum_of(call: Call, operand: Operand, mask: Operand | None, numerator: float) -> Record:
+    """Sum what counts of an array, for launches that divide by it or scale by the numerator over
+    it."""
     size = operand.array.size
-    where = call.upload(layout(operand.array.shape, [operand]))
+    where = call.upload(layout(operand.array.shape, [operand, mask]))
     blocks = blocks_for(-(-size // (4 * backend.THREADS)), call.place.device, BLOCKS_EACH)
-    arguments = size, address(operand), code(operand), where
+    arguments = size, address(operand), code(operand), where, address(mask)
     return call.launch(_sum_kernel(), blocks, arguments, numerator=numerator)

@@ -40,6 +40,7 @@ from .memory import (
     compute_type,
     itemsize,
     lanes,
+    raw_reader,
     reader,
     vector_reader,
     vector_writer,
@@ -51,16 +52,17 @@ from .rows import beginnings, group
 
 __all__ = ["Place", "evaluate"]
 
-# Integers that describe a call, all of them int64. Those of the arrays come in one order.
-FIRST, SECOND, THIRD, TARGET, WEIGHT, VALUES, OF_FIRST, OF_SECOND, OF_THIRD = range(9)  # addresses
-ARRAYS = 9
+# Integers that describe a call, all of them int64. Those of the arrays, first their addresses,
+# come in one order.
+FIRST, SECOND, THIRD, TARGET, WEIGHT, MASK, VALUES, OF_FIRST, OF_SECOND, OF_THIRD = range(10)
+ARRAYS = 10
 # Elements from row to row, and between neighbours in a row.
 (
-    ROW_FIRST, ROW_SECOND, ROW_THIRD, ROW_TARGET, ROW_WEIGHT, ROW_VALUES,
+    ROW_FIRST, ROW_SECOND, ROW_THIRD, ROW_TARGET, ROW_WEIGHT, ROW_MASK, ROW_VALUES,
     ROW_OF_FIRST, ROW_OF_SECOND, ROW_OF_THIRD,
 ) = range(ARRAYS, 2 * ARRAYS)  # fmt: skip
 (
-    STEP_FIRST, STEP_SECOND, STEP_THIRD, _, _, _, STEP_OF_FIRST, STEP_OF_SECOND, STEP_OF_THIRD,
+    STEP_FIRST, STEP_SECOND, STEP_THIRD, _, _, _, _, STEP_OF_FIRST, STEP_OF_SECOND, STEP_OF_THIRD,
 ) = range(2 * ARRAYS, 3 * ARRAYS)  # fmt: skip
 (
     ROWS,
@@ -263,6 +265,7 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
         reader(kind), vector_reader(kind), writer(kind), vector_writer(kind),
     )  # fmt: skip
     load_any, store_value = any_reader(computed), writer(computed)
+    load_byte = raw_reader("bool")
     find, (total_of, _) = beginnings(walked, LAYOUT, ARRAYS), group()
     cosine, triplet, with_gradient = form == "cosine", form == "triplet", derivatives > 0
     with_target, several = form != "triplet", form != "distance"
@@ -293,24 +296,28 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
                 at_b = find(job, row, job[ROW_SECOND], 1 + SECOND)
                 if triplet:
                     at_c = find(job, row, job[ROW_THIRD], 1 + THIRD)
-                if with_target:
-                    if job[TARGET] != 0:
-                        at = find(job, row, job[ROW_TARGET], 1 + TARGET)
-                        target = load_any(job[TARGET], job[TARGET_CODE], at)
-                    if flags & CHECK_TARGET:
-                        off = (target < reals[NEAR_LOW]) or (target > reals[NEAR_HIGH])
-                        wrong += unit if off else zero
-                        # A rounding beyond the domain: the bound is meant.
-                        target = reals[LOW] if target < reals[LOW] else target
-                        target = reals[HIGH] if target > reals[HIGH] else target
-                    if flags & CHECK_BINARY:
-                        off = (target == target) and (target != zero) and (target != unit)
-                        wrong += unit if off else zero
                 if job[WEIGHT] != 0:
                     at = find(job, row, job[ROW_WEIGHT], 1 + WEIGHT)
                     weight = load_any(job[WEIGHT], job[WEIGHT_CODE], at)
                     if flags & CHECK_WEIGHT:
                         wrong += zero if weight >= zero else unit
+                if job[MASK] != 0:
+                    at = find(job, row, job[ROW_MASK], 1 + MASK)
+                    counts = load_byte(job[MASK], at) != 0
+                    weight, wrong = (weight, wrong) if counts else (zero, zero)
+                if with_target:
+                    if job[TARGET] != 0:
+                        at = find(job, row, job[ROW_TARGET], 1 + TARGET)
+                        target = load_any(job[TARGET], job[TARGET_CODE], at)
+                    if flags & CHECK_TARGET and weight != zero:
+                        off = (target < reals[NEAR_LOW]) or (target > reals[NEAR_HIGH])
+                        wrong += unit if off else zero
+                        # A rounding beyond the domain: the bound is meant.
+                        target = reals[LOW] if target < reals[LOW] else target
+                        target = reals[HIGH] if target > reals[HIGH] else target
+                    if flags & CHECK_BINARY and weight != zero:
+                        off = (target == target) and (target != zero) and (target != unit)
+                        wrong += unit if off else zero
             # Rows that do not count are not looked at.
             size = length if present and weight != zero else 0
             s, t, u = zero, zero, zero
@@ -443,6 +450,7 @@ def evaluate(
     vectors: Sequence[Operand],
     target: Operand | None,
     weight: Operand | None,
+    mask: Operand | None,
     value: Operand | None,
     gradients: Sequence[Operand] | None,
     reduction: str,
@@ -458,12 +466,14 @@ def evaluate(
     kind, real, count = vectors[0].kind, vectors[0].compute, math.prod(shape)
     found = plan(loss, real)
     operands: list[Operand | None] = [*vectors, *[None] * (3 - len(vectors))]
-    operands += [target, weight, value, *(gradients or ())]
+    operands += [target, weight, mask, value, *(gradients or ())]
     operands += [None] * (ARRAYS - len(operands))
     call = Call(place, operands)
     earlier, divisor, scale = None, 1.0, gradient_scale
     if reduction == "weighted_mean" and weight is not None:
-        earlier, divisor = sum_of(call, weight, gradient_scale), 0.0
+        earlier, divisor = sum_of(call, weight, mask, gradient_scale), 0.0
+    elif reduction in ("mean", "weighted_mean") and mask is not None:
+        earlier, divisor = sum_of(call, mask, None, gradient_scale), 0.0
     elif reduction != "sum" and reduction != "none":
         divisor = batch_length(tuple(shape)) if reduction == "batchmean" else float(count)
         scale = gradient_scale / divisor
@@ -492,7 +502,7 @@ def _job(
     call: Call, operands: Sequence[Operand | None], shape: tuple[int, ...], length: int
 ) -> tuple[list[int], bool]:
     """The integers that describe a launch, and whether rows lie along several axes."""
-    by_row = TARGET, WEIGHT, VALUES
+    by_row = TARGET, WEIGHT, MASK, VALUES
     job = [0] * INTEGERS
     job[:ARRAYS] = map(address, operands)
     job[ROWS], job[LENGTH] = math.prod(shape), length

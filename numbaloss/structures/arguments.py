@@ -102,26 +102,34 @@ def predicted(given: Any, name: str = "prediction") -> tuple[arrays.Operand, arr
 
 
 def spread(given: Any, name: str, shape: tuple[int, ...], what: str) -> arrays.Operand:
-    """View of an array of ``shape``, or of a leading part of it that holds for all behind."""
+    """View of an array of ``shape``, or of a leading part of it that holds for all behind.
+
+    Where the shape has several axes and the array as many, its axes of length 1 hold for all
+    along them: ``(1, C)`` is a number a column.
+    """
     operand, _ = arrays.operand(given, name)
     own = operand.array.shape
-    if own != shape[: len(own)]:
+    ones = 1 < len(own) == len(shape) and all(n in (1, whole) for n, whole in zip(own, shape))
+    if own != shape[: len(own)] and not ones:
         raise ValueError(f"{name} must have {what}, {shape}, or a leading part of it, not {own}")
     padded = operand.array.reshape(own + (1,) * (len(shape) - len(own)))
     return operand._replace(array=np.broadcast_to(padded, shape), dimensions=len(own))
 
 
 def row_weights(
-    sample_weight: Any, mask: Any, shape: tuple[int, ...]
+    sample_weight: Any,
+    mask: Any,
+    shape: tuple[int, ...],
+    what: str = "the shape of the rows",
 ) -> tuple[arrays.Operand | None, arrays.Operand | None]:
-    """Views of the weights of rows, and of which of them count."""
+    """Views of the weights of samples, and of which of them count."""
     weight = counts = None
     if sample_weight is not None:
-        weight = spread(sample_weight, "sample_weight", shape, "the shape of the rows")
+        weight = spread(sample_weight, "sample_weight", shape, what)
     if mask is not None:
         if isinstance(mask, (list, tuple, bool)):
             mask = np.asarray(mask)  # truth stays truth
-        counts = spread(mask, "mask", shape, "the shape of the rows")
+        counts = spread(mask, "mask", shape, what)
         if counts.kind != "bool":
             raise TypeError(f"mask must be an array of bool, not {counts.kind}")
     return weight, counts

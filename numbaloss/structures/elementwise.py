@@ -17,7 +17,7 @@ from .arguments import (
     model,
     out_of_range,
     predicted,
-    spread,
+    row_weights,
     streaming,
 )
 from .composition import Sum
@@ -94,6 +94,7 @@ class Elementwise(Loss):
         target: Any,
         *,
         sample_weight: Any = None,
+        mask: Any = None,
         reduction: str = "mean",
         device: str | None = None,
         check: bool = True,
@@ -112,9 +113,14 @@ class Elementwise(Loss):
         sample_weight : array, optional
             One weight >= 0 an element, or an array of a leading part of the shape, which
             holds for all elements behind. Multiplies the values. Weight 0 removes an
-            element, even where its prediction is NaN.
+            element, whatever it holds, NaN or a target outside the domain. An array with as many
+            axes as the prediction, two or more, may have some of length 1, which hold for all
+            along them: shape (1, C) is a weight a column.
+        mask : array of bool, optional
+            True for elements that count, in a shape that a weight may have. The others contribute
+            exactly 0, whatever they and their weights hold.
         reduction : {"mean", "weighted_mean", "batchmean", "sum", "none"}
-            ``"mean"`` divides the (weighted) sum by the number of elements,
+            ``"mean"`` divides the (weighted) sum by the number of elements that count,
             ``"weighted_mean"`` by the sum of the weights, ``"batchmean"`` by the length of the
             first axis; ``"none"`` keeps the values apart.
         device : {None, "cpu", "cuda"}
@@ -143,7 +149,7 @@ class Elementwise(Loss):
         RuntimeError
             Where a GPU is asked for and none can be used, with the reason.
         """
-        if device is None and (reduction == "mean" or reduction == "sum"):
+        if device is None and mask is None and (reduction == "mean" or reduction == "sum"):
             kernels = _kernels()
             if kernels.direct(prediction, target, sample_weight):
                 total, offenders = kernels.run_direct(
@@ -152,7 +158,7 @@ class Elementwise(Loss):
                 if not offenders or (offenders > 0.0 and not check):
                     return _reduced(total, prediction.size, reduction)
         return self._evaluate(
-            0, prediction, target, sample_weight, reduction, device, check, wait, (), 1.0
+            0, prediction, target, sample_weight, mask, reduction, device, check, wait, (), 1.0
         )[0]
 
     def value_and_grad(
@@ -161,6 +167,7 @@ class Elementwise(Loss):
         target: Any,
         *,
         sample_weight: Any = None,
+        mask: Any = None,
         reduction: str = "mean",
         out: Any = None,
         gradient_scale: float = 1.0,
@@ -188,7 +195,7 @@ class Elementwise(Loss):
             Derivative of the reduced value, weights and divisor included; with
             ``reduction="none"`` of the sum of the values.
         """
-        if device is None and (reduction == "mean" or reduction == "sum"):
+        if device is None and mask is None and (reduction == "mean" or reduction == "sum"):
             kernels = _kernels()
             if kernels.direct(prediction, target, sample_weight) and (
                 out is None
@@ -203,7 +210,7 @@ class Elementwise(Loss):
                 if not offenders or (offenders > 0.0 and not check):
                     return _reduced(total, size, reduction), gradient
         value, gradient, _ = self._evaluate(
-            1, prediction, target, sample_weight, reduction, device, check, wait, (out,),
+            1, prediction, target, sample_weight, mask, reduction, device, check, wait, (out,),
             gradient_scale,
         )  # fmt: skip
         return value, gradient
@@ -214,6 +221,7 @@ class Elementwise(Loss):
         target: Any,
         *,
         sample_weight: Any = None,
+        mask: Any = None,
         reduction: str = "mean",
         out: Any = None,
         hess_out: Any = None,
@@ -238,7 +246,7 @@ class Elementwise(Loss):
             Both scaled alike. The hessian is exact; it is negative where the loss curves
             down.
         """
-        plain = out is None and hess_out is None and device is None
+        plain = out is None and hess_out is None and device is None and mask is None
         if plain and (reduction == "mean" or reduction == "sum"):
             kernels = _kernels()
             if kernels.direct(prediction, target, sample_weight):
@@ -255,6 +263,7 @@ class Elementwise(Loss):
             prediction,
             target,
             sample_weight,
+            mask,
             reduction,
             device,
             check,
@@ -269,6 +278,7 @@ class Elementwise(Loss):
         target: Any,
         *,
         sample_weight: Any = None,
+        mask: Any = None,
         reduction: str = "mean",
         out: Any = None,
         gradient_scale: float = 1.0,
@@ -290,7 +300,7 @@ class Elementwise(Loss):
         array of the prediction's kind, shape and dtype
         """
         reduction = "sum" if reduction == "none" else reduction
-        plain = out is None and device is None
+        plain = out is None and device is None and mask is None
         if plain and (reduction == "mean" or reduction == "sum"):
             kernels = _kernels()
             if kernels.direct(prediction, target, sample_weight):
@@ -307,6 +317,7 @@ class Elementwise(Loss):
             prediction,
             target,
             sample_weight,
+            mask,
             reduction,
             device,
             check,
@@ -321,6 +332,7 @@ class Elementwise(Loss):
         prediction: Any,
         target: Any,
         sample_weight: Any,
+        mask: Any,
         reduction: str,
         device: str | None,
         check: bool,
@@ -330,10 +342,10 @@ class Elementwise(Loss):
     ) -> tuple[Any, Any, Any]:
         """The general road: any arrays, any options."""
         check_options(reduction, device)
-        inputs, family = _inputs(prediction, target, sample_weight)
-        p, _, weight = inputs
+        inputs, family = _inputs(prediction, target, sample_weight, mask)
+        p, _, weight, counts = inputs
         assert p is not None
-        gpu = gpu_of(inputs, ("prediction", "target", "sample_weight"), device)
+        gpu = gpu_of(inputs, ("prediction", "target", "sample_weight", "mask"), device)
         like = model(family, p, prediction)
         values = family.empty_like(like, p.compute) if reduction == "none" else None
         results = Results(family, like, values, outs)
@@ -348,17 +360,17 @@ class Elementwise(Loss):
                 in_place, place,
             )  # fmt: skip
             what = self._ranges(weight is not None, check)
-            given = prediction, target, sample_weight
+            given = prediction, target, sample_weight, mask
             return results.receive(
                 record, reduction, wait, what, lambda: self._complain(given, check)
             )
         streamed = streaming(gpu, device)
         kernels = _kernels()
         divisor = 1.0
-        if reduction == "mean":
-            divisor = float(size)
-        elif reduction == "weighted_mean":
-            divisor = float(size) if weight is None else kernels.sum_of_weights(weight, check)
+        if reduction == "weighted_mean" and weight is not None:
+            divisor = kernels.sum_of_weights(weight, counts, check)
+        elif reduction in ("mean", "weighted_mean"):
+            divisor = float(size) if counts is None else kernels.sum_of_weights(counts, None, False)
         elif reduction == "batchmean":
             divisor = batch_length(p.array.shape)
         scale = gradient_scale / divisor if divisor else 0.0
@@ -439,7 +451,7 @@ def _reduced(total: float, size: int, reduction: str) -> float:
 
 
 def _inputs(
-    prediction: Any, target: Any, sample_weight: Any
+    prediction: Any, target: Any, sample_weight: Any, mask: Any
 ) -> tuple[list[arrays.Operand | None], arrays.Family]:
     """Views of the inputs, once they are known to fit together."""
     p, family = predicted(prediction)
@@ -450,7 +462,6 @@ def _inputs(
             f"prediction and target must have one shape, not {shape} and {t.array.shape}; "
             f"shapes are never broadcast"
         )
-    if sample_weight is None:
-        return [p, t, None], family
-    weight = spread(sample_weight, "sample_weight", shape, "the shape of the prediction")
-    return [p, t, weight], family
+    if sample_weight is None and mask is None:
+        return [p, t, None, None], family
+    return [p, t, *row_weights(sample_weight, mask, shape, "the shape of the prediction")], family

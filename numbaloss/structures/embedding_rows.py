@@ -45,6 +45,7 @@ class RowEmbedding(Embedding):
         names: tuple[str, ...],
         target: Any,
         sample_weight: Any,
+        mask: Any,
         reduction: str,
         device: str | None,
         check: bool,
@@ -54,8 +55,9 @@ class RowEmbedding(Embedding):
     ) -> tuple[Any, Any]:
         check_options(reduction, device)
         vectors = Vectors.of(given, names)
-        of_rows = self._rows(vectors, target, sample_weight)
-        gpu = gpu_of([*vectors.operands, *of_rows], [*names, "target", "sample_weight"], device)
+        of_rows = self._rows(vectors, target, sample_weight, mask)
+        parts = ("target", "sample_weight", "mask")
+        gpu = gpu_of([*vectors.operands, *of_rows], [*names, *parts], device)
         if device == "cuda" and gpu is None:
             refuse_host(self)
         shape = vectors.operands[0].array.shape[:-1]
@@ -64,41 +66,43 @@ class RowEmbedding(Embedding):
         view = None if values is None else arrays.output(values, "values")
         outputs = None
         if outs is not None:
-            others = [*zip(of_rows, ("target", "sample_weight"))]
+            others = [*zip(of_rows, parts)]
             outputs = Outputs(vectors, outs[0], others)
         gradients = None if outputs is None else outputs.views
         results = results_of(vectors, values)
-        target_, weight = of_rows
+        target_, weight, counts = of_rows
         if gpu is not None and count:
             of_gpu = _gpu_kernels()
             place = of_gpu.Place(gpu, vectors.families[0].stream(given[0]))
             record = of_gpu.evaluate(
-                self, vectors.operands, target_, weight, view, gradients, reduction,
+                self, vectors.operands, target_, weight, counts, view, gradients, reduction,
                 gradient_scale, check, place,
             )  # fmt: skip
             value, _, _ = results.receive(
                 record, reduction, wait, self._ranges(weight is not None, check),
-                lambda: self._complain(given, names, target, sample_weight, check),
+                lambda: self._complain(given, names, (target, sample_weight, mask), check),
             )  # fmt: skip
         else:
             kernels = _kernels()
             divisor = 1.0
-            if reduction == "mean":
+            if reduction == "weighted_mean" and weight is not None:
+                divisor = kernels.sum_of_weights(weight, counts, check)
+            elif reduction in ("mean", "weighted_mean"):
                 divisor = float(count)
-            elif reduction == "weighted_mean":
-                divisor = float(count) if weight is None else kernels.sum_of_weights(weight, check)
+                if counts is not None:
+                    divisor = kernels.sum_of_weights(counts, None, False)
             elif reduction == "batchmean":
                 divisor = batch_length(shape)
             scale = gradient_scale / divisor if divisor else 0.0
-            inputs = vectors.operands, target_, weight
+            inputs = vectors.operands, target_, weight, counts
             total = kernels.evaluate(self, *inputs, view, gradients, scale, check)
             value, _, _ = results.deliver(total, divisor, reduction)
         return value, None if outputs is None else outputs.finish()
 
     def _rows(
-        self, vectors: Vectors, target: Any, sample_weight: Any
+        self, vectors: Vectors, target: Any, sample_weight: Any, mask: Any
     ) -> list[arrays.Operand | None]:
-        """Views of target and weight, once all arrays are known to fit."""
+        """Views of target, weight and mask, once all arrays are known to fit."""
         shapes = [one.array.shape for one in vectors.operands]
         if len(set(shapes)) > 1:
             titles = ", ".join(vectors.names[:-1]) + f" and {vectors.names[-1]}"
@@ -107,9 +111,9 @@ class RowEmbedding(Embedding):
                 f"{titles} must have one shape, not {found}; shapes are never broadcast"
             )
         shape = shapes[0][:-1]
-        weight, _ = row_weights(sample_weight, None, shape)
+        weights = row_weights(sample_weight, mask, shape)
         if isinstance(self, TripletEmbedding):
-            return [None, weight]
+            return [None, *weights]
         if target is None:
             raise TypeError(f"{type(self).__name__} needs a target: which pairs are alike")
         of_target = row_targets(target)
@@ -117,7 +121,7 @@ class RowEmbedding(Embedding):
             raise ValueError(
                 f"target must have the shape of the rows, {shape}, not {of_target.array.shape}"
             )
-        return [of_target, weight]
+        return [of_target, *weights]
 
     def _ranges(self, weighted: bool, check: bool) -> str:
         """What a call may find out of range, in words; empty where nothing can be."""
@@ -127,12 +131,10 @@ class RowEmbedding(Embedding):
             found.append(f"targets in {interval}")
         return ", ".join(found)
 
-    def _complain(
-        self, given: Any, names: Any, target: Any, sample_weight: Any, check: bool
-    ) -> None:
+    def _complain(self, given: Any, names: Any, of_rows: tuple[Any, ...], check: bool) -> None:
         """Raise the error that names the first number out of range among arrays on a GPU."""
         vectors = Vectors.of(tuple(map(arrays.on_host, given)), names)
-        rows = self._rows(vectors, arrays.on_host(target), arrays.on_host(sample_weight))
+        rows = self._rows(vectors, *map(arrays.on_host, of_rows))
         raise_first_number(self, [None, *rows], check)
 
     def _diagnose(
@@ -140,7 +142,7 @@ class RowEmbedding(Embedding):
     ) -> Diagnosis:
         given = tuple(map(arrays.on_host, given))
         value, _ = self._run(
-            given, names, arrays.on_host(target), None, "none", None, check, True, None, 1.0
+            given, names, arrays.on_host(target), None, None, "none", None, check, True, None, 1.0
         )
         vectors = Vectors.of(given, names)
         count = int(np.size(value))
@@ -190,6 +192,7 @@ class PairEmbedding(RowEmbedding):
         target: Any,
         *,
         sample_weight: Any = None,
+        mask: Any = None,
         reduction: str = "mean",
         device: str | None = None,
         check: bool = True,
@@ -206,11 +209,15 @@ class PairEmbedding(RowEmbedding):
             One a pair.
         sample_weight : array, optional
             One weight >= 0 a pair, or an array of a leading part of the pairs' shape.
-            Multiplies the values. Weight 0 removes a pair, even one that holds NaN.
+            Multiplies the values. Weight 0 removes a pair, whatever it holds. With as many axes as
+            the pairs, two or more, those of length 1 hold for all along them.
+        mask : array of bool, optional
+            True for pairs that count, in a shape that a weight may have. The others contribute
+            exactly 0, whatever they hold.
         reduction : {"mean", "weighted_mean", "batchmean", "sum", "none"}
-            ``"mean"`` divides the (weighted) sum by the number of pairs, ``"weighted_mean"``
-            by the sum of the weights, ``"batchmean"`` by the length of the first axis of the
-            pairs; ``"none"`` keeps the values apart.
+            ``"mean"`` divides the (weighted) sum by the number of pairs that count,
+            ``"weighted_mean"`` by the sum of the weights, ``"batchmean"`` by the length of the
+            first axis of the pairs; ``"none"`` keeps the values apart.
         device : {None, "cpu", "cuda"}
             None: where the arrays live. ``"cuda"`` is for arrays on a GPU.
         check : bool
@@ -234,8 +241,8 @@ class PairEmbedding(RowEmbedding):
             options, arrays on two devices.
         """
         return self._run(
-            (first, second), ("first", "second"), target, sample_weight, reduction, device,
-            check, wait, None, 1.0,
+            (first, second), ("first", "second"), target, sample_weight, mask, reduction,
+            device, check, wait, None, 1.0,
         )[0]  # fmt: skip
 
     def value_and_grad(
@@ -245,6 +252,7 @@ class PairEmbedding(RowEmbedding):
         target: Any,
         *,
         sample_weight: Any = None,
+        mask: Any = None,
         reduction: str = "mean",
         out: tuple[Any, Any] | None = None,
         gradient_scale: float = 1.0,
@@ -272,8 +280,8 @@ class PairEmbedding(RowEmbedding):
             divisor included; with ``reduction="none"`` of the sum of the values.
         """
         return self._run(
-            (first, second), ("first", "second"), target, sample_weight, reduction, device,
-            check, wait, (out,), gradient_scale,
+            (first, second), ("first", "second"), target, sample_weight, mask, reduction,
+            device, check, wait, (out,), gradient_scale,
         )  # fmt: skip
 
     def diagnose(self, first: Any, second: Any, target: Any, *, check: bool = True) -> Diagnosis:
@@ -328,6 +336,7 @@ class TripletEmbedding(RowEmbedding):
         negative: Any,
         *,
         sample_weight: Any = None,
+        mask: Any = None,
         reduction: str = "mean",
         device: str | None = None,
         check: bool = True,
@@ -339,7 +348,7 @@ class TripletEmbedding(RowEmbedding):
         ----------
         anchor, positive, negative : arrays of float16, bfloat16, float32 or float64
             Vectors of one dtype and shape (..., d). Any strides, any kind of array.
-        sample_weight, reduction, device, check, wait
+        sample_weight, mask, reduction, device, check, wait
             As in :meth:`PairEmbedding.__call__`; of ``check``, only weights are concerned.
 
         Returns
@@ -352,8 +361,8 @@ class TripletEmbedding(RowEmbedding):
             As there.
         """
         return self._run(
-            (anchor, positive, negative), _TRIPLET, None, sample_weight, reduction, device,
-            check, wait, None, 1.0,
+            (anchor, positive, negative), _TRIPLET, None, sample_weight, mask, reduction,
+            device, check, wait, None, 1.0,
         )[0]  # fmt: skip
 
     def value_and_grad(
@@ -363,6 +372,7 @@ class TripletEmbedding(RowEmbedding):
         negative: Any,
         *,
         sample_weight: Any = None,
+        mask: Any = None,
         reduction: str = "mean",
         out: tuple[Any, Any, Any] | None = None,
         gradient_scale: float = 1.0,
@@ -375,8 +385,8 @@ class TripletEmbedding(RowEmbedding):
         ``out`` is a tuple of three arrays or Nones; see :meth:`PairEmbedding.value_and_grad`.
         """
         return self._run(
-            (anchor, positive, negative), _TRIPLET, None, sample_weight, reduction, device,
-            check, wait, (out,), gradient_scale,
+            (anchor, positive, negative), _TRIPLET, None, sample_weight, mask, reduction,
+            device, check, wait, (out,), gradient_scale,
         )  # fmt: skip
 
     def diagnose(self, anchor: Any, positive: Any, negative: Any) -> Diagnosis:

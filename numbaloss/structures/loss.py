@@ -41,6 +41,9 @@ def point_of_value(self: Any, first: Any, second: Any) -> tuple[Any, ...]:
     from ..jets.translation import differentiated
 
     cls = getattr(self, "loss_class", type(self))
+    if np.ndim(first) == np.ndim(second) == 0 and (first != first or second != second):
+        # As in kernels, which do not ask a formula about NaN.
+        return (first + second,) * (2 if cls.point_slopes() == 1 else 3)
     return differentiated(cls.value, cls.point_slopes())(self, first, second)
 
 

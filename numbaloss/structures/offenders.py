@@ -16,8 +16,11 @@ _SEARCH = 1 << 16
 
 
 def raise_first_number(loss: Any, inputs: Sequence[Operand | None], check: bool) -> None:
-    """Find the first input outside its domain, in C order, and raise an error that names it."""
-    prediction, target, weight = inputs
+    """Find the first input outside its domain, in C order, and raise an error that names it.
+
+    What the mask leaves out may be anything; so may what has the weight 0.
+    """
+    prediction, target, weight, mask = inputs
     domains = [domain(loss.prediction_domain), domain(loss.target_domain), interval("[0, inf)")]
     names = ["prediction", "target", "sample_weight"]
     for operand, of, name in zip((prediction, target, weight), domains, names):
@@ -26,15 +29,18 @@ def raise_first_number(loss: Any, inputs: Sequence[Operand | None], check: bool)
         # Judged in the type of the computation, as the kernel does.
         real = np.dtype((prediction or operand).compute)
         low, high = of.near(real, operand.kind) if name == "target" else of.closed(real)
-        flat = operand.array.flat
         for start in range(0, operand.array.size, _SEARCH):
-            with np.errstate(all="ignore"):  # a float64 that float32 cannot hold is infinite
-                piece = numbers(operand, flat[start : start + _SEARCH]).astype(real)
+            piece = _piece(operand, start, real)
             bad = (piece < low) | (piece > high)
             if of.binary:
                 bad = (piece != 0) & (piece != 1) & (piece == piece)
             if name == "sample_weight":
                 bad |= piece != piece
+            if not bad.any():
+                continue
+            for one in (mask, None if name == "sample_weight" else weight):
+                if one is not None:
+                    bad &= _piece(one, start, real) != 0
             if bad.any():
                 first = int(bad.argmax())
                 index = np.unravel_index(start + first, operand.array.shape)
@@ -43,6 +49,12 @@ def raise_first_number(loss: Any, inputs: Sequence[Operand | None], check: bool)
                 if name == "sample_weight":
                     raise ValueError(f"{found}; weights are >= 0")
                 raise ValueError(f"{found}; {loss!r} takes {name}s in {of}")
+
+
+def _piece(operand: Operand, start: int, real: np.dtype) -> np.ndarray:
+    """Some elements of an array in C order, as numbers of the computation."""
+    with np.errstate(all="ignore"):  # a float64 that float32 cannot hold is infinite
+        return numbers(operand, operand.array.flat[start : start + _SEARCH]).astype(real)
 
 
 def raise_first_row(

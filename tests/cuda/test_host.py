@@ -137,6 +137,21 @@ def check_every_shape_and_reduction():
 
 
 @check
+def check_masks():
+    loss, (p, t) = nl.BinaryCrossEntropy(), inputs((70, 20))
+    mask = np.random.default_rng(1).random((70, 20)) < 0.7
+    p[~mask], t[3][~mask[3]] = np.nan, 5.0
+    for weight in (None, np.arange(70)):
+        for reduction in ("mean", "weighted_mean", "none"):
+            options = {"sample_weight": weight, "mask": mask, "reduction": reduction}
+            expected = loss.value_grad_hess(p, t, **options)
+            with pieces() as streams:
+                found = loss.value_grad_hess(p, t, **options, device="cuda")
+            assert_same(found, expected, 1e-6)
+            assert streams.pieces > 1
+
+
+@check
 def check_every_layout():
     loss, shape = nl.Huber(), (21, 34, 10)
     p, t = inputs(shape)
