@@ -131,7 +131,7 @@ def elementwise_bands(loss: Any, p: np.ndarray, t: np.ndarray, real: np.dtype) -
     numbers = [abs(v) for v in _numbers(loss)]
     floor = 64 * kind.smallest * (1 + max([*numbers, *(1 / v for v in numbers), 0.0])) ** 2
     bands = []
-    unknown = np.isnan(found[0][0]) & ~nan  # of equal infinities, say
+    unknown = (np.isnan(found[0][0]) | np.isnan(p - t)) & ~nan  # of equal infinities, say
     for one, gone in zip(found, lost):
         centre = one[0]
         apart = np.fmax.reduce(np.abs(one[1:5] - centre), axis=0)
