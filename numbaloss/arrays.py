@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import misuse
+
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 NUMBERS = frozenset(
     (*FLOATS, "bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
@@ -91,12 +93,7 @@ def operand(given: Any, name: str) -> tuple[Operand, Family]:
     """
     if isinstance(given, np.ndarray):
         if isinstance(given, np.ma.MaskedArray):
-            raise TypeError(
-                f"{name} is a masked array, whose mask is True where data is invalid. With "
-                f"mask = numpy.ma.getmaskarray({name}), drop such elements from all arrays, "
-                f"x[~mask], or pass plain data with sample_weight=~mask and "
-                f"reduction='weighted_mean'"
-            )
+            raise misuse.masked(name)
         return _numpy_operand(np.asarray(given), name), NUMPY
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(given, torch.Tensor):
@@ -105,6 +102,7 @@ def operand(given: Any, name: str) -> tuple[Operand, Family]:
         return _torch_operand(given, name), TORCH
     jax = sys.modules.get("jax")
     if jax is not None and isinstance(given, jax.Array):
+        misuse.refuse_tracer(given, name)
         devices = list(given.devices())
         if [device.platform for device in devices] == ["gpu"]:
             return _jax_gpu_operand(given, name, devices[0].local_hardware_id)
@@ -169,7 +167,7 @@ def _numpy_operand(array: np.ndarray, name: str) -> Operand:
         bits = _NATIVE_BITS if array.dtype.isnative else _NATIVE_BITS.newbyteorder()
         return Operand(array.view(bits), kind)
     if kind not in NUMBERS:
-        raise TypeError(f"{name} has dtype {array.dtype}; expected real numbers up to float64")
+        raise misuse.no_numbers(array, name)
     return Operand(array, kind)
 
 
@@ -316,10 +314,7 @@ def _described_operand(given: Any, name: str) -> tuple[Operand, Family]:
     """View of an array that says where it is by ``__cuda_array_interface__``."""
     described = given.__cuda_array_interface__
     if described.get("mask") is not None:
-        raise TypeError(
-            f"{name} is a masked array; its mask is True where data is valid: pass a plain array "
-            f"with the mask as sample_weight and reduction='weighted_mean'"
-        )
+        raise misuse.masked(name, valid=True)
     address, read_only = described["data"]
     # Types that are none of NumPy's, such as bfloat16, have no string of their own there.
     kind = _text_of(getattr(given, "dtype", ""))

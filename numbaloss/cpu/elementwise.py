@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arrays import Operand
+from ..arrays import NUMBERS, Operand
 from ..formulas.catching import HEADER
 from ..formulas.fitting import lower_for
 from ..formulas.raised import Raised, exception_of, first_that_raises, place_of
@@ -19,10 +19,12 @@ from ..structures.offenders import raise_first_number
 from . import threads
 from .blocks import Variant, chunk, kernel, raises, with_limits
 from .compile import Code
-from .movers import arrange
+from .movers import arrange, mover
 
 # A layout that says of all six arrays: use it where it lies.
 _DIRECT = np.zeros(8, np.int64)
+# Targets that are converted as they come, of arrays that are plain otherwise.
+_CONVERTED = {np.dtype(kind): kind for kind in sorted(NUMBERS - {"bfloat16"})}
 
 
 class Plan(NamedTuple):
@@ -33,7 +35,7 @@ class Plan(NamedTuple):
     parameters: np.ndarray
     catching: bool  # whether the formula can raise an exception
     limits: np.ndarray | None  # of targets that rounding can lead beyond their domain
-    direct: np.ndarray  # the layouts of arrays that are used where they lie
+    direct: np.ndarray  # the layouts of plain arrays
 
     def run(self, size: int, scale: float, layouts: np.ndarray, *handles: int) -> Any:
         """Sum of the values, and the number of inputs outside their domains.
@@ -94,9 +96,20 @@ def plan(
             np.array(header + parameter_values(lowered)),
             catching,
             limits,
-            with_limits(_DIRECT, limits),
+            with_limits(_plain(real, kind), limits),
         )
     return found
+
+
+def _plain(real: str, kind: str) -> np.ndarray:
+    """The layouts of contiguous arrays of the compute type, but for targets of ``kind``."""
+    if kind in ("", real, "bfloat16"):
+        return _DIRECT
+    # One axis, as long as any array: the layout is the same for all of them.
+    target = [mover("load", kind, False, real).address, 1, 1 << 62, np.dtype(kind).itemsize]
+    layouts = np.concatenate([_DIRECT, np.array(target, np.int64)])
+    layouts[1] = len(_DIRECT)
+    return layouts
 
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -113,7 +126,7 @@ def direct(prediction: Any, target: Any, weight: Any) -> bool:
     dtype = prediction.dtype
     if not (
         (dtype is _FLOAT32 or dtype is _FLOAT64)
-        and target.dtype is dtype
+        and (target.dtype is dtype or target.dtype in _CONVERTED)
         and prediction.shape == target.shape
         and prediction.flags.num & target.flags.num & _AS_IS == _AS_IS
     ):
@@ -174,7 +187,8 @@ def run_direct(
     """
     real = "float32" if prediction.dtype is _FLOAT32 else "float64"
     handle = threads.handle
-    found = plan(loss, real, derivatives, False, weight is not None, check)
+    kind = real if target.dtype is prediction.dtype else _CONVERTED[target.dtype]
+    found = plan(loss, real, derivatives, False, weight is not None, check, kind)
     try:
         return found.run(
             prediction.size,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import arrays, layouts
+from .. import arrays, layouts, misuse
 from ..device_value import DeviceValue
 from .class_axis import with_classes_last
 
@@ -90,14 +90,13 @@ def out_of_range(offenders: float, what: str) -> ValueError:
     return ValueError(f"{int(offenders)} numbers are out of range: {what}")
 
 
-def predicted(given: Any, name: str = "prediction") -> tuple[arrays.Operand, arrays.Family]:
-    """View of an array that has a gradient."""
+def predicted(
+    given: Any, name: str = "prediction", target: Any = None
+) -> tuple[arrays.Operand, arrays.Family]:
+    """View of an array that has a gradient; ``target`` is what came second in its call."""
     operand, family = arrays.operand(given, name)
     if operand.kind not in arrays.FLOATS:
-        raise TypeError(
-            f"{name} has dtype {operand.kind}; gradients of integers do not exist. "
-            f"Cast it: {name}.astype(numpy.float32)"
-        )
+        raise misuse.no_float(name, operand.kind, target)
     return operand, family
 
 

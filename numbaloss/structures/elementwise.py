@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .. import arrays
+from .. import arrays, misuse
 from .arguments import (
     NOT_WANTED,
     Results,
@@ -157,6 +157,7 @@ class Elementwise(Loss):
                 )
                 if not offenders or (offenders > 0.0 and not check):
                     return _reduced(total, prediction.size, reduction)
+        misuse.refuse_autograd(prediction)
         return self._evaluate(
             0, prediction, target, sample_weight, mask, reduction, device, check, wait, (), 1.0
         )[0]
@@ -195,6 +196,8 @@ class Elementwise(Loss):
             Derivative of the reduced value, weights and divisor included; with
             ``reduction="none"`` of the sum of the values.
         """
+        if type(gradient_scale) is not float:
+            gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
         if device is None and mask is None and (reduction == "mean" or reduction == "sum"):
             kernels = _kernels()
             if kernels.direct(prediction, target, sample_weight) and (
@@ -246,6 +249,8 @@ class Elementwise(Loss):
             Both scaled alike. The hessian is exact; it is negative where the loss curves
             down.
         """
+        if type(gradient_scale) is not float:
+            gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
         plain = out is None and hess_out is None and device is None and mask is None
         if plain and (reduction == "mean" or reduction == "sum"):
             kernels = _kernels()
@@ -300,6 +305,8 @@ class Elementwise(Loss):
         array of the prediction's kind, shape and dtype
         """
         reduction = "sum" if reduction == "none" else reduction
+        if type(gradient_scale) is not float:
+            gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
         plain = out is None and device is None and mask is None
         if plain and (reduction == "mean" or reduction == "sum"):
             kernels = _kernels()
@@ -342,6 +349,7 @@ class Elementwise(Loss):
     ) -> tuple[Any, Any, Any]:
         """The general road: any arrays, any options."""
         check_options(reduction, device)
+        gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
         inputs, family = _inputs(prediction, target, sample_weight, mask)
         p, _, weight, counts = inputs
         assert p is not None
@@ -454,7 +462,7 @@ def _inputs(
     prediction: Any, target: Any, sample_weight: Any, mask: Any
 ) -> tuple[list[arrays.Operand | None], arrays.Family]:
     """Views of the inputs, once they are known to fit together."""
-    p, family = predicted(prediction)
+    p, family = predicted(prediction, target=target)
     t, _ = arrays.operand(target, "target")
     shape = p.array.shape
     if t.array.shape != shape:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from .. import arrays
+from .. import arrays, misuse
 from .arguments import (
     batch_length,
     bytes_of,
@@ -169,6 +169,7 @@ class BatchEmbedding(Embedding):
         gradient_scale: float,
     ) -> tuple[Any, Any]:
         check_options(reduction, device)
+        gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
         budget = bytes_of(workspace)
         vectors, of_labels, weight = self._inputs(given, names, labels, sample_weight)
         inputs = [*vectors.operands, of_labels, weight]
@@ -414,6 +415,7 @@ class KeyedEmbedding(BatchEmbedding):
         ValueError
             Shapes that do not fit, negative weights, unknown options, arrays on two devices.
         """
+        misuse.refuse_autograd(queries, keys)
         return self._run(
             (queries, keys), _KEYED, None, sample_weight, reduction, device, check, wait, workspace,
             None, 1.0,
@@ -559,6 +561,7 @@ class LabelledEmbedding(BatchEmbedding):
         ValueError
             Shapes that do not fit, negative weights, unknown options, arrays on two devices.
         """
+        misuse.refuse_autograd(embeddings)
         return self._run(
             (embeddings,), _LABELLED, labels, sample_weight, reduction, device, check, wait,
             workspace, None, 1.0,

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .. import arrays
+from .. import arrays, misuse
 from .arguments import batch_length, check_options, gpu_of, row_targets, row_weights
 from .embedding import (
     Diagnosis,
@@ -54,6 +54,7 @@ class RowEmbedding(Embedding):
         gradient_scale: float,
     ) -> tuple[Any, Any]:
         check_options(reduction, device)
+        gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
         vectors = Vectors.of(given, names)
         of_rows = self._rows(vectors, target, sample_weight, mask)
         parts = ("target", "sample_weight", "mask")
@@ -240,6 +241,7 @@ class PairEmbedding(RowEmbedding):
             Shapes that differ, targets outside their domain, negative weights, unknown
             options, arrays on two devices.
         """
+        misuse.refuse_autograd(first, second)
         return self._run(
             (first, second), ("first", "second"), target, sample_weight, mask, reduction,
             device, check, wait, None, 1.0,
@@ -360,6 +362,7 @@ class TripletEmbedding(RowEmbedding):
         TypeError, ValueError
             As there.
         """
+        misuse.refuse_autograd(anchor, positive, negative)
         return self._run(
             (anchor, positive, negative), _TRIPLET, None, sample_weight, mask, reduction,
             device, check, wait, None, 1.0,

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .. import arrays
+from .. import arrays, misuse
 from .arguments import (
     Results,
     batch_length,
@@ -126,6 +126,7 @@ class Linear(Loss):
             Shapes that do not fit, or fit in two ways; labels out of range or no whole numbers,
             targets outside the domain, negative weights, unknown options.
         """
+        misuse.refuse_autograd(hidden, weight)
         return self._evaluate(
             hidden, weight, target, bias, transposed, sample_weight, mask, reduction, device,
             check, workspace, wait, None, 1.0,
@@ -194,6 +195,7 @@ class Linear(Loss):
         gradient_scale: float,
     ) -> tuple[Any, tuple[Any, ...]]:
         check_options(reduction, device)
+        gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
         budget = bytes_of(workspace)
         names = ("hidden", "weight") if bias is None else ("hidden", "weight", "bias")
         given = (hidden, weight, bias)[: len(names)]

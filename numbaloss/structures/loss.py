@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import sys
-from typing import Any, ClassVar, NamedTuple, Self, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, dataclass_transform
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from .. import arrays, misuse
 from .intervals import Interval, interval
 from .ranges import excludes_infinity, outside_of_span
 
@@ -277,6 +278,13 @@ class Loss:
     # Without this, numpy.float64(0.1) * loss asks NumPy first, which builds an object array.
     __array_ufunc__ = None
 
+    if not TYPE_CHECKING:  # who takes it for the name of the class
+
+        @property
+        def __name__(self) -> str:
+            """The name of the class: what wraps functions, as ``make_scorer`` does, asks it."""
+            return type(self).__name__
+
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self.__dict__:
             raise AttributeError(
@@ -324,9 +332,13 @@ class Loss:
 def _frozen(value: Any, name: str) -> np.ndarray:
     """A copy of a one-dimensional array parameter that nobody can change any more."""
     try:
-        array = np.array(value, dtype=np.float64)
+        # Of any library, from any device.
+        view, family = arrays.operand(value, name)
+        numbers = arrays.numbers(view, view.array) if view.device is None else family.to_host(value)
+        array = np.array(numbers, dtype=np.float64)
     except (TypeError, ValueError):
-        raise TypeError(f"{name} must be an array of numbers") from None
+        hint = misuse.class_weights(value)
+        raise TypeError(f"{name} must be an array of numbers{hint}") from None
     if array.ndim != 1:
         raise ValueError(f"{name} must have one dimension, not {array.ndim}")
     if not np.isfinite(array).all() or (array < 0).any():

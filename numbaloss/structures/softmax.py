@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from .. import arrays
+from .. import arrays, misuse
 from .arguments import (
     Results,
     batch_length,
@@ -245,6 +245,7 @@ class Softmax(Loss):
             found = _kernels().run_direct(self, 0, prediction, target, reduction, 1.0)
             if found is not None:
                 return found[0]
+        misuse.refuse_autograd(prediction)
         return self._evaluate(
             0,
             prediction,
@@ -294,6 +295,8 @@ class Softmax(Loss):
             Derivative of the reduced value, weights and divisor included; with
             ``reduction="none"`` of the sum of the values.
         """
+        if type(gradient_scale) is not float:
+            gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
         plain = sample_weight is None and mask is None and device is None and axis == -1
         if plain and (reduction == "mean" or reduction == "sum"):
             found = _kernels().run_direct(
@@ -349,6 +352,8 @@ class Softmax(Loss):
             Both scaled alike. The rows of the full hessian couple their classes; this is
             its diagonal, as gradient boosting takes it.
         """
+        if type(gradient_scale) is not float:
+            gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
         plain = sample_weight is None and mask is None and device is None and axis == -1
         plain = plain and out is None and hess_out is None
         if plain and (reduction == "mean" or reduction == "sum"):
@@ -406,6 +411,7 @@ class Softmax(Loss):
         axis: int,
     ) -> tuple[Any, Any, Any]:
         check_options(reduction, device)
+        gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
         inputs, family = self._inputs(prediction, target, sample_weight, mask, axis)
         p = inputs[0]
         assert p is not None
@@ -491,7 +497,7 @@ class Softmax(Loss):
 
         The axis of the classes is the last one of the views.
         """
-        p, family = predicted(prediction)
+        p, family = predicted(prediction, target=target)
         shape = p.array.shape
         if not shape:
             raise ValueError("prediction must have at least one dimension, that of the classes")
