@@ -17,29 +17,19 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
-from ..formulas.catching import (
-    HEADER,
-    HIGH,
-    HIGHEST,
-    LOW,
-    LOWEST,
-    attempt,
-    caller_of,
-    can_raise,
-    leave,
-)
+from ..formulas.catching import HEADER, HIGH, HIGHEST, LOW, LOWEST
 from ..formulas.messages import FAULTS, complaint
-from ..formulas.points import METHODS, point
-from ..formulas.specialisation import compiled
+from ..formulas.points import point
 from ..formulas.structure import Structure
 from ..vmath.overloads import install as install_vmath
+from .asking import asking, finder, raises
 from .compile import Code, c_function
 from .intrinsics import caller, no_alias, pointer, prefer_wide_vectors, stack_memory
 from .threads import (
@@ -217,49 +207,6 @@ def _block(structure: Structure, variant: Variant, real: type[np.floating]) -> C
             find(self, prediction, target, weight, size, parameters)
 
     return block
-
-
-@cache
-def raises(structure: Structure, real: str, method: str) -> bool:
-    """Whether a method of a loss can end in an exception; those of ours cannot."""
-    if structure.cacheable:
-        return False
-    kind = getattr(types, real)
-    try:
-        return can_raise(METHODS[method], structure.numba_type(kind), kind)
-    except FAULTS as error:
-        gives = getattr(structure.classes[0], "point_gives", None)
-        said = () if gives is None else (gives(),)
-        raise TypeError(complaint(structure, error, method, *said)) from error
-
-
-def asking(generic: Callable, catching: bool) -> Any:
-    """Calls a generic function of a loss: whether it raised, and its results."""
-    if catching:
-        return attempt(caller_of(generic))
-
-    def call(self, prediction, target):
-        return False, generic(self, prediction, target)
-
-    return compiled(call)
-
-
-def finder(ask: Any, method: str, weighted: bool = False) -> Any:
-    """Leaves in the memory of a call the first element of a block that makes a formula raise."""
-    which = 1.0 + list(METHODS).index(method)
-
-    @njit(error_model="numpy")
-    def find(self, number, target, weight, size, memory):
-        for i in range(size):
-            if weighted and weight[i] == 0.0:
-                continue
-            failed, _ = ask(self, number[i], target[i])
-            # Nobody asks a formula about NaN: the result is NaN.
-            if failed & (number[i] == number[i]) & (target[i] == target[i]):
-                leave(memory, which, number[i], target[i])
-                break
-
-    return find
 
 
 @cache

@@ -17,7 +17,8 @@ from ..structures.elementwise import Elementwise, Inspection
 from ..structures.loss import domain
 from ..structures.offenders import raise_first_number
 from . import threads
-from .blocks import Variant, chunk, kernel, raises, with_limits
+from .asking import raises
+from .blocks import Variant, chunk, kernel, with_limits
 from .compile import Code
 from .movers import arrange, mover
 

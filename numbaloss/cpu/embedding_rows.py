@@ -28,7 +28,8 @@ from ..structures.loss import domain
 from ..structures.offenders import raise_first_number
 from ..vmath.overloads import install as install_vmath
 from . import threads
-from .blocks import LossType, raises, unpack
+from .asking import raises
+from .blocks import LossType, unpack
 from .compile import Code, c_function
 from .elementwise import sum_of_weights
 from .intrinsics import caller, no_alias, pointer, prefer_wide_vectors, prefetch, stack_memory

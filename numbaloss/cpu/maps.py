@@ -18,7 +18,8 @@ from ..formulas.messages import FAULTS, complaint
 from ..formulas.points import METHODS
 from ..formulas.structure import Structure
 from ..vmath.overloads import install as install_vmath
-from .blocks import LossType, asking, finder, promotion_noted, raises, settle, unpack
+from .asking import asking, finder, raises
+from .blocks import LossType, promotion_noted, settle, unpack
 from .compile import Code, c_function
 from .intrinsics import caller, no_alias, prefer_wide_vectors
 

@@ -18,7 +18,7 @@ from ..structures.loss import domain
 from ..structures.offenders import raise_first_target
 from ..structures.softmax import Softmax
 from . import general, long, narrow, rows, scan, threads, wide
-from .blocks import raises
+from .asking import raises
 from .maps import loss_map
 from .movers import describe, with_layouts
 

@@ -7,7 +7,7 @@ import pytest
 from numba import types
 
 import numbaloss as nl
-from numbaloss.cpu.blocks import raises
+from numbaloss.cpu.asking import raises
 from numbaloss.formulas.catching import can_raise
 from numbaloss.formulas.points import METHODS
 from numbaloss.formulas.structure import Structure, lower
