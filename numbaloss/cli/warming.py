@@ -23,14 +23,8 @@ from .failures import Failure, UsageFailure, harmless
 from .report import console, counted, duration
 from .specification import Scorable, choose, read
 
-# What the public methods and `numbaloss score` ask for: derivatives, whether the values of
-# single rows are kept, whether there are weights.
-VARIANTS = tuple(
-    (derivatives, per_sample, weighted)
-    for derivatives in (0, 1, 2)
-    for per_sample in (False, True)
-    for weighted in (False, True)
-)
+# What the public methods and `numbaloss score` ask for: derivatives, whether there are weights.
+VARIANTS = tuple((derivatives, weighted) for derivatives in (0, 1, 2) for weighted in (False, True))
 
 
 # A function at the top of a module, and its arguments: what other processes can be sent.

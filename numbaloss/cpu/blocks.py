@@ -1,6 +1,6 @@
-"""Compiled loops of elementwise losses.
+"""Compiled loops of elementwise losses, over one block.
 
-The work is cut twice. *Chunks* go to threads; their number depends on the size of the
+The work is cut twice, in `chunks`. *Chunks* go to threads; their number depends on the size of the
 arrays alone, each leaves its own partial sum, and the sums are added in a fixed order, so
 that results do not depend on the number of threads. *Blocks*, within a chunk, fit into the
 first-level cache. Per block, one function made for the loss maps contiguous arrays of the
@@ -8,7 +8,7 @@ compute type to contiguous arrays; everything else (other dtypes, strides, weigh
 sums) happens around it in loops that know no loss and are compiled once for all of them.
 Their operands are in the first-level cache, so they cost little beside the trip to memory,
 and a loss compiles three small functions a dtype rather than one for every combination of
-options.
+options. The values are summed there too (`sums`), whatever else is computed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
@@ -31,24 +31,8 @@ from ..formulas.structure import Structure
 from ..vmath.overloads import install as install_vmath
 from .asking import asking, finder, raises
 from .compile import Code, c_function
-from .intrinsics import caller, no_alias, pointer, prefer_wide_vectors, stack_memory
-from .threads import (
-    CHUNK,
-    GRADIENT,
-    HESSIAN,
-    KERNEL,
-    LAYOUTS,
-    PARAMETERS,
-    PREDICTION,
-    SIZE,
-    TARGET,
-    VALUE,
-    WEIGHT,
-)
-
-# Bytes of one array of a block: six of them fit into a first-level cache of 48 KiB.
-BLOCK_BYTES = 8192
-SCRATCH_BYTES = 6 * BLOCK_BYTES
+from .intrinsics import no_alias, prefer_wide_vectors
+from .sums import add_in_lanes
 
 
 class LossType(types.Type):
@@ -129,7 +113,6 @@ class Variant(NamedTuple):
     nothing where it is not wanted."""
 
     derivatives: int  # 0 the value, 1 and its gradient, 2 and its curvature
-    per_sample: bool = False  # values are stored, not only summed
     weighted: bool = False
     check_target: bool = False
     check_binary: bool = False
@@ -142,7 +125,7 @@ def _block(structure: Structure, variant: Variant, real: type[np.floating]) -> C
     catching = raises(structure, real.__name__, "point")
     ask = asking(point, catching)
     find = finder(ask, "point", variant.weighted)
-    derivatives, per_sample, weighted, check_target, check_binary, check_prediction = variant
+    derivatives, weighted, check_target, check_binary, check_prediction = variant
     with_gradient, with_hessian = derivatives > 0, derivatives > 1
     checked = check_target or check_binary or check_prediction or weighted
     zero, one = real(0), real(1)
@@ -155,10 +138,8 @@ def _block(structure: Structure, variant: Variant, real: type[np.floating]) -> C
         self = unpack(loss, parameters)
         low, high = real(parameters[LOW]), real(parameters[HIGH])
         lowest, highest = real(parameters[LOWEST]), real(parameters[HIGHEST])
-        # Sums in the compute type, a block long and in many lanes, then in float64: as good
-        # as float64 throughout, and the vectors stay full. Offenders are counted in the same
-        # type for the same reason: an integer flag cost 65 % on cross-entropy, this 2 %.
-        total = zero
+        # Offenders are counted in the compute type, in lanes, so that the vectors stay full: an
+        # integer flag cost 65 % on cross-entropy, this 2 %. The values are summed outside.
         offenders = zero
         raised = zero
         for i in range(size):
@@ -167,7 +148,8 @@ def _block(structure: Structure, variant: Variant, real: type[np.floating]) -> C
             counts = w != zero  # else it may hold anything
             failed, (value_, gradient_, curvature) = ask(self, p, t)
             if catching:
-                raised += one if failed & (p == p) & (t == t) & counts else zero
+                bad = one if failed & (p == p) & (t == t) & counts else zero
+                raised = add_in_lanes(raised, bad)
             v = settle(value_, p, loss)
             # NaN is settled here rather than in every loss: min, max and comparisons lose it.
             v = p + t if (p != p) | (t != t) else v
@@ -179,28 +161,27 @@ def _block(structure: Structure, variant: Variant, real: type[np.floating]) -> C
                 h = settle(curvature, p, loss)
                 h = v if v != v else h * scale
             if check_target:
-                offenders += one if ((t < low) | (t > high)) & counts else zero
+                bad = one if ((t < low) | (t > high)) & counts else zero
+                offenders = add_in_lanes(offenders, bad)
             if check_binary:
                 outside = (t < zero) | (t > one) | ((t > zero) & (t < one))
-                offenders += one if outside & counts else zero
+                offenders = add_in_lanes(offenders, one if outside & counts else zero)
             if check_prediction:
-                offenders += one if ((p < lowest) | (p > highest)) & counts else zero
+                bad = one if ((p < lowest) | (p > highest)) & counts else zero
+                offenders = add_in_lanes(offenders, bad)
             if weighted:
-                offenders += zero if w >= zero else one
+                offenders = add_in_lanes(offenders, zero if w >= zero else one)
                 # Not a product alone: 0 * NaN is NaN.
                 v = zero if w == zero else v * w
                 if with_gradient:
                     g = zero if w == zero else g * w
                 if with_hessian:
                     h = zero if w == zero else h * w
-            if per_sample:
-                value[i] = v
+            value[i] = v
             if with_gradient:
                 gradient[i] = g
             if with_hessian:
                 hessian[i] = h
-            total += v
-        result[0] += total
         if checked:
             result[1] += offenders
         if catching and raised > zero:
@@ -244,141 +225,5 @@ def _compile(structure: Structure, loss: LossType, real: str, variant: Variant) 
         f"elementwise {tuple(variant)} {loss.name}",
         cacheable=structure.cacheable,
         error_model="numpy",
-        # reassoc lets the two sums run in lanes; `point` keeps its own, stricter flags.
-        fastmath={"contract", "reassoc"},
+        fastmath={"contract"},
     )
-
-
-_inner = {"forceinline": True, "error_model": "numpy"}
-
-
-@cache
-def chunk(real: str) -> Code:
-    """The machine code of the loop over the blocks of a chunk, for one compute dtype."""
-    signature = types.void(types.CPointer(types.int64), types.float64, types.int64, types.int64)
-    name = f"elementwise chunk {real}"
-    return c_function(lambda: _chunk(real), signature, name, error_model="numpy")
-
-
-def _chunk(real: str) -> Callable:
-    cast = np.dtype(real).type
-    zero = cast(0)
-    itemsize = np.dtype(real).itemsize
-    block = BLOCK_BYTES // itemsize
-    call_kernel = caller(types.void, *[types.int64] * 9, getattr(types, real), types.int64)
-    call_mover = caller(types.void, *[types.int64] * 5)
-
-    @njit(**_inner)
-    def copy(source, target, size):
-        for i in range(size):
-            target[i] = source[i]
-
-    @njit(**_inner)
-    def fetch(job, slot, start, size, scratch):
-        """Where the block of an input is: in place, or loaded into scratch."""
-        layout = pointer(job[LAYOUTS], 1)[slot]
-        if layout == 0:
-            return job[slot] + start * itemsize
-        layout = job[LAYOUTS] + 8 * layout
-        call_mover(pointer(layout, 1)[0], (job[slot], layout, start, size, scratch))
-        return scratch
-
-    @njit(**_inner)
-    def place(job, slot, start, scratch):
-        """Where the block of an output is computed: in place where its layout allows."""
-        if job[slot] == 0 or pointer(job[LAYOUTS], 1)[slot] != 0:
-            return scratch
-        return job[slot] + start * itemsize
-
-    @njit(**_inner)
-    def deliver(job, slot, start, size, scratch):
-        layout = pointer(job[LAYOUTS], 1)[slot]
-        if job[slot] != 0 and layout != 0:
-            layout = job[LAYOUTS] + 8 * layout
-            call_mover(pointer(layout, 1)[0], (job[slot], layout, start, size, scratch))
-
-    @njit(**_inner)
-    def rounded(limits, target, size):
-        """Whether some target of a block is a rounding beyond its domain."""
-        low, high = cast(limits[0]), cast(limits[1])
-        near_low, near_high = cast(limits[2]), cast(limits[3])
-        count = zero
-        for i in range(size):
-            t = target[i]
-            near = ((t < low) & (t >= near_low)) | ((t > high) & (t <= near_high))
-            count += cast(1) if near else zero
-        return count > zero
-
-    @njit(**_inner)
-    def bring_inside(limits, source, target, size):
-        """Take targets a rounding beyond their domain for its bound; leave those farther out."""
-        low, high = cast(limits[0]), cast(limits[1])
-        near_low, near_high = cast(limits[2]), cast(limits[3])
-        for i in range(size):
-            t = source[i]
-            t = low if (t < low) & (t >= near_low) else t
-            target[i] = high if (t > high) & (t <= near_high) else t
-
-    @njit(**_inner)
-    def masked(job, weight, start, size, scratch, spare):
-        """Weights, 0 where the mask says that an element does not count."""
-        layout = job[LAYOUTS] + 8 * pointer(job[LAYOUTS], 1)[MASK]
-        described = pointer(layout, 1)
-        call_mover(described[1], (described[0], layout + 8, start, size, spare))
-        weights, counts, found = pointer(weight, zero), pointer(spare, zero), pointer(scratch, zero)
-        for i in range(size):
-            found[i] = weights[i] if counts[i] != zero else zero
-        return scratch
-
-    def elementwise_chunk(job, scale, index, result):
-        start = index * job[CHUNK]
-        with_mask = pointer(job[LAYOUTS], 1)[MASK] != 0
-        limits = pointer(job[LAYOUTS], 1)[LIMITS]
-        limited = limits != 0
-        bounds = pointer(job[LAYOUTS] + 8 * limits, 1.0)
-        eager = limited and bounds[4] != 0.0
-        stop = min(start + job[CHUNK], job[SIZE])
-        scratch = stack_memory(SCRATCH_BYTES)
-        sums = pointer(result, 1.0)
-        sums[0] = sums[1] = 0.0
-        while start < stop:
-            size = min(block, stop - start)
-            p = fetch(job, PREDICTION, start, size, scratch)
-            t = fetch(job, TARGET, start, size, scratch + BLOCK_BYTES)
-            w = fetch(job, WEIGHT, start, size, scratch + 2 * BLOCK_BYTES)
-            if with_mask:
-                w = masked(
-                    job, w, start, size, scratch + 2 * BLOCK_BYTES, scratch + 3 * BLOCK_BYTES
-                )
-            v = place(job, VALUE, start, scratch + 3 * BLOCK_BYTES)
-            g = place(job, GRADIENT, start, scratch + 4 * BLOCK_BYTES)
-            h = place(job, HESSIAN, start, scratch + 5 * BLOCK_BYTES)
-            inside = scratch + BLOCK_BYTES
-            if eager:
-                bring_inside(bounds, pointer(t, zero), pointer(inside, zero), size)
-                t = inside
-            if p == g:  # in place: kernels are promised that their arrays are apart
-                copy(pointer(p, zero), pointer(scratch, zero), size)
-                p = scratch
-            before, offenders = sums[0], sums[1]
-            call_kernel(
-                job[KERNEL],
-                (0, job[PARAMETERS], p, t, w, v, g, h, size, cast(scale), result),
-            )
-            if sums[1] != offenders and limited and not eager:
-                # Kernels do not tell a rounding from an error; few calls have either. Where
-                # there was a rounding there will be more: targets are looked at beforehand.
-                eager = rounded(bounds, pointer(t, zero), size)
-                if eager:
-                    sums[0], sums[1] = before, offenders
-                    bring_inside(bounds, pointer(t, zero), pointer(inside, zero), size)
-                    call_kernel(
-                        job[KERNEL],
-                        (0, job[PARAMETERS], p, inside, w, v, g, h, size, cast(scale), result),
-                    )
-            deliver(job, VALUE, start, size, v)
-            deliver(job, GRADIENT, start, size, g)
-            deliver(job, HESSIAN, start, size, h)
-            start += size
-
-    return elementwise_chunk

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arrays import NUMBERS, Operand
-from ..formulas.catching import HEADER
+from ..formulas.bytecode import names_in
+from ..formulas.catching import HEADER, ONCE
 from ..formulas.fitting import lower_for
 from ..formulas.raised import Raised, exception_of, first_that_raises, place_of
 from ..formulas.structure import Structure, parameter_values, plans_of
@@ -18,7 +19,8 @@ from ..structures.loss import domain
 from ..structures.offenders import raise_first_number
 from . import threads
 from .asking import raises
-from .blocks import Variant, chunk, kernel, with_limits
+from .blocks import Variant, kernel, with_limits
+from .chunks import chunk
 from .compile import Code
 from .movers import arrange, mover
 
@@ -63,25 +65,24 @@ def plan(
     loss: Elementwise,
     real: str,
     derivatives: int,
-    per_sample: bool = False,
     weighted: bool = False,
     check: bool = True,
     kind: str = "",
 ) -> Plan:
     """The plan of a loss for a compute dtype and a set of options; targets are of ``kind``."""
     plans = plans_of(loss)
-    key = real, derivatives, per_sample, weighted, check, kind or real
+    key = real, derivatives, weighted, check, kind or real
     found = plans.get(key)
     if found is None:
         lowered = lower_for(loss, real)
         of_target, of_prediction = domain(loss.target_domain), domain(loss.prediction_domain)
         dtype = np.dtype(real)
         ends = [*of_target.closed(dtype), *of_prediction.closed(dtype)]
-        header = ends + [0.0] * (HEADER - len(ends))
         structure = Structure.of(lowered)
+        header = ends + [0.0] * (HEADER - len(ends))
+        header[ONCE] = float(_prints(structure))
         variant = Variant(
             derivatives,
-            per_sample,
             weighted,
             check and not of_target.binary and not of_target.everything,
             check and of_target.binary,
@@ -111,6 +112,12 @@ def _plain(real: str, kind: str) -> np.ndarray:
     layouts = np.concatenate([_DIRECT, np.array(target, np.int64)])
     layouts[1] = len(_DIRECT)
     return layouts
+
+
+def _prints(structure: Structure) -> bool:
+    """Whether a formula prints: somebody who looks at numbers wants each of them once."""
+    methods: list[Any] = [method for cls in structure.classes for method in (cls.point, cls.value)]  # type: ignore[attr-defined]
+    return any("print" in names_in(method.__code__) for method in methods)
 
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -189,7 +196,7 @@ def run_direct(
     real = "float32" if prediction.dtype is _FLOAT32 else "float64"
     handle = threads.handle
     kind = real if target.dtype is prediction.dtype else _CONVERTED[target.dtype]
-    found = plan(loss, real, derivatives, False, weight is not None, check, kind)
+    found = plan(loss, real, derivatives, weight is not None, check, kind)
     try:
         return found.run(
             prediction.size,
@@ -250,7 +257,7 @@ def _run(
     if weight is None:
         weight, mask = mask, None  # True is a weight of 1
     real, kind = prediction.compute, target.kind
-    found = plan(loss, real, derivatives, outputs[0] is not None, weight is not None, check, kind)
+    found = plan(loss, real, derivatives, weight is not None, check, kind)
     operands = [prediction, target, weight, *outputs]
     layouts, size = arrange(prediction.array.shape, operands, real, mask)
     layouts = with_limits(layouts, found.limits)

@@ -28,8 +28,9 @@ from .specialisation import compiled
 intrinsic: Any = _intrinsic
 
 # float64 numbers in front of a loss's parameters: the closed domains of target and prediction, then
-# what a formula that raised leaves: 1 + the number of the method, and what it was called with.
-LOW, HIGH, LOWEST, HIGHEST, RAISED, NUMBER, TARGET = range(7)
+# what a formula that raised leaves: 1 + the number of the method, and what it was called with; and
+# whether a formula is asked for each element once, because it prints.
+LOW, HIGH, LOWEST, HIGHEST, RAISED, NUMBER, TARGET, ONCE = range(8)
 HEADER = 8
 
 _callers: dict[Callable, Any] = {}
