@@ -176,7 +176,9 @@ class _Machine:
             ends = side.vectors.min(initial=0.0), side.vectors.max(initial=0.0)
             largest = max(-float(ends[0]), float(ends[1]))
             if 0.0 < largest < np.inf:
-                self.unit = 2.0 ** math.frexp(largest)[1]
+                # Neither the unit nor its inverse leaves the type's range.
+                most = int(np.finfo(self.real).maxexp) - 1
+                self.unit = 2.0 ** max(-most, min(math.frexp(largest)[1], most))
         self.squares = np.empty(side.count, self.real)
         fields = self._fields(side, [])
         fields[blocks.MEAN], fields[blocks.SQUARES] = mean.ctypes.data, self.squares.ctypes.data

@@ -211,7 +211,8 @@ class BatchEmbedding(Embedding):
         if batch.weight is not None:
             with np.errstate(all="ignore"):
                 found = np.where(batch.weight == 0.0, 0.0, found * batch.weight)
-        total = float(found.sum())
+        with np.errstate(over="ignore", invalid="ignore"):  # infinite, where it is so large
+            total = float(found.sum())
         if values is not None:
             with np.errstate(all="ignore"):  # what float32 cannot hold is infinite
                 arrays.output(values, "values").array[...] = batch.original(found)

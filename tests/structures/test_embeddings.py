@@ -725,6 +725,18 @@ def test_triplets_of_tiny_and_huge_vectors_have_the_same_gradients(mining, scale
     np.testing.assert_allclose(slopes, gradient, atol=1e-7)
 
 
+@pytest.mark.parametrize("mining", ["hard", "semi-hard", "all"])
+def test_triplets_of_vectors_next_to_the_largest_number_are_found(mining):
+    rows, labels = 1.0 + 0.02 * _vectors(12, 3), np.arange(12) % 4
+    rows /= np.abs(rows).max()
+    value, gradient = nl.BatchTriplet(0.0, mining).value_and_grad(rows, labels, reduction="none")
+    found, slopes = nl.BatchTriplet(0.0, mining).value_and_grad(
+        rows * 1.7e308, labels, reduction="none"
+    )
+    np.testing.assert_allclose(found / 1.7e308, value, rtol=1e-11, atol=1e-14)
+    np.testing.assert_allclose(slopes, gradient, atol=1e-11)
+
+
 @pytest.mark.parametrize("scale", [1e-170, 1e160])
 def test_directions_of_tiny_and_huge_vectors_are_what_they_are(scale):
     a, b = _vectors(2, 9, 4)
