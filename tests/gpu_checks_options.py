@@ -118,3 +118,31 @@ def vectors_that_a_mask_leaves_out(library: Library) -> None:
                     library, loss, vectors, target,
                     mask=mask, sample_weight=own, reduction=reduction,
                 )  # fmt: skip
+
+
+@check("options of calls")
+def weights_of_positives_a_label_and_signed_targets(library: Library) -> None:
+    rng = np.random.default_rng(7)
+    p, t = rng.normal(size=(6, 5)), rng.random((6, 5))
+    t[0], t[1] = 0.0, 1.0
+    numbers_, weight = np.array([0.0, 0.2, 1.0, 3.0, 50.0]), rng.random(6)
+    mask = rng.random((6, 5)) < 0.7
+    losses = (
+        nl.BinaryCrossEntropy(pos_weight=numbers_, label_smoothing=0.1),
+        nl.BinaryCrossEntropy(pos_weight=numbers_, targets="signed"),
+        nl.BinaryCrossEntropy(targets="signed"),
+    )
+    for number, loss in enumerate(losses):
+        target = t if number == 0 else 2.0 * t - 1.0
+        options: list[dict[str, Any]] = [{}, {"mask": mask, "sample_weight": weight}]
+        for kind in ("float32", "float64"):
+            for own in options:
+                compare(library, loss, p.astype(kind), target.astype(kind), **own)
+        wrong = target.copy()
+        wrong[2, 3] = 4.0
+        with pytest.raises(ValueError, match=r"target\[2, 3\] is 4"):
+            loss(library.put(p), library.put(wrong))
+    hinge = nl.Hinge(targets="signed")
+    compare(library, hinge, p, np.sign(p[::-1]))
+    with pytest.raises(ValueError, match=r"target\[0, 0\] is 0; .* takes targets in {-1, 1}"):
+        hinge(library.put(p), library.put(np.zeros((6, 5))))

@@ -45,6 +45,8 @@ def takes(cls: type) -> str:
         text = ", ".join(given)
         return text.replace("target", f"target in `{domain(cls.target_domain)}`")
     of_target = cls.target_domain
+    if any(one.name == "targets" for one in cls.parameters()):
+        of_target = cls().target_domain
     targets = "by power" if isinstance(of_target, property) else str(domain(of_target))
     return "any" if targets == "(-inf, inf)" else f"`{targets}`"
 

@@ -95,17 +95,22 @@ def settle(typingctx, number, like, loss):
 # Where the layouts of a call name the limits of its targets; none where that is 0. The limits: the
 # bounds of their domain, what is taken for these, and whether to look before the loss does.
 LIMITS = np.int64(6)
-# Where they say how to read the mask of a call that has weights too; there is none where it is 0.
-MASK = np.int64(7)
+# Where they name what to make of targets before the loss sees them: see `Recoding.numbers`.
+RECODING = np.int64(7)
+# Where they say how to read the mask of a call that has weights too, and weights of positives.
+MASK, POS_WEIGHT = np.int64(8), np.int64(9)
 
 
-def with_limits(layouts: np.ndarray, limits: np.ndarray | None) -> np.ndarray:
-    """The layouts of a call whose targets have such limits."""
-    if limits is None:
-        return layouts
-    found = np.concatenate([layouts, limits.view(np.int64)])
-    found[LIMITS] = len(layouts)
-    return found
+def with_asides(
+    layouts: np.ndarray, limits: np.ndarray | None, recoding: np.ndarray | None
+) -> np.ndarray:
+    """The layouts of a call whose targets have such limits, and are recoded so."""
+    for place, numbers in ((LIMITS, limits), (RECODING, recoding)):
+        if numbers is not None:
+            found = np.concatenate([layouts, numbers.view(np.int64)])
+            found[place] = len(layouts)
+            layouts = found
+    return layouts
 
 
 class Variant(NamedTuple):
@@ -164,7 +169,7 @@ def _block(structure: Structure, variant: Variant, real: type[np.floating]) -> C
                 bad = one if ((t < low) | (t > high)) & counts else zero
                 offenders = add_in_lanes(offenders, bad)
             if check_binary:
-                outside = (t < zero) | (t > one) | ((t > zero) & (t < one))
+                outside = (t < low) | (t > high) | ((t > low) & (t < high))
                 offenders = add_in_lanes(offenders, one if outside & counts else zero)
             if check_prediction:
                 bad = one if ((p < lowest) | (p > highest)) & counts else zero

@@ -1,7 +1,8 @@
 """The loop over the blocks of a chunk, which knows no loss: see `blocks`.
 
 It brings arrays of any dtype and layout in and out of contiguous memory, sums the values, and sees
-to what few calls need: masks, targets a rounding beyond their domain, sums that overflow.
+to what few calls need: masks, targets that are recoded or a rounding beyond their domain, sums that
+overflow.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import numpy as np
 from numba import njit, types
 
 from ..formulas.catching import ONCE
-from .blocks import LIMITS, MASK
+from ..structures.recoding import share
+from .blocks import LIMITS, MASK, POS_WEIGHT, RECODING
 from .compile import Code, c_function
 from .intrinsics import caller, pointer, stack_memory
 from .sums import tools
@@ -59,6 +61,7 @@ def _chunk(real: str) -> Callable:
     call_mover = caller(types.void, *[types.int64] * 5)
     block_sum, weighted_sum = tools(real)
     narrow = real == "float32"
+    share_ = njit(**_inner)(share)
 
     @njit(**_inner)
     def copy(source, target, size):
@@ -139,6 +142,53 @@ def _chunk(real: str) -> Callable:
             found[i] = weights[i] if counts[i] != zero else zero
         return scratch
 
+    @njit(**_inner)
+    def recoded(recoding, source, target, size):
+        """Targets between 0 and 1, of others."""
+        gain, summand = cast(recoding[0]), cast(recoding[1])
+        for i in range(size):
+            target[i] = source[i] * gain + summand
+
+    @njit(**_inner)
+    def fill(target, size):
+        for i in range(size):
+            target[i] = cast(1)
+
+    @njit(**_inner)
+    def paired(job, recoding, target, weight, start, size, spare):
+        """Targets and weights as losses with a weight of positives a label see them."""
+        layout = job[LAYOUTS] + 8 * pointer(job[LAYOUTS], 1)[POS_WEIGHT]
+        described = pointer(layout, 1)
+        call_mover(described[1], (described[0], layout + 8, start, size, spare))
+        numbers, targets = pointer(spare, zero), pointer(target, zero)
+        weights = pointer(weight, zero)
+        bounds = cast(recoding[2]), cast(recoding[3])
+        smoothing, outside = (cast(recoding[4]), cast(recoding[5])), cast(recoding[6])
+        units = zero, cast(0.5), cast(1)
+        for i in range(size):
+            targets[i], weights[i] = share_(
+                targets[i], weights[i], numbers[i], bounds, smoothing, outside, units
+            )
+
+    @njit(**_inner)
+    def prepared(job, target, weight, start, size, scratch):
+        """Where targets and weights are once they are what the loss is to see."""
+        where, fields = pointer(job[LAYOUTS], 1)[RECODING], pointer(job[LAYOUTS], 1)
+        if where != 0:
+            recoding = pointer(job[LAYOUTS] + 8 * where, 1.0)
+            inside = scratch + BLOCK_BYTES
+            recoded(recoding, pointer(target, zero), pointer(inside, zero), size)
+            target = inside
+            if fields[POS_WEIGHT] != 0:
+                own = scratch + 2 * BLOCK_BYTES
+                if job[WEIGHT] == 0:
+                    fill(pointer(own, zero), size)
+                elif weight != own:
+                    copy(pointer(weight, zero), pointer(own, zero), size)
+                weight = own
+                paired(job, recoding, target, weight, start, size, scratch + 3 * BLOCK_BYTES)
+        return target, weight
+
     def elementwise_chunk(job, scale, index, result):
         start = index * job[CHUNK]
         with_mask = pointer(job[LAYOUTS], 1)[MASK] != 0
@@ -147,7 +197,7 @@ def _chunk(real: str) -> Callable:
         bounds = pointer(job[LAYOUTS] + 8 * limits, 1.0)
         eager = limited and bounds[4] != 0.0
         once = pointer(job[PARAMETERS], 1.0)[ONCE] != 0.0
-        weighted = job[WEIGHT] != 0
+        weighted = (job[WEIGHT] != 0) | (pointer(job[LAYOUTS], 1)[POS_WEIGHT] != 0)
         stop = min(start + job[CHUNK], job[SIZE])
         scratch = stack_memory(SCRATCH_BYTES)
         sums = pointer(result, 1.0)
@@ -165,6 +215,7 @@ def _chunk(real: str) -> Callable:
                 w = masked(
                     job, w, start, size, scratch + 2 * BLOCK_BYTES, scratch + 3 * BLOCK_BYTES
                 )
+            t, w = prepared(job, t, w, start, size, scratch)
             v = place(job, VALUE, start, ragged, scratch + 3 * BLOCK_BYTES)
             g = place(job, GRADIENT, start, ragged, scratch + 4 * BLOCK_BYTES)
             h = place(job, HESSIAN, start, ragged, scratch + 5 * BLOCK_BYTES)

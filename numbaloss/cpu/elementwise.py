@@ -17,17 +17,19 @@ from ..formulas.structure import Structure, parameter_values, plans_of
 from ..structures.elementwise import Elementwise, Inspection
 from ..structures.loss import domain
 from ..structures.offenders import raise_first_number
+from ..structures.recoding import Recoding
 from . import threads
 from .asking import raises
-from .blocks import Variant, kernel, with_limits
+from .blocks import Variant, kernel, with_asides
 from .chunks import chunk
 from .compile import Code
 from .movers import arrange, mover
 
 # A layout that says of all six arrays: use it where it lies.
-_DIRECT = np.zeros(8, np.int64)
+_DIRECT = np.zeros(10, np.int64)
 # Targets that are converted as they come, of arrays that are plain otherwise.
 _CONVERTED = {np.dtype(kind): kind for kind in sorted(NUMBERS - {"bfloat16"})}
+_AS_GIVEN = Recoding()
 
 
 class Plan(NamedTuple):
@@ -38,7 +40,8 @@ class Plan(NamedTuple):
     parameters: np.ndarray
     catching: bool  # whether the formula can raise an exception
     limits: np.ndarray | None  # of targets that rounding can lead beyond their domain
-    direct: np.ndarray  # the layouts of plain arrays
+    recoding: np.ndarray | None  # what is made of targets
+    direct: np.ndarray | None  # the layouts of plain arrays
 
     def run(self, size: int, scale: float, layouts: np.ndarray, *handles: int) -> Any:
         """Sum of the values, and the number of inputs outside their domains.
@@ -75,7 +78,9 @@ def plan(
     found = plans.get(key)
     if found is None:
         lowered = lower_for(loss, real)
-        of_target, of_prediction = domain(loss.target_domain), domain(loss.prediction_domain)
+        given, of_prediction = domain(loss.target_domain), domain(loss.prediction_domain)
+        recoding, own_kind = loss.recoding() or _AS_GIVEN, kind or real
+        of_target = given if recoding is _AS_GIVEN else recoding.seen(given)
         dtype = np.dtype(real)
         ends = [*of_target.closed(dtype), *of_prediction.closed(dtype)]
         structure = Structure.of(lowered)
@@ -83,22 +88,26 @@ def plan(
         header[ONCE] = float(_prints(structure))
         variant = Variant(
             derivatives,
-            weighted,
+            weighted or recoding.paired,
             check and not of_target.binary and not of_target.everything,
             check and of_target.binary,
             check and not of_prediction.everything,
         )
-        limits, catching = None, raises(structure, real, "point")
-        if variant.check_target and of_target.near(dtype, kind or real) != of_target.closed(dtype):
-            # A formula that raises must not meet what is not meant.
-            limits = np.array([*of_target.limits(dtype, kind or real), float(catching)])
+        catching = raises(structure, real, "point")
+        limits = np.array([*recoding.limits(given, dtype, own_kind), float(catching)])
+        near = variant.check_target and (limits[:2] != limits[2:4]).any()
+        aside = limits if near and not recoding.paired else None
+        recoded = None
+        if recoding is not _AS_GIVEN:
+            recoded = np.array(recoding.numbers(given, dtype, own_kind, check))
         found = plans[key] = Plan(
             chunk(real),
             kernel(structure, real, variant),
             np.array(header + parameter_values(lowered)),
             catching,
-            limits,
-            with_limits(_plain(real, kind), limits),
+            aside,
+            recoded,
+            None if recoding.paired else with_asides(_plain(real, kind), aside, recoded),
         )
     return found
 
@@ -191,12 +200,14 @@ def run_direct(
     """Sum of values and number of offenders, for arguments that :func:`direct` accepts.
 
     Where nothing is to be checked the offenders are negative weights, which are fine then. Less
-    than none of them: the formula has raised an exception.
+    than none of them: the formula has raised an exception, or there is more to do.
     """
     real = "float32" if prediction.dtype is _FLOAT32 else "float64"
     handle = threads.handle
     kind = real if target.dtype is prediction.dtype else _CONVERTED[target.dtype]
     found = plan(loss, real, derivatives, weight is not None, check, kind)
+    if found.direct is None:
+        return math.nan, -1.0
     try:
         return found.run(
             prediction.size,
@@ -251,7 +262,7 @@ def _run(
     check: bool,
 ) -> Any:
     """Sum of the values, and the number of inputs outside their domains."""
-    prediction, target, weight, mask = inputs
+    prediction, target, weight, mask, pos_weight = inputs
     assert prediction is not None
     assert target is not None
     if weight is None:
@@ -259,8 +270,9 @@ def _run(
     real, kind = prediction.compute, target.kind
     found = plan(loss, real, derivatives, weight is not None, check, kind)
     operands = [prediction, target, weight, *outputs]
-    layouts, size = arrange(prediction.array.shape, operands, real, mask)
-    layouts = with_limits(layouts, found.limits)
+    beside = pos_weight if found.direct is None else None
+    layouts, size = arrange(prediction.array.shape, operands, real, mask, beside)
+    layouts = with_asides(layouts, found.limits, found.recoding)
     handles = [0 if one is None else threads.handle(one.array) for one in operands]
     return found.run(size, scale, layouts, *handles)
 

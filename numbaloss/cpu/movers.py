@@ -68,24 +68,27 @@ def arrange(
     operands: Sequence[Operand | None],
     real: str,
     mask: Operand | None = None,
+    beside: Operand | None = None,
 ) -> tuple[np.ndarray, int]:
     """Descriptors of the arrays of a call, and the number of elements.
 
     All arrays are walked in one order, the memory order of the first; axes that lie
     behind one another in every array count as one. The result holds, for each operand,
-    the position of its descriptor (0: use the array as it is), a place that is the caller's, the
-    position of what there is to know of the mask (0: there is none), then the descriptors: the
-    address of the mover, the number of axes, the length of each and the stride of each. That of
-    the mask has its address in front.
+    the position of its descriptor (0: use the array as it is), two places that are the caller's,
+    the positions of what there is to know of the mask and of one more array of numbers (0: there
+    is none), then the descriptors: the address of the mover, the number of axes, the length of
+    each and the stride of each. Those of the last two have their address in front.
     """
-    present = [operand for operand in [*operands, mask] if operand is not None]
-    plain = mask is None and all(
-        one.array.flags.c_contiguous and one.direct(real) for one in present
+    present = [operand for operand in [*operands, mask, beside] if operand is not None]
+    plain = (
+        mask is None
+        and beside is None
+        and all(one.array.flags.c_contiguous and one.direct(real) for one in present)
     )
     if plain:
-        return np.zeros(len(operands) + 2, np.int64), present[0].array.size
+        return np.zeros(len(operands) + 4, np.int64), present[0].array.size
     lengths, strides = walk(shape, present)
-    layouts = [0] * (len(operands) + 2)
+    layouts = [0] * (len(operands) + 4)
     for slot, operand in enumerate(operands):
         if operand is None:
             continue
@@ -96,10 +99,11 @@ def arrange(
         direction = "load" if slot < 3 else "store"
         layouts += [mover(direction, operand.kind, operand.swapped, real).address, len(lengths)]
         layouts += lengths + own
-    if mask is not None:
-        layouts[len(operands) + 1] = len(layouts)
-        layouts += [mask.array.ctypes.data, mover("load", mask.kind, mask.swapped, real).address]
-        layouts += [len(lengths), *lengths, *strides.pop(0)]
+    for place, one in enumerate((mask, beside), len(operands) + 2):
+        if one is not None:
+            layouts[place] = len(layouts)
+            layouts += [one.array.ctypes.data, mover("load", one.kind, one.swapped, real).address]
+            layouts += [len(lengths), *lengths, *strides.pop(0)]
     return np.array(layouts, np.int64), math.prod(shape)
 
 

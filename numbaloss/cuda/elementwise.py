@@ -16,13 +16,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import types
 
-from ..arrays import Operand
+from ..arrays import Operand, gpu_view
 from ..formulas.fitting import lower_for
 from ..formulas.points import point
 from ..formulas.structure import Structure, parameters_of, plans_of
 from ..structures.arguments import batch_length
 from ..structures.elementwise import Elementwise, Inspection
 from ..structures.loss import domain
+from ..structures.recoding import Recoding, share
 from ..vmath.overloads import install as install_vmath
 from . import backend, reduce
 from .backend import Kernel, Place, cuda, device_function
@@ -42,22 +43,25 @@ from .results import Record
 
 # Blocks for each multiprocessor: two rounds of full occupancy, so that the last ones even out.
 BLOCKS_EACH = 16
-CHECK_TARGET, CHECK_BINARY, CHECK_PREDICTION, WEIGHTED, CHECK_WEIGHT, MASKED = (
-    1 << bit for bit in range(6)
+CHECK_TARGET, CHECK_BINARY, CHECK_PREDICTION, WEIGHTED, CHECK_WEIGHT, MASKED, SIGNED, PAIRED = (
+    1 << bit for bit in range(8)
 )
+_AS_GIVEN = Recoding()
 
 
 @cache
 def _one(kind: str, derivatives: int) -> Callable:
     """``one(loss, p, t, w, job)``: value, gradient, hessian of an element; 1 if out of range."""
     real = compute_type(kind)
-    zero, one = real(0), real(1)
+    zero, one, half = real(0), real(1), real(0.5)
     with_gradient, with_hessian = derivatives > 0, derivatives > 1
 
     @device_function
     def one_(loss, p, t, w, job):
         scale, low, high, lowest, highest, near_low, near_high, flags = job
         bad = zero
+        if flags & SIGNED:
+            t = t * half + half
         if flags & CHECK_TARGET:
             bad += one if ((t < near_low) or (t > near_high)) and w != zero else zero
             # A rounding beyond the domain: the bound is meant.
@@ -74,7 +78,7 @@ def _one(kind: str, derivatives: int) -> Callable:
             h = v if v != v else real(curvature) * scale
         if flags != 0:
             if flags & CHECK_BINARY:
-                off = (t == t) and (t != zero) and (t != one)
+                off = (t == t) and (t != low) and (t != high)
                 bad += one if off and w != zero else zero
             if flags & CHECK_PREDICTION:
                 bad += one if ((p < lowest) or (p > highest)) and w != zero else zero
@@ -113,15 +117,17 @@ def _several(one: Callable, count: int) -> Callable:
 
 
 # Number of elements; addresses of prediction, target, weight, values, gradient and hessian;
-# then the flags; the two codes, the layout and the address of the mask, which only the second
-# kernel looks at.
-_ARRAYS = (types.int64,) * 12
+# then the flags; the two codes, the layout, the addresses of the mask and of the weights of
+# positives, which only the second kernel looks at.
+_ARRAYS = (types.int64,) * 13
 
 
 def _signature(structure: Structure, real: str) -> tuple[Any, ...]:
     dtype = getattr(types, real)
-    # Scale of the derivatives; closed domains of target and prediction; what passes for the former.
-    return (structure.numba_type(dtype), *_ARRAYS, *[dtype] * 7, reduce.TAIL)
+    # Scale of the derivatives; closed domains of target and prediction; what passes for the former;
+    # and how targets are recoded.
+    recoding = types.UniTuple(dtype, 7)
+    return (structure.numba_type(dtype), *_ARRAYS, *[dtype] * 7, recoding, reduce.TAIL)
 
 
 @cache
@@ -141,8 +147,8 @@ def vectors(structure: Structure, kind: str, derivatives: int) -> Kernel:
     begin, leave = reduce.begin(computed), reduce.leave()
 
     def elementwise_vectors(
-        loss, size, p, t, w, v, g, h, flags, code_t, code_w, layout, mask,
-        scale, low, high, lowest, highest, near_low, near_high, tail,
+        loss, size, p, t, w, v, g, h, flags, code_t, code_w, layout, mask, pos_weight,
+        scale, low, high, lowest, highest, near_low, near_high, recoding, tail,
     ):  # fmt: skip
         scratch = cuda.shared.array(SCRATCH, real)
         thread = cuda.threadIdx.x
@@ -197,13 +203,14 @@ def strided(structure: Structure, kind: str, derivatives: int) -> Kernel:
     computed = np.dtype(real).name
     load, store, store_value = reader(kind), writer(kind), writer(computed)
     load_any, number, byte = any_reader(computed), raw_reader("int64"), raw_reader("bool")
+    double, share_, units = reader("float64"), device_function(share), (real(0), real(0.5), real(1))
     unit, zero = real(1), real(0)
     with_gradient, with_hessian = derivatives > 0, derivatives > 1
     begin, leave = reduce.begin(computed), reduce.leave()
 
     def elementwise_strided(
-        loss, size, p, t, w, v, g, h, flags, code_t, code_w, layout, mask,
-        scale, low, high, lowest, highest, near_low, near_high, tail,
+        loss, size, p, t, w, v, g, h, flags, code_t, code_w, layout, mask, pos_weight,
+        scale, low, high, lowest, highest, near_low, near_high, recoding, tail,
     ):  # fmt: skip
         scratch = cuda.shared.array(SCRATCH, real)
         thread = cuda.threadIdx.x
@@ -216,7 +223,8 @@ def strided(structure: Structure, kind: str, derivatives: int) -> Kernel:
         i = first
         while i < stop:
             # Positions in the arrays, which share the index.
-            left, at_p, at_t, at_w, at_v, at_g, at_h, at_m = i, 0, 0, 0, 0, 0, 0, 0
+            left, at_p, at_t, at_w, at_v, at_g, at_h = i, 0, 0, 0, 0, 0, 0
+            at_m, at_x = 0, 0
             place, axis = 1, 0
             while axis < axes:
                 index = left
@@ -231,14 +239,20 @@ def strided(structure: Structure, kind: str, derivatives: int) -> Kernel:
                 at_g += index * number(layout, place + 5)
                 at_h += index * number(layout, place + 6)
                 at_m += index * number(layout, place + 7)
-                place += 8
+                at_x += index * number(layout, place + 8)
+                place += 9
                 axis += 1
             x = unit
-            if flags & WEIGHTED:
+            if w != 0:
                 x = load_any(w, code_w, at_w)
             if flags & MASKED:
                 x = x if byte(mask, at_m) else zero
             y = load_any(t, code_t, at_t)
+            if flags & PAIRED:
+                gain, summand, first_bound, last_bound, on, off, outside = recoding
+                bounds, smoothing = (first_bound, last_bound), (on, off)
+                z = real(double(pos_weight, at_x))
+                y, x = share_(y * gain + summand, x, z, bounds, smoothing, outside, units)
             value, gradient, hessian, wrong = one(loss, load(p, at_p), y, x, job)
             total += value
             bad += wrong
@@ -297,6 +311,7 @@ class Plan(NamedTuple):
     parameters: Any
     limits: tuple[Any, ...]
     flags: int
+    recoding: Recoding
 
 
 def plan(loss: Elementwise, real: str) -> Plan:
@@ -304,7 +319,9 @@ def plan(loss: Elementwise, real: str) -> Plan:
     plans = plans_of(loss, "_gpu_plans")
     if real not in plans:
         lowered, dtype = lower_for(loss, real), np.dtype(real)
-        of_target, of_prediction = domain(loss.target_domain), domain(loss.prediction_domain)
+        given, of_prediction = domain(loss.target_domain), domain(loss.prediction_domain)
+        recoding = loss.recoding() or _AS_GIVEN
+        of_target = given if recoding is _AS_GIVEN else recoding.seen(given)
         limits = (*of_target.closed(dtype), *of_prediction.closed(dtype))
         flags = 0
         if of_target.binary:
@@ -318,6 +335,7 @@ def plan(loss: Elementwise, real: str) -> Plan:
             parameters_of(lowered, dtype.type),
             tuple(dtype.type(limit) for limit in limits),
             flags,
+            recoding,
         )
     return plans[real]
 
@@ -337,7 +355,7 @@ def evaluate(
 
     Nothing waits for the GPU. The record tells how many numbers were out of range.
     """
-    prediction, _, weight, mask = inputs
+    prediction, _, weight, mask, _ = inputs
     assert prediction is not None
     call = Call(place, [*inputs, *outputs])
     size = prediction.array.size
@@ -378,7 +396,7 @@ class _Run:
     def launch(
         self, loss: Elementwise, derivatives: int, outputs: Operands, scale: float, **options: Any
     ) -> Record:
-        prediction, target, weight, mask = self.inputs
+        prediction, target, weight, mask, pos_weight = self.inputs
         assert prediction is not None
         assert target is not None
         kind, real, device = prediction.kind, prediction.compute, self.call.place.device
@@ -389,15 +407,22 @@ class _Run:
             flags |= MASKED if mask is not None else 0
         elif mask is not None:
             weight, mask, flags = mask, None, flags | WEIGHTED  # True is a weight of 1
+        recoding = found.recoding
+        if recoding.paired:
+            flags |= PAIRED | WEIGHTED
+            pos_weight = self._on_gpu(pos_weight, recoding)
+        else:
+            pos_weight, flags = None, flags | (SIGNED if recoding.signed else 0)
         operands = [prediction, target, weight, *outputs]
+        aside = [mask, pos_weight]
         size, place = prediction.array.size, 0
-        if mask is None and in_vectors(kind, [*operands[:3], *outputs[1:]], outputs[0]):
+        if aside == [None, None] and in_vectors(kind, [*operands[:3], *outputs[1:]], outputs[0]):
             kernel = vectors(found.structure, kind, derivatives)
             units = -(-size // (lanes(kind) * backend.THREADS))
         else:
             kernel = strided(found.structure, kind, derivatives)
             units = -(-size // backend.THREADS)
-            place = self.call.upload(layout(prediction.array.shape, [*operands, mask]))
+            place = self.call.upload(layout(prediction.array.shape, [*operands, *aside]))
         numbers = (
             size,
             *map(address, operands),
@@ -405,12 +430,29 @@ class _Run:
             code(target),
             code(weight),
             place,
-            address(mask),
+            *map(address, aside),
         )
-        near = domain(loss.target_domain).near(np.dtype(real), target.kind)
-        reals = np.dtype(real).type(scale), *found.limits, *map(np.dtype(real).type, near)
+        given, dtype = domain(loss.target_domain), np.dtype(real)
+        near = recoding.limits(given, dtype, target.kind)[2:]
+        if recoding.paired:
+            near = found.limits[:2]
+        recoded = recoding.numbers(given, dtype, target.kind, self.check)
+        reals = dtype.type(scale), *found.limits, *map(dtype.type, near)
+        reals = *reals, tuple(dtype.type(one) for one in recoded)
         blocks = blocks_for(units, device, BLOCKS_EACH)
         return self.call.launch(kernel, blocks, (found.parameters, *numbers, *reals), **options)
+
+    def _on_gpu(self, pos_weight: Operand | None, recoding: Recoding) -> Operand:
+        """Weights of positives, where kernels can read them."""
+        assert pos_weight is not None
+        if pos_weight.device is not None:  # a piece of them
+            return pos_weight
+        numbers, device = recoding.pos_weight, self.call.place.device
+        assert numbers is not None
+        view = gpu_view(
+            self.call.resident(numbers), numbers.shape, None, "float64", False, device, ""
+        )
+        return view._replace(array=np.broadcast_to(view.array, pos_weight.array.shape))
 
 
 def sum_of(call: Call, operand: Operand, mask: Operand | None, numerator: float) -> Record:

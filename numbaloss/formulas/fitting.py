@@ -42,7 +42,7 @@ def _check_declared(loss: Loss, dtype: np.dtype) -> None:
     """Raise where powers of a parameter that its class names, or class weights, do not fit."""
     for parameter in loss.parameters():
         name, value = parameter.name, getattr(loss, parameter.name)
-        if parameter.kind is np.ndarray and value is not None and not fits(value, dtype):
+        if isinstance(value, np.ndarray) and not fits(value, dtype):
             raise _beyond(loss, f"{name}, up to {value.max()},", dtype)
         if parameter.kind is float and value is not None:
             wanted = outside_of_span(value, loss.spans.get(name), dtype)

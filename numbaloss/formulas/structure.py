@@ -136,12 +136,15 @@ def plans_of(loss: Any, kind: str = "_plans") -> Plans:
 
 
 def scalars(cls: type[Loss]) -> list[Any]:
-    """The parameters that ``point`` sees: arrays reach kernels on their own, mining the driver."""
+    """The parameters that ``point`` sees: arrays reach kernels on their own, mining and how targets
+    are written the driver."""
     elsewhere = {"mining"} if issubclass(cls, BatchEmbedding) else set()
     return [
         parameter
         for parameter in cls.parameters()
-        if parameter.kind is not np.ndarray and parameter.name not in elsewhere
+        if parameter.kind is not np.ndarray
+        and parameter.name not in elsewhere
+        and (parameter.name, parameter.kind) != ("targets", str)
     ]
 
 

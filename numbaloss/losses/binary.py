@@ -8,9 +8,15 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import numpy as np
+
 from ..registry import register
 from ..structures.elementwise import Elementwise
+from ..structures.recoding import Recoding
 from ..vmath import log, log1p, pow, sigmoid, softplus
+
+# Domains of soft targets by how they are written.
+_SOFT = {"binary": "[0, 1]", "signed": "[-1, 1]"}
 
 
 @register
@@ -24,10 +30,14 @@ class BinaryCrossEntropy(Elementwise):
     from_logits : bool
         Whether the prediction is a logit :math:`x` or a probability :math:`\sigma(x)`.
         Logits are faster and exact in the tails.
-    pos_weight : float >= 0
-        :math:`w`, the weight of positive targets.
+    pos_weight : float >= 0, or array of shape (C,)
+        :math:`w`, the weight of positive targets: one number, or one a label, which are then
+        along the last axis of predictions of shape (..., C).
     label_smoothing : float in [0, 1]
         ε; moves the target to :math:`t (1 - ε) + ε/2`.
+    targets : {"binary", "signed"}
+        Whether targets are 0 and 1, and what is between, or −1 and 1; the formula is that of
+        :math:`(t + 1)/2` then.
 
     Notes
     -----
@@ -44,16 +54,28 @@ class BinaryCrossEntropy(Elementwise):
 
     aliases = ("bce", "log_loss", "binary_crossentropy", "logistic")
     from_logits: bool = True
-    pos_weight: float = 1.0
+    pos_weight: float | np.ndarray = 1.0
     label_smoothing: float = 0.0
+    targets: str = "binary"
     bounds: ClassVar = {"pos_weight": "[0, inf)", "label_smoothing": "[0, 1]"}
-    target_domain = "[0, 1]"
+
+    @property
+    def target_domain(self):
+        return _SOFT[self.targets]
 
     @property
     def prediction_domain(self):
         return "(-inf, inf)" if self.from_logits else "[0, 1]"
 
+    def recoding(self):
+        if not isinstance(self.pos_weight, np.ndarray):
+            return super().recoding()
+        on, off = 1.0 - self.label_smoothing, 0.5 * self.label_smoothing
+        return Recoding(self.targets == "signed", self.pos_weight, on, off)
+
     def lower(self):
+        if isinstance(self.pos_weight, np.ndarray):
+            return _SharesOfLogits() if self.from_logits else _SharesOfProbabilities()
         if not self.from_logits:
             light = self.pos_weight < 1.0
             of_probabilities = _LightOfProbabilities if light else _OfProbabilities
@@ -90,6 +112,32 @@ class _WeightedOfLogits(Elementwise):
         linear = share * size if share != 0.0 else 0.0
         gradient = negative - both * rest if right else both * rest - positive
         return both * softplus(-size) + linear, gradient, both * rest * (1.0 - rest)
+
+
+class _SharesOfLogits(Elementwise):
+    """Of targets that are shares: see `structures.recoding.Recoding`."""
+
+    def point(self, prediction, target):
+        turned = target < 0.0
+        positive = 1.0 + target if turned else target
+        negative = -target if turned else 1.0 - target
+        size = abs(prediction)
+        rest = sigmoid(-size)
+        right = prediction >= 0.0
+        share = negative if right else positive
+        linear = share * size if share != 0.0 else 0.0
+        gradient = negative - rest if right else rest - positive
+        return softplus(-size) + linear, gradient, rest * (1.0 - rest)
+
+
+class _SharesOfProbabilities(Elementwise):
+    def point(self, prediction, target):
+        turned = target < 0.0
+        positive = 1.0 + target if turned else target
+        negative = -target if turned else 1.0 - target
+        # negative p - positive (1 - p), where the two shares are 1 together.
+        slope = negative - (1.0 - prediction) if turned else prediction - positive
+        return _of_probability(prediction, positive, negative, slope)
 
 
 class _OfProbabilities(Elementwise):
@@ -138,6 +186,8 @@ class Focal(Elementwise):
         Weight of positives; negatives get ``1 - alpha``. None: both get 1.
     label_smoothing : float in [0, 1]
         ε; moves the target to :math:`t (1 - ε) + ε/2`.
+    targets : {"binary", "signed"}
+        Whether targets are 0 and 1, and what is between, or −1 and 1.
 
     Notes
     -----
@@ -154,9 +204,13 @@ class Focal(Elementwise):
     gamma: float = 2.0
     alpha: float | None = None
     label_smoothing: float = 0.0
+    targets: str = "binary"
     bounds: ClassVar = {"gamma": "[0, inf)", "alpha": "[0, 1]", "label_smoothing": "[0, 1]"}
     spans: ClassVar = {"gamma": (0, 3)}
-    target_domain = "[0, 1]"
+
+    @property
+    def target_domain(self):
+        return _SOFT[self.targets]
 
     def lower(self):
         positive, negative = (1.0, 1.0) if self.alpha is None else (self.alpha, 1.0 - self.alpha)
@@ -274,6 +328,8 @@ class AsymmetricFocal(Elementwise):
         :math:`m`; negatives with a probability below it cost nothing.
     label_smoothing : float in [0, 1]
         ε; moves the target to :math:`t (1 - ε) + ε/2`.
+    targets : {"binary", "signed"}
+        Whether targets are 0 and 1, and what is between, or −1 and 1.
 
     Notes
     -----
@@ -290,6 +346,7 @@ class AsymmetricFocal(Elementwise):
     gamma_pos: float = 1.0
     margin: float = 0.05
     label_smoothing: float = 0.0
+    targets: str = "binary"
     bounds: ClassVar = {
         "gamma_neg": "[0, inf)",
         "gamma_pos": "[0, inf)",
@@ -297,7 +354,10 @@ class AsymmetricFocal(Elementwise):
         "label_smoothing": "[0, 1]",
     }
     spans: ClassVar = {"gamma_neg": (0, 3), "gamma_pos": (0, 3)}
-    target_domain = "[0, 1]"
+
+    @property
+    def target_domain(self):
+        return _SOFT[self.targets]
 
     def lower(self):
         if self.margin == 0.0:

@@ -1,7 +1,8 @@
 """Losses of the margin: how far a score lies on the right side of 0.
 
 Targets are exactly 0 or 1, here as everywhere in the library; the sign is
-:math:`s = 2t - 1` and the margin :math:`m = s \\cdot \\mathrm{prediction}`.
+:math:`s = 2t - 1` and the margin :math:`m = s \\cdot \\mathrm{prediction}`. With
+``targets="signed"`` they are −1 and 1, the signs themselves.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from ..registry import register
 from ..structures.elementwise import Elementwise
 from ..vmath import exp
 
+# Domains of targets by how they are written.
+_HARD = {"binary": "{0, 1}", "signed": "{-1, 1}"}
+
 
 @register
 class Hinge(Elementwise):
@@ -17,12 +21,21 @@ class Hinge(Elementwise):
 
     .. math:: \ell = \max(0, 1 - m), \qquad m = (2t - 1)\, p
 
+    Parameters
+    ----------
+    targets : {"binary", "signed"}
+        Whether targets are 0 and 1 or −1 and 1.
+
     Notes
     -----
     The gradient at the corner, m = 1, is 0.
     """
 
-    target_domain = "{0, 1}"
+    targets: str = "binary"
+
+    @property
+    def target_domain(self):
+        return _HARD[self.targets]
 
     def point(self, prediction, target):
         sign = 2.0 * target - 1.0
@@ -35,9 +48,18 @@ class SquaredHinge(Elementwise):
     r"""Hinge loss without the corner.
 
     .. math:: \ell = \max(0, 1 - m)^2, \qquad m = (2t - 1)\, p
+
+    Parameters
+    ----------
+    targets : {"binary", "signed"}
+        Whether targets are 0 and 1 or −1 and 1.
     """
 
-    target_domain = "{0, 1}"
+    targets: str = "binary"
+
+    @property
+    def target_domain(self):
+        return _HARD[self.targets]
 
     def point(self, prediction, target):
         sign = 2.0 * target - 1.0
@@ -50,9 +72,18 @@ class Exponential(Elementwise):
     r"""The loss of AdaBoost; a wrong label pulls without bound.
 
     .. math:: \ell = e^{-m}, \qquad m = (2t - 1)\, p
+
+    Parameters
+    ----------
+    targets : {"binary", "signed"}
+        Whether targets are 0 and 1 or −1 and 1.
     """
 
-    target_domain = "{0, 1}"
+    targets: str = "binary"
+
+    @property
+    def target_domain(self):
+        return _HARD[self.targets]
 
     def point(self, prediction, target):
         sign = 2.0 * target - 1.0
@@ -67,13 +98,22 @@ class ModifiedHuber(Elementwise):
     .. math:: \ell = \begin{cases} \max(0, 1 - m)^2 & m \ge -1 \\ -4m & m < -1 \end{cases}
               \qquad m = (2t - 1)\, p
 
+    Parameters
+    ----------
+    targets : {"binary", "signed"}
+        Whether targets are 0 and 1 or −1 and 1.
+
     References
     ----------
     T. Zhang, *Solving large scale linear prediction problems using stochastic gradient
     descent algorithms*, 2004.
     """
 
-    target_domain = "{0, 1}"
+    targets: str = "binary"
+
+    @property
+    def target_domain(self):
+        return _HARD[self.targets]
 
     def point(self, prediction, target):
         sign = 2.0 * target - 1.0

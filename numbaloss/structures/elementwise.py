@@ -23,6 +23,7 @@ from .arguments import (
 from .composition import Sum
 from .loss import Loss, Parameter, domain
 from .offenders import raise_first_number
+from .recoding import Recoding, check_targets_parameter
 
 
 class Elementwise(Loss):
@@ -45,7 +46,9 @@ class Elementwise(Loss):
                     12.0 * square / (self.scale * self.scale)
                 )
 
-    and gets compiled kernels for the value, the gradient and the diagonal of the hessian.
+    and gets compiled kernels for the value, the gradient and the diagonal of the hessian. A
+    parameter ``targets: str`` has a meaning of its own: "binary", or "signed" for targets of −1
+    and 1 (and what is between), which the formula gets as 0 and 1.
 
     Attributes
     ----------
@@ -353,6 +356,7 @@ class Elementwise(Loss):
         inputs, family = _inputs(prediction, target, sample_weight, mask)
         p, _, weight, counts = inputs
         assert p is not None
+        inputs.append(self._pos_weight(p.array.shape))
         gpu = gpu_of(inputs, ("prediction", "target", "sample_weight", "mask"), device)
         like = model(family, p, prediction)
         values = family.empty_like(like, p.compute) if reduction == "none" else None
@@ -395,6 +399,31 @@ class Elementwise(Loss):
             raise out_of_range(offenders, self._ranges(weight is not None, check))
         return results.deliver(total, divisor, reduction)
 
+    def recoding(self) -> Recoding | None:
+        """What is done to targets before the formula sees them; None where they stay as they are.
+
+        A parameter ``targets: str`` of "signed" says that they are −1 and 1; the formula gets 0
+        and 1.
+        """
+        return Recoding(signed=True) if self.__dict__.get("targets") == "signed" else None
+
+    def validate(self) -> None:
+        if isinstance(self.__dict__.get("targets"), str):
+            check_targets_parameter(type(self).__name__, self.__dict__["targets"])
+
+    def _pos_weight(self, shape: tuple[int, ...]) -> arrays.Operand | None:
+        """The weights of positives, a number a label, for predictions of a shape."""
+        recoding = self.recoding()
+        if recoding is None or recoding.pos_weight is None:
+            return None
+        numbers = recoding.pos_weight
+        if shape[-1:] != numbers.shape:
+            raise ValueError(
+                f"pos_weight has {numbers.size} numbers, one a label, which are along the last "
+                f"axis; the prediction has the shape {shape}"
+            )
+        return arrays.Operand(np.broadcast_to(numbers, shape), "float64")
+
     def _ranges(self, weighted: bool, check: bool) -> str:
         """What a call may find out of range, in words; empty where nothing can be."""
         found = ["weights >= 0"] if weighted and check else []
@@ -412,6 +441,24 @@ class Elementwise(Loss):
 
 class ElementwiseSum(Sum, Elementwise):
     """A weighted sum of elementwise losses: ``nl.Huber() + 0.1 * nl.LogCosh()``."""
+
+    def __init__(self, terms: Any) -> None:
+        super().__init__(terms)
+        found = [term.recoding() or Recoding() for _, term in self.terms]  # type: ignore[attr-defined]
+        if any(one.paired for one in found):
+            raise TypeError(
+                f"{self!r}: a loss with a pos_weight a label has no sums and multiples; add the "
+                f"values and the gradients, and scale by gradient_scale"
+            )
+        if len({one.signed for one in found}) > 1:
+            raise TypeError(f"{self!r}: all terms of a sum must take targets of -1 and 1, or none")
+
+    def recoding(self) -> Recoding | None:
+        """That of every term."""
+        return self.terms[0][1].recoding()  # type: ignore[attr-defined,no-any-return]
+
+    def validate(self) -> None:
+        """Each term is valid."""
 
 
 class Inspection(Elementwise):

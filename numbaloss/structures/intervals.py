@@ -16,7 +16,7 @@ ROUNDING = 8
 class Interval(NamedTuple):
     """The numbers from ``low`` to ``high``; an open end excludes its bound.
 
-    ``binary`` stands for the two numbers 0 and 1 alone.
+    ``binary`` stands for the two ends alone: 0 and 1, or -1 and 1.
     """
 
     low: float = -math.inf
@@ -29,7 +29,7 @@ class Interval(NamedTuple):
         if not isinstance(value, (int, float)):
             return False
         if self.binary:
-            return value in (0, 1)
+            return value in (self.low, self.high)
         above = value > self.low if self.low_open else value >= self.low
         below = value < self.high if self.high_open else value <= self.high
         return above and below
@@ -70,7 +70,7 @@ class Interval(NamedTuple):
         """The numbers that belong to both intervals."""
         if self.binary or other.binary:
             either, rest = (self, other) if self.binary else (other, self)
-            if 0 in rest and 1 in rest:
+            if either.low in rest and either.high in rest:
                 return either
             raise ValueError(f"the domains {self} and {other} have too little in common")
         low, low_open = max((self.low, self.low_open), (other.low, other.low_open))
@@ -81,7 +81,7 @@ class Interval(NamedTuple):
 
     def __str__(self) -> str:
         if self.binary:
-            return "{0, 1}"
+            return f"{{{self.low:g}, {self.high:g}}}"
         left = "(" if self.low_open or math.isinf(self.low) else "["
         right = ")" if self.high_open or math.isinf(self.high) else "]"
         low, high = (str(end).removesuffix(".0") for end in (self.low, self.high))
@@ -115,8 +115,8 @@ def interval(text: str) -> Interval:
     False
     """
     body = text.strip()
-    if body.replace(" ", "") == "{0,1}":
-        return Interval(0.0, 1.0, binary=True)
+    if body.replace(" ", "") in ("{0,1}", "{-1,1}"):
+        return Interval(-1.0 if "-" in body else 0.0, 1.0, binary=True)
     ends = body[1:-1].split(",")
     if len(ends) != 2 or body[0] not in "[(" or body[-1] not in ")]":
         raise ValueError(f"an interval is written like '[0, 1)' or '{{0, 1}}', not {text!r}")

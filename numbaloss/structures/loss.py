@@ -48,6 +48,9 @@ def point_of_value(self: Any, first: Any, second: Any) -> tuple[Any, ...]:
     return differentiated(cls.value, cls.point_slopes())(self, first, second)
 
 
+NumberOrArray = type("float or array of them", (), {})
+
+
 class _Signature:
     """Compute the signature of a loss class when somebody asks for it."""
 
@@ -157,6 +160,8 @@ class Loss:
             if default is None or kind is None or kind is type(None):
                 return None
             raise TypeError(f"{owner}: {name} must be a {kind.__name__}, not None")
+        if kind is NumberOrArray:
+            kind = float if np.ndim(value) == 0 else np.ndarray
         if kind is float or kind is int:
             if isinstance(value, (str, bytes)) or np.ndim(value) != 0:
                 raise TypeError(f"{owner}: {name} must be a number, not {value!r}")
@@ -324,7 +329,12 @@ class Loss:
         return self
 
     def __repr__(self) -> str:
-        pairs = zip(self.parameters(), self.values())
+        # How targets are written is no part of the maths.
+        pairs = [
+            (parameter, value)
+            for parameter, value in zip(self.parameters(), self.values())
+            if (parameter.name, value) != ("targets", parameter.default)
+        ]
         inside = ", ".join(f"{parameter.name}={_shown(value)}" for parameter, value in pairs)
         return f"{type(self).__name__}({inside})"
 
@@ -395,6 +405,8 @@ def _annotations(cls: type) -> dict[str, Any]:
 def _kind(annotation: Any) -> type | None:
     """The one type, None aside, that an annotation allows; None where it allows several."""
     members = [a for a in getattr(annotation, "__args__", (annotation,)) if a is not type(None)]
+    if set(members) == {float, np.ndarray}:
+        return NumberOrArray
     return members[0] if len(members) == 1 and isinstance(members[0], type) else None
 
 

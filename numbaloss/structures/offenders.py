@@ -20,7 +20,7 @@ def raise_first_number(loss: Any, inputs: Sequence[Operand | None], check: bool)
 
     What the mask leaves out may be anything; so may what has the weight 0.
     """
-    prediction, target, weight, mask = inputs
+    prediction, target, weight, mask = inputs[:4]
     domains = [domain(loss.prediction_domain), domain(loss.target_domain), interval("[0, inf)")]
     names = ["prediction", "target", "sample_weight"]
     for operand, of, name in zip((prediction, target, weight), domains, names):
@@ -33,7 +33,7 @@ def raise_first_number(loss: Any, inputs: Sequence[Operand | None], check: bool)
             piece = _piece(operand, start, real)
             bad = (piece < low) | (piece > high)
             if of.binary:
-                bad = (piece != 0) & (piece != 1) & (piece == piece)
+                bad = (piece != of.low) & (piece != of.high) & (piece == piece)
             if name == "sample_weight":
                 bad |= piece != piece
             if not bad.any():
