@@ -8,7 +8,7 @@ With S, S', S'' the sums of φ and its derivatives and p the softmax,
     hessian   φ''_k (1 - 2 p_k) + p_k² (S'' + R'') + p_k (1 - p_k) (R' - S')
 
 A loss relative to its label (a margin) is the same with the label's 0 or 1 in the place of p, whose
-own curvature is none.
+own curvature is none; a loss of rows as they are (of probabilities), with 0 in the place of p.
 """
 
 from __future__ import annotations
@@ -37,20 +37,28 @@ from .rows import (
     GRADIENT,
     HESSIAN,
     HIGH,
+    HIGHEST,
     INVERSE_TEMPERATURE,
     LABELLED,
     LOW,
+    LOWEST,
     MAP,
     MARGIN,
     NEAR_HIGH,
+    NEAR_HIGHEST,
     NEAR_LOW,
+    NEAR_LOWEST,
     NORMALIZER,
     OFF,
     ON,
+    PLAIN,
     PREDICTION,
+    READING,
     SCALE,
     SHARE,
+    SOFTMAX,
     TARGET,
+    TESTED,
     exact,
     fast,
     inner,
@@ -88,7 +96,7 @@ def steps(real: str) -> Any:
         found = pointer(left + 8 * LEFT * i, 1.0)
         m = o.stage(job, PREDICTION, start, size, scratch)
         at = label - i * piece
-        if fields[MARGIN] != 0:
+        if fields[READING] != SOFTMAX:
             found[TOP], found[TOTAL] = 0.0, 1.0
             if (at >= 0) & (at < size):
                 found[TEACHER_TOP] = pointer(scratch, zero)[at]
@@ -124,9 +132,10 @@ def steps(real: str) -> Any:
         """What the log-probabilities of a row are made of: offset, log of the sum, teacher's."""
         fields, reals = pointer(job[LAYOUTS], 1), pointer(job[LAYOUTS], 1.0)
         inverse = reals[INVERSE_TEMPERATURE]
-        if fields[MARGIN] != 0:
-            numbers[0] = pointer(left, 1.0)[LEFT * (label // piece) + TEACHER_TOP]
-            numbers[1] = zero
+        if fields[READING] != SOFTMAX:
+            numbers[0] = numbers[1] = zero
+            if fields[READING] == MARGIN:
+                numbers[0] = pointer(left, 1.0)[LEFT * (label // piece) + TEACHER_TOP]
             return
         top, total = merge_sums(left, pieces, TOP, inverse)
         numbers[0], numbers[1] = top, log(total)
@@ -152,7 +161,7 @@ def steps(real: str) -> Any:
 
     @njit(**fast)
     def bring_inside(row, size, low, high, near_low, near_high):
-        """Take targets a rounding beyond their domain for its bound; how many are farther out."""
+        """Take numbers a rounding beyond their domain for its bound; how many are farther out."""
         prefer_wide_vectors()
         count = zero
         for j in range(size):
@@ -229,9 +238,19 @@ def steps(real: str) -> Any:
         padded = o.padded(size)
         o.stage(job, PREDICTION, row * classes + i * piece, size, memory)
         inverse = cast(reals[INVERSE_TEMPERATURE])
-        log_probabilities(pointer(memory, zero), padded, numbers[0], inverse, numbers[1])
+        offenders = zero
+        if fields[READING] != PLAIN:
+            log_probabilities(pointer(memory, zero), padded, numbers[0], inverse, numbers[1])
+        else:
+            given = pointer(memory, zero)
+            for j in range(size, padded):
+                given[j] = zero  # no formula is asked about -inf
+            if fields[TESTED] != 0:
+                low, high = cast(reals[LOWEST]), cast(reals[HIGHEST])
+                near_low, near_high = cast(reals[NEAR_LOWEST]), cast(reals[NEAR_HIGHEST])
+                offenders += bring_inside(given, size, low, high, near_low, near_high)
         targets, found = memory + PIECE_BYTES, memory + 2 * PIECE_BYTES
-        offenders = stage_target(job, row, i, label, numbers, targets)
+        offenders += stage_target(job, row, i, label, numbers, targets)
         call_map(
             fields[MAP],
             (
@@ -250,10 +269,12 @@ def steps(real: str) -> Any:
             of_label = pointer(fields[CLASS_WEIGHT], zero)[label]
             for d in range(fields[DERIVATIVES] + 1):
                 values = pointer(found + d * PIECE_BYTES, zero)
-                if fields[MARGIN] != 0:
+                if fields[READING] == MARGIN:
                     multiply_all(values, of_label, size)
                 else:
                     multiply(values, of_class, size)
+        if fields[READING] == PLAIN:
+            t.fill(pointer(targets, zero), padded, zero)  # no class moves another
         return offenders
 
     @njit(**inner)
@@ -294,6 +315,8 @@ def steps(real: str) -> Any:
         share = weight * cast(reals[SHARE])
         numbers[7] = pointer(term + 128, zero)[0] - numbers[5]
         numbers[8] = pointer(term + 192, zero)[0] + numbers[6]
+        if fields[READING] == PLAIN:
+            numbers[7] = numbers[8] = zero
         numbers[9] = share * cast(reals[SCALE])
         numbers[10] = share * cast(reals[CURVATURE_SCALE])
         value = numbers[4] + r[0]
@@ -343,7 +366,7 @@ def steps(real: str) -> Any:
         if fields[DERIVATIVES] > 1:
             direct = t.is_direct(job, HESSIAN)
             place = pointer(job[HESSIAN] + start * itemsize if direct else spare, zero)
-            if fields[MARGIN] != 0:
+            if fields[READING] != SOFTMAX:
                 margin_hessians(targets, curves, place, size, numbers[8], numbers[10])
             else:
                 hessians(logs, curves, place, size, numbers[7], numbers[8], numbers[10])
@@ -351,7 +374,7 @@ def steps(real: str) -> Any:
                 t.store(job, HESSIAN, start, size, spare)
         direct = t.is_direct(job, GRADIENT)
         place = pointer(job[GRADIENT] + start * itemsize if direct else spare, zero)
-        if fields[MARGIN] != 0:
+        if fields[READING] != SOFTMAX:
             margin_gradients(targets, slopes, place, size, numbers[7], numbers[9])
         else:
             gradients(logs, slopes, place, size, numbers[7], numbers[9])

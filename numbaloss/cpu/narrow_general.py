@@ -34,29 +34,37 @@ from .rows import (
     GRADIENT,
     HESSIAN,
     HIGH,
+    HIGHEST,
     INVERSE_TEMPERATURE,
     LABEL_WEIGHT,
     LABELLED,
     LOG_SUM,
     LOW,
+    LOWEST,
     MAP,
     MARGIN,
     MAXIMUM,
     NEAR_HIGH,
+    NEAR_HIGHEST,
     NEAR_LOW,
+    NEAR_LOWEST,
     OFF,
     ON,
     OTHERS,
+    PLAIN,
     PREDICTION,
+    READING,
     ROW_WEIGHT,
     SCALE,
     SHARE,
     SLOPE,
+    SOFTMAX,
     STATISTICS,
     TARGET,
     TERM,
     TERM_CURVE,
     TERM_SLOPE,
+    TESTED,
     VALUES,
     call_describe,
     exact,
@@ -114,7 +122,7 @@ def _general_loops(real: str, width: int) -> Any:
 
     @njit(**fast)
     def bring_inside(tile, classes, weight, low, high, near_low, near_high):
-        """Take targets a rounding beyond their domain for its bound; how many are farther out."""
+        """Take numbers a rounding beyond their domain for its bound; how many are farther out."""
         prefer_wide_vectors()
         no_alias()
         count = zero
@@ -271,9 +279,14 @@ def make_general(real: str, few: bool, width: int, most: int) -> Callable:
             turn.gather_tile(job, PREDICTION, row, size, classes, place, spare)
             if turn.count_zeros(weight) != zero:
                 turn.clear_rows(place, classes, weight)
-            if fields[MARGIN] != 0:
+            if fields[TESTED] != 0:
+                low, high = cast(reals[LOWEST]), cast(reals[HIGHEST])
+                near_low, near_high = cast(reals[NEAR_LOWEST]), cast(reals[NEAR_HIGHEST])
+                sums[1] += o.bring_inside(tile, classes, weight, low, high, near_low, near_high)
+            plain = fields[READING] == PLAIN
+            if fields[READING] != SOFTMAX:
                 for k in range(width):
-                    top[k] = tile[labels[k] * width + k]
+                    top[k] = zero if plain else tile[labels[k] * width + k]
                     log_sum[k] = zero
             else:
                 turn.tile_maximum(place, classes, top)
@@ -295,7 +308,7 @@ def make_general(real: str, few: bool, width: int, most: int) -> Callable:
             )
             for d in range(derivatives + 1):
                 values = pointer(found + d * tile_bytes, zero)
-                if (fields[CLASS_WEIGHT] != 0) & (fields[MARGIN] != 0):
+                if (fields[CLASS_WEIGHT] != 0) & (fields[READING] == MARGIN):
                     o.weigh_rows(values, classes, t.column(statistics, LABEL_WEIGHT))
                 elif fields[CLASS_WEIGHT] != 0:
                     o.weigh(values, classes, pointer(fields[CLASS_WEIGHT], zero))
@@ -314,9 +327,13 @@ def make_general(real: str, few: bool, width: int, most: int) -> Callable:
                 cast(reals[SHARE]),
             )
             sums[0] += t.deliver_values(job, row, size, statistics)
-            softmax = fields[MARGIN] == 0
+            softmax = fields[READING] == SOFTMAX
             shares = tile if softmax else pointer(targets, zero)
             lean, bend = t.column(statistics, SLOPE), t.column(statistics, CURVE)
+            if plain:  # no class moves another
+                t.fill(shares, classes * width, zero)
+                t.fill(lean, width, zero)
+                t.fill(bend, width, zero)
             if derivatives > 1:
                 curves = pointer(found + 2 * tile_bytes, zero)
                 scale_ = cast(reals[CURVATURE_SCALE] * reals[SHARE])

@@ -46,7 +46,7 @@ MASK_LAYOUT = 6
     IGNORES,  # whether there is a label of rows that do not count
     IGNORE,  # which one
     SMOOTH,  # whether there is label smoothing
-    MARGIN,  # whether rows are seen relative to their label
+    READING,  # how rows are read: one of three below
     LABELLED,  # whether targets are labels
     DENSE_LOGITS,
     CHECKED,  # whether dense targets are tested; of a scan: whether weights are
@@ -57,7 +57,8 @@ MASK_LAYOUT = 6
     TO_COLUMNS,  # addresses of the functions that turn tiles
     TO_ROWS,
     WEIGHTED,  # of a scan: whether rows count by their weights
-) = range(7, 27)
+    TESTED,  # whether predictions are tested
+) = range(7, 28)
 (
     INVERSE_TEMPERATURE,
     ON,  # 1 - ε
@@ -69,9 +70,16 @@ MASK_LAYOUT = 6
     HIGH,
     NEAR_LOW,  # what passes for it
     NEAR_HIGH,
+    LOWEST,  # the same four of the predictions
+    HIGHEST,
+    NEAR_LOWEST,
+    NEAR_HIGHEST,
     SHARE,  # 1, or 1 / C where values are means over the classes
-) = range(27, 38)
-FIELDS = 38
+) = range(28, 43)
+FIELDS = 43
+
+# How rows are read: by the logarithms of their softmax, less the label's number, as they are.
+SOFTMAX, MARGIN, PLAIN = range(3)
 
 # Arrays of a job. Not plain integers, and the places below neither: Numba would compile every
 # function that takes one anew for each value.

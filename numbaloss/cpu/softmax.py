@@ -15,7 +15,7 @@ from ..formulas.raised import Raised, exception_of, first_that_raises, place_of
 from ..formulas.structure import Structure, parameter_values, plans_of
 from ..structures.arguments import batch_length
 from ..structures.loss import domain
-from ..structures.offenders import raise_first_target
+from ..structures.offenders import raise_first_entry
 from ..structures.softmax import Softmax
 from . import general, long, narrow, rows, scan, threads, wide
 from .asking import raises
@@ -83,7 +83,9 @@ def _plan(loss: Softmax, real: str, derivatives: int, labelled: bool, classes: i
         reals[rows.WEIGHT_SUM] = keep[-1].sum(dtype=np.float64)
     rows.say_ignored(fields, loss)
     fields[rows.SMOOTH] = smooth
-    fields[rows.MARGIN] = loss.relative_to_label
+    fields[rows.READING] = rows.MARGIN if loss.relative_to_label else rows.SOFTMAX
+    if not loss.takes_logits:
+        fields[rows.READING] = rows.PLAIN
     fields[rows.LABELLED] = labelled
     fields[rows.DENSE_LOGITS] = loss.dense_logits
     reals[rows.INVERSE_TEMPERATURE] = 1.0 / options.temperature
@@ -139,7 +141,8 @@ def check_targets(loss: Softmax, inputs: Operands, check: bool) -> None:
     assert prediction is not None
     assert target is not None
     dense = target.array.ndim == prediction.array.ndim
-    if check and dense and not domain(loss.target_domain).everything:
+    tested = not loss.tested_domain().everything
+    if check and (tested or (dense and not domain(loss.target_domain).everything)):
         evaluate(loss, 0, inputs, [None, None, None], 1.0, True)
 
 
@@ -201,6 +204,11 @@ def _evaluate(
     of_target = domain(loss.target_domain)
     fields[rows.CHECKED] = check and not labelled and not of_target.everything
     reals[rows.LOW : rows.NEAR_HIGH + 1] = of_target.limits(np.dtype(real), target.kind)
+    of_prediction = loss.tested_domain()
+    if check and not of_prediction.everything:
+        fields[rows.TESTED] = True
+        limits = of_prediction.limits(np.dtype(real), prediction.kind)
+        reals[rows.LOWEST : rows.NEAR_HIGHEST + 1] = limits
     value, gradient, hessian = outputs
     described = [
         describe(prediction, real, "load"),
@@ -222,11 +230,11 @@ def _evaluate(
     try:
         total, offenders = _launch(run, real, count, classes)
     except Raised:
-        if check and not labelled:
-            raise_first_target(loss, prediction, target, weight, mask)
+        if check:
+            raise_first_entry(loss, inputs)
         raise
     if offenders:
-        raise_first_target(loss, prediction, target, weight, mask)
+        raise_first_entry(loss, inputs)
     return total
 
 

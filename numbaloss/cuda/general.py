@@ -7,9 +7,9 @@ With S, S', S'' the sums of φ and its derivatives and p the softmax,
     hessian   φ''_k (1 - 2 p_k) + p_k² (S'' + R'') + p_k (1 - p_k) (R' - S')
 
 A loss relative to its label (a margin) is the same with the label's 0 or 1 in the place of p, whose
-own curvature is none. The threads that share a row walk along it for its maximum, for the sum of
-exponentials, for φ, and for the derivatives; what they read again is in a cache, if the row is not
-very long.
+own curvature is none; a loss of rows as they are (of probabilities), with 0 in the place of p. The
+threads that share a row walk along it for its maximum, for the sum of exponentials, for φ, and for
+the derivatives; what they read again is in a cache, if the row is not very long.
 """
 
 from __future__ import annotations
@@ -40,13 +40,17 @@ from .rows import (
     GRADIENT,
     HESSIAN,
     HIGH,
+    HIGHEST,
     INVERSE,
     JUDGED,
     LABELLED,
     LOW,
+    LOWEST,
     MARGIN,
     NEAR_HIGH,
+    NEAR_HIGHEST,
     NEAR_LOW,
+    NEAR_LOWEST,
     OF_GRADIENT,
     OF_HESSIAN,
     OF_PREDICTION,
@@ -54,6 +58,7 @@ from .rows import (
     OF_VALUES,
     OFF,
     ON,
+    PLAIN,
     PREDICTION,
     ROW_GRADIENT,
     ROW_HESSIAN,
@@ -66,6 +71,7 @@ from .rows import (
     SHIFT,
     TARGET,
     TARGET_CODE,
+    TESTED,
     VALUES,
     WIDTH,
     beginnings,
@@ -125,6 +131,15 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
             curve = zero if out and curve == curve else curve * w
         return value, slope, curve
 
+    @device_function
+    def argument(job, reals, at, j, base, log_sum):
+        """What φ of a class is a function of."""
+        x = load(job[PREDICTION], at + j * job[CLASS_PREDICTION])
+        if job[FLAGS] & TESTED:
+            x = reals[LOWEST] if x < reals[LOWEST] else x
+            x = reals[HIGHEST] if x > reals[HIGHEST] else x
+        return (x - base) * reals[INVERSE] - log_sum
+
     def softmax_general(loss, job, reals, tail):
         scratch = cuda.shared.array(SCRATCH, real)
         thread = cuda.threadIdx.x
@@ -133,7 +148,7 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
         scale, rows = begin(tail, reals[SCALE], rows)
         at_once = cuda.blockDim.x >> job[SHIFT]
         mine, lane = thread >> job[SHIFT], thread & (width - 1)
-        margin = flags & MARGIN
+        margin, plain = flags & MARGIN, flags & PLAIN
         total, bad = zero, zero
         first = cuda.blockIdx.x * at_once
         while first < rows:
@@ -152,6 +167,8 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
             while j < size:
                 x = load(job[PREDICTION], at + j * job[CLASS_PREDICTION])
                 top = x if x > top else top
+                if flags & TESTED:
+                    bad += one if x < reals[NEAR_LOWEST] or x > reals[NEAR_HIGHEST] else zero
                 if flags & DENSE_LOGITS:
                     t = load_any(job[TARGET], job[TARGET_CODE], of_targets + j * job[CLASS_TARGET])
                     other_top = t if t > other_top else other_top
@@ -177,16 +194,15 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
             if flags & DENSE_LOGITS:
                 other_whole = total_of(other_whole, width, thread, scratch)
             log_sum = real(log(whole)) if size > 0 else zero
-            if margin:
+            if margin or plain:
                 base, log_sum = zero, zero
-                if size > 0:
+                if margin and size > 0:
                     base = load(job[PREDICTION], at + label * job[CLASS_PREDICTION])
             teacher = other_base, one / other_whole if other_whole != zero else one
             value, slopes, curves = zero, zero, zero
             j = lane
             while j < size:
-                x = load(job[PREDICTION], at + j * job[CLASS_PREDICTION])
-                logarithm = (x - base) * inverse - log_sum
+                logarithm = argument(job, reals, at, j, base, log_sum)
                 t = target_of(job, reals, of_targets, j, label, teacher)
                 a, b, c = terms(loss, job, label if margin else j, logarithm, t)
                 value += a
@@ -227,11 +243,12 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
                 while j < classes:
                     g = h = zero
                     if size > 0:
-                        x = load(job[PREDICTION], at + j * job[CLASS_PREDICTION])
-                        logarithm = (x - base) * inverse - log_sum
+                        logarithm = argument(job, reals, at, j, base, log_sum)
                         t = target_of(job, reals, of_targets, j, label, teacher)
                         a, b, c = terms(loss, job, label if margin else j, logarithm, t)
-                        if margin:
+                        if plain:
+                            g, h = b * factor, c * of_hessian
+                        elif margin:
                             g = (b + t * lean) * factor
                             h = (c * (one - (t + t)) + t * bend) * of_hessian
                         else:

@@ -73,9 +73,11 @@ SMOOTH, LABELLED, MARGIN, DENSE_LOGITS, CHECKED, JUDGED, DIRECT_IN, DIRECT_OUT =
     1 << bit for bit in range(8)
 )
 WEIGHTED, IGNORES, TRUSTED = 1 << 8, 1 << 9, 1 << 10  # TRUSTED: any weight will do
+PLAIN, TESTED = 1 << 11, 1 << 12  # rows are taken as they are; predictions are tested
 # Numbers that describe a call, in the compute type.
 INVERSE, ON, OFF, WHOLE, SCALE, LOW, HIGH, NEAR_LOW, NEAR_HIGH, SHARE = range(10)
-REALS = 10
+LOWEST, HIGHEST, NEAR_LOWEST, NEAR_HIGHEST = range(10, 14)  # of predictions
+REALS = 14
 
 
 def signature(structure: Structure, real: str) -> tuple[Any, ...]:

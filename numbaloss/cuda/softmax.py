@@ -67,6 +67,8 @@ def _plan(loss: Softmax, dtype: np.dtype, labelled: bool, classes: int) -> Plan:
         (rows.SMOOTH if smooth else 0)
         | (rows.LABELLED if labelled else 0)
         | (rows.MARGIN if loss.relative_to_label else 0)
+        | (0 if loss.takes_logits else rows.PLAIN)
+        | (0 if loss.tested_domain().everything else rows.TESTED)
         | (rows.DENSE_LOGITS if loss.dense_logits else 0)
         | (0 if labelled or of_target.everything else rows.CHECKED)
     )
@@ -87,12 +89,13 @@ def _plan(loss: Softmax, dtype: np.dtype, labelled: bool, classes: int) -> Plan:
 
 
 def is_checked(loss: Softmax, inputs: Operands, check: bool) -> bool:
-    """Whether a call may find labels, weights or targets out of range."""
+    """Whether a call may find labels, weights, targets or predictions out of range."""
     prediction, target, weight, _ = inputs
     assert prediction is not None
     assert target is not None
     labelled = target.array.ndim < prediction.array.ndim
-    limited = weight is not None or not domain(loss.target_domain).everything
+    domains = domain(loss.target_domain), loss.tested_domain()
+    limited = weight is not None or not all(one.everything for one in domains)
     return labelled or (check and limited)
 
 
@@ -115,7 +118,8 @@ def evaluate(
     start = run.begin(reduction, gradient_scale)
     guard = None
     if in_place and is_checked(loss, inputs, check):
-        if run.labelled or not check:
+        tested = not loss.tested_domain().everything
+        if not check or (run.labelled and not tested):
             guard = start.earlier or run.scan(False, 1.0)
         else:
             guard = run.launch(0, [None, None, None], 1.0, judged=True)
@@ -248,7 +252,7 @@ class _Run:
         assert target is not None
         kind, real = prediction.kind, prediction.compute
         found = plan(self.loss, real, self.labelled, self.classes)
-        flags = found.flags if self.check else found.flags & ~rows.CHECKED
+        flags = found.flags if self.check else found.flags & ~(rows.CHECKED | rows.TESTED)
         job, walked = self._job(outputs, flags | (rows.JUDGED if judged else 0))
         if found.class_weight is not None:
             job[rows.CLASS_WEIGHT] = self.call.resident(found.class_weight)
@@ -257,6 +261,8 @@ class _Run:
         limits = domain(self.loss.target_domain).limits(dtype, target.kind)
         reals[rows.SCALE] = dtype.type(scale)
         reals[rows.LOW : rows.NEAR_HIGH + 1] = map(dtype.type, limits)
+        limits = self.loss.tested_domain().limits(dtype, kind)
+        reals[rows.LOWEST : rows.NEAR_HIGHEST + 1] = map(dtype.type, limits)
         head = found.parameters, tuple(reals)
         make = found.structure, kind, derivatives, walked
         if not found.by_label:

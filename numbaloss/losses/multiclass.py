@@ -1,7 +1,8 @@
 """Losses of one class out of many: rows of logits against labels or probabilities.
 
 With :math:`l = \\log p` the log-probability of a class and t its target, ``point`` gives what
-the class contributes to the loss of its row.
+the class contributes to the loss of its row. What it is by p itself, for rows of probabilities, is
+in :mod:`.probabilities`.
 """
 
 from __future__ import annotations
@@ -14,14 +15,27 @@ import numpy as np
 from ..registry import register
 from ..structures.softmax import Softmax
 from ..vmath import exp, expm1, log, log1p, pow
+from . import probabilities
 
 LN2 = math.log(2.0)
 # Stands for the logarithm of 0 in products with its exponential, which is 0: not NaN.
 LOWEST = -1e4
 
 
+class _OfLogitsOrProbabilities(Softmax):
+    """A loss with a parameter ``from_logits``; its ``lower`` looks at it."""
+
+    @property
+    def takes_logits(self):  # type: ignore[override]
+        return self.__dict__["from_logits"]
+
+    @property
+    def prediction_domain(self):
+        return "(-inf, inf)" if self.takes_logits else "[0, 1]"
+
+
 @register
-class CrossEntropy(Softmax):
+class CrossEntropy(_OfLogitsOrProbabilities):
     r"""Negative log-likelihood of the classes: the loss of multinomial logistic regression.
 
     .. math:: \ell = -\sum_j w_j\, t_j \log p_j + \lambda \log^2 \sum_j e^{x_j / T}, \quad
@@ -41,6 +55,8 @@ class CrossEntropy(Softmax):
         language models in low precision.
     temperature : float > 0
         T; divides the logits, for the sum of exponentials in the z-loss too.
+    from_logits : bool
+        Whether the prediction is logits x or probabilities p.
 
     Notes
     -----
@@ -48,6 +64,12 @@ class CrossEntropy(Softmax):
     categorical*. ``reduction="weighted_mean"`` divides by the sum of the class weights of the
     labels, as PyTorch's default does; PyTorch divides by the rows for dense targets. A target
     of 0 contributes 0 even where its logit is -inf (PyTorch: NaN).
+
+    Probabilities are taken as they are, and derivatives are by each of them alone: a gradient of
+    :math:`-w_j t_j / p_j`. Logarithms are cut off at -100 and p in the gradient and the hessian at
+    1e-12, as in :class:`BinaryCrossEntropy`. Keras divides a row by its sum first and cuts p off
+    at 1e-7, scikit-learn's ``log_loss`` at the rounding of its dtype. Logits are faster, and exact
+    in the tails.
 
     References
     ----------
@@ -68,6 +90,7 @@ class CrossEntropy(Softmax):
     label_smoothing: float = 0.0
     z_loss: float = 0.0
     temperature: float = 1.0
+    from_logits: bool = True
     bounds: ClassVar = {
         "label_smoothing": "[0, 1]",
         "z_loss": "[0, inf)",
@@ -77,7 +100,14 @@ class CrossEntropy(Softmax):
     sparse = True
     linear = True
 
+    def validate(self):
+        super().validate()
+        if not self.from_logits and self.z_loss != 0.0:
+            raise ValueError("CrossEntropy: a z_loss is of logits; from_logits=False takes none")
+
     def lower(self):
+        if not self.from_logits:
+            return probabilities.LogLikelihood()
         return _LogLikelihood() if self.z_loss == 0.0 else _WithZLoss(self.z_loss)
 
 
@@ -98,7 +128,7 @@ class _WithZLoss(_LogLikelihood):
 
 
 @register
-class CategoricalFocal(Softmax):
+class CategoricalFocal(_OfLogitsOrProbabilities):
     r"""Cross-entropy that fades where the prediction is right: for rare classes.
 
     .. math:: \ell = -\sum_j w_j\, t_j (1 - p_j)^\gamma \log p_j
@@ -114,6 +144,8 @@ class CategoricalFocal(Softmax):
         leave rows out by ``mask``.
     label_smoothing : float in [0, 1]
         ε; moves the targets to :math:`t (1 - ε) + ε / C`.
+    from_logits : bool
+        Whether the prediction is logits or probabilities; see :class:`CrossEntropy`.
 
     Notes
     -----
@@ -134,11 +166,14 @@ class CategoricalFocal(Softmax):
     class_weight: np.ndarray | None = None
     ignore_index: int = -100
     label_smoothing: float = 0.0
+    from_logits: bool = True
     bounds: ClassVar = {"gamma": "[0, inf)", "label_smoothing": "[0, 1]"}
     spans: ClassVar = {"gamma": (0, 3)}
     sparse = True
 
     def lower(self):
+        if not self.from_logits:
+            return probabilities.fading(self.gamma)
         return _LogLikelihood() if self.gamma == 0.0 else _Fading(self.gamma)
 
 
@@ -161,7 +196,7 @@ class _Fading(Softmax):
 
 
 @register
-class GeneralizedCrossEntropy(Softmax):
+class GeneralizedCrossEntropy(_OfLogitsOrProbabilities):
     r"""Between cross-entropy and absolute error: for labels that may be wrong.
 
     .. math:: \ell = \sum_j t_j \frac{1 - p_j^q}{q}
@@ -174,6 +209,8 @@ class GeneralizedCrossEntropy(Softmax):
     ignore_index : int
         Rows with this label contribute 0 and do not count. Dense targets have no such label:
         leave rows out by ``mask``.
+    from_logits : bool
+        Whether the prediction is logits or probabilities; see :class:`CrossEntropy`.
 
     References
     ----------
@@ -189,9 +226,13 @@ class GeneralizedCrossEntropy(Softmax):
     aliases = ("gce",)
     q: float = 0.7
     ignore_index: int = -100
+    from_logits: bool = True
     bounds: ClassVar = {"q": "(0, 1]"}
     spans: ClassVar = {"q": (1, 0)}
     sparse = True
+
+    def lower(self):
+        return self if self.from_logits else probabilities.GeneralizedCrossEntropy(self.q)
 
     def point(self, log_probability, target):
         scaled = self.q * log_probability
@@ -200,7 +241,7 @@ class GeneralizedCrossEntropy(Softmax):
 
 
 @register
-class SymmetricCrossEntropy(Softmax):
+class SymmetricCrossEntropy(_OfLogitsOrProbabilities):
     r"""Cross-entropy plus its mirror image, with the roles exchanged: for wrong labels.
 
     .. math:: \ell = -\alpha \sum_j t_j \log p_j - \beta \sum_j p_j \max(\log t_j, A)
@@ -214,6 +255,8 @@ class SymmetricCrossEntropy(Softmax):
     ignore_index : int
         Rows with this label contribute 0 and do not count. Dense targets have no such label:
         leave rows out by ``mask``.
+    from_logits : bool
+        Whether the prediction is logits or probabilities; see :class:`CrossEntropy`.
 
     References
     ----------
@@ -230,7 +273,13 @@ class SymmetricCrossEntropy(Softmax):
     beta: float = 1.0
     log_zero: float = -4.0
     ignore_index: int = -100
+    from_logits: bool = True
     bounds: ClassVar = {"alpha": "[0, inf)", "beta": "[0, inf)", "log_zero": "(-inf, 0)"}
+
+    def lower(self):
+        if self.from_logits:
+            return self
+        return probabilities.SymmetricCrossEntropy(self.alpha, self.beta, self.log_zero)
 
     def point(self, log_probability, target):
         mirror = exp(log_probability) * self.beta * max(log(target), self.log_zero)
@@ -245,7 +294,7 @@ class SymmetricCrossEntropy(Softmax):
 
 
 @register
-class Poly1(Softmax):
+class Poly1(_OfLogitsOrProbabilities):
     r"""Cross-entropy with the first coefficient of its power series in 1 - p raised.
 
     .. math:: \ell = \sum_j t_j \left(-\log p_j + \varepsilon (1 - p_j)\right)
@@ -257,6 +306,8 @@ class Poly1(Softmax):
     ignore_index : int
         Rows with this label contribute 0 and do not count. Dense targets have no such label:
         leave rows out by ``mask``.
+    from_logits : bool
+        Whether the prediction is logits or probabilities; see :class:`CrossEntropy`.
 
     References
     ----------
@@ -271,8 +322,12 @@ class Poly1(Softmax):
     aliases = ("poly_loss", "polyloss")
     epsilon: float = 1.0
     ignore_index: int = -100
+    from_logits: bool = True
     bounds: ClassVar = {"epsilon": "(-inf, inf)"}
     sparse = True
+
+    def lower(self):
+        return self if self.from_logits else probabilities.Poly1(self.epsilon)
 
     def point(self, log_probability, target):
         raised = self.epsilon * exp(log_probability)
@@ -350,7 +405,7 @@ class _SquaredMargin(Softmax):
 
 
 @register
-class KLDivergence(Softmax):
+class KLDivergence(_OfLogitsOrProbabilities):
     r"""Kullback-Leibler divergence of the prediction from the target distribution.
 
     .. math:: \ell = \sum_j t_j (\log t_j - \log p_j)
@@ -360,6 +415,8 @@ class KLDivergence(Softmax):
     ignore_index : int
         Rows with this label contribute 0 and do not count. Dense targets have no such label:
         leave rows out by ``mask``.
+    from_logits : bool
+        Whether the prediction is logits or probabilities; see :class:`CrossEntropy`.
 
     Notes
     -----
@@ -380,14 +437,18 @@ class KLDivergence(Softmax):
 
     aliases = ("kl", "kl_div", "kullback_leibler")
     ignore_index: int = -100
+    from_logits: bool = True
     sparse = True
+
+    def lower(self):
+        return self if self.from_logits else probabilities.KLDivergence()
 
     def point(self, log_probability, target):
         return target * (log(target) - log_probability), -target, 0.0
 
 
 @register
-class JensenShannon(Softmax):
+class JensenShannon(_OfLogitsOrProbabilities):
     r"""Jensen-Shannon divergence: symmetric, and never above log 2.
 
     .. math:: \ell = \tfrac12 \sum_j \left(p_j \log \frac{p_j}{m_j} +
@@ -398,6 +459,8 @@ class JensenShannon(Softmax):
     ignore_index : int
         Rows with this label contribute 0 and do not count. Dense targets have no such label:
         leave rows out by ``mask``.
+    from_logits : bool
+        Whether the prediction is logits or probabilities; see :class:`CrossEntropy`.
 
     Notes
     -----
@@ -411,6 +474,10 @@ class JensenShannon(Softmax):
 
     aliases = ("js", "js_divergence", "jensen_shannon_divergence")
     ignore_index: int = -100
+    from_logits: bool = True
+
+    def lower(self):
+        return self if self.from_logits else probabilities.JensenShannon()
 
     def point(self, log_probability, target):
         p = exp(log_probability)
@@ -496,7 +563,7 @@ class Distillation(Softmax):
 
 
 @register
-class Brier(Softmax):
+class Brier(_OfLogitsOrProbabilities):
     r"""Squared error of the probabilities: a proper score that never explodes.
 
     .. math:: \ell = \sum_j (p_j - t_j)^2
@@ -506,6 +573,8 @@ class Brier(Softmax):
     ignore_index : int
         Rows with this label contribute 0 and do not count. Dense targets have no such label:
         leave rows out by ``mask``.
+    from_logits : bool
+        Whether the prediction is logits or probabilities; see :class:`CrossEntropy`.
 
     Notes
     -----
@@ -523,6 +592,10 @@ class Brier(Softmax):
 
     aliases = ("brier_score",)
     ignore_index: int = -100
+    from_logits: bool = True
+
+    def lower(self):
+        return self if self.from_logits else probabilities.Brier()
 
     def point(self, log_probability, target):
         p = exp(log_probability)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..arrays import Operand, numbers
-from .intervals import interval
+from .intervals import Interval, interval
 from .loss import domain
 
 # Elements that the search looks at in one go.
@@ -97,34 +97,60 @@ def raise_first_row(
                 raise ValueError(f"{found}; weights are >= 0")
 
 
-def raise_first_target(
-    loss: Any,
-    prediction: Operand,
-    target: Operand,
-    weight: Operand | None,
-    mask: Operand | None,
-) -> None:
-    """Find the first dense target outside its domain, in a row that counts; raise an error."""
-    shape, dtype = target.array.shape, np.dtype(prediction.compute)
-    of_target = domain(loss.target_domain)
-    low, high = of_target.near(dtype, target.kind)
-    size, classes = target.array.size, shape[-1]
+def raise_first_entry(loss: Any, inputs: Sequence[Operand | None]) -> None:
+    """Find the first number of a row that counts outside its domain, and raise an error.
+
+    Predictions come first, then dense targets.
+    """
+    prediction, target, weight, mask = inputs
+    assert prediction is not None
+    assert target is not None
+    dtype = np.dtype(prediction.compute)
+    labels = target if target.array.ndim < prediction.array.ndim else None
+    ignored = loss.row_options().ignore_index
+
+    def counting(first: int, last: int) -> np.ndarray:
+        """Which of some rows count."""
+        found = np.ones(last - first, bool)
+        for operand in (weight, mask):
+            if operand is not None:
+                found &= operand.array.flat[first:last] != 0
+        if labels is not None and ignored is not None:
+            found &= labels.array.flat[first:last] != ignored
+        return found
+
+    for operand, name, of in (
+        (prediction, "prediction", loss.tested_domain()),
+        (target if labels is None else None, "target", domain(loss.target_domain)),
+    ):
+        if operand is None or of.everything:
+            continue
+        first = _first_outside(operand, dtype, of, counting)
+        if first is not None:
+            found = _named(name, _place_behind(first, operand), operand, first)
+            what = "predictions" if name == "prediction" else "dense targets"
+            raise ValueError(f"{found}; {loss!r} takes {what} in {of}")
+
+
+def _first_outside(
+    operand: Operand,
+    dtype: np.dtype,
+    of: Interval,
+    counting: Callable[[int, int], np.ndarray],
+) -> int | None:
+    """Position of the first element outside an interval, in a row that counts."""
+    low, high = of.near(dtype, operand.kind)
+    size, classes = operand.array.size, operand.array.shape[-1]
     for start in range(0, size, _SEARCH):
         with np.errstate(all="ignore"):  # a float64 that float32 cannot hold is infinite
-            piece = numbers(target, target.array.flat[start : start + _SEARCH]).astype(dtype)
+            piece = numbers(operand, operand.array.flat[start : start + _SEARCH]).astype(dtype)
         bad = (piece < low) | (piece > high)
         if bad.any():
             rows = np.arange(start, start + len(piece)) // classes
-            first_row, last_row = int(rows[0]), int(rows[-1]) + 1
-            for operand in (weight, mask):
-                if operand is not None:
-                    used = operand.array.flat[first_row:last_row] != 0
-                    bad &= used[rows - first_row]
+            bad &= counting(int(rows[0]), int(rows[-1]) + 1)[rows - rows[0]]
         if bad.any():
-            first = int(bad.argmax())
-            place = _place_behind(start + first, target)
-            found = _named("target", place, target, start + first)
-            raise ValueError(f"{found}; {loss!r} takes dense targets in {of_target}")
+            return start + int(bad.argmax())
+    return None
 
 
 def _named(name: str, place: str, operand: Operand, position: int) -> str:

@@ -26,8 +26,11 @@ from .arguments import (
 )
 from .class_axis import as_given, class_axis, with_classes_last
 from .composition import Sum
+from .intervals import Interval
 from .loss import Loss, domain
-from .offenders import raise_first_row, raise_first_target
+from .offenders import raise_first_entry, raise_first_row
+
+_EVERYTHING = Interval()
 
 
 class RowOptions(NamedTuple):
@@ -86,6 +89,12 @@ class Softmax(Loss):
     dense_logits : bool
         Says that dense targets are logits, of which the softmax is taken, at the same
         temperature.
+    takes_logits : bool
+        Whether the rows are logits. If not, they are taken as they are, each number by itself:
+        no softmax, no normalisation. ``point`` gets :math:`x_j`, a probability for instance, in
+        the place of :math:`l_j`, and gives derivatives by it.
+    prediction_domain : str
+        The predictions that a loss with ``takes_logits = False`` is defined for.
     relative_to_label : bool
         Says that :math:`l_j` is :math:`x_j - x_y`, with y the label, instead: a margin, not
         a softmax. ``point`` gets target 1 at the label and 0 elsewhere.
@@ -99,6 +108,7 @@ class Softmax(Loss):
     prediction_domain: ClassVar[Any] = "(-inf, inf)"
     accepts: ClassVar[tuple[str, ...]] = ("labels", "dense")
     dense_logits: ClassVar[bool] = False
+    takes_logits: ClassVar[bool] = True
     relative_to_label: ClassVar[bool] = False
     mean_over_classes: ClassVar[bool] = False
 
@@ -142,6 +152,8 @@ class Softmax(Loss):
             raise ValueError(f"label_smoothing must be in [0, 1], not {options.label_smoothing}")
         if not 0.0 < options.temperature < np.inf:
             raise ValueError(f"temperature must be in (0, inf), not {options.temperature}")
+        if not self.takes_logits and options.temperature != 1.0:
+            raise ValueError(f"{self!r} takes no logits that a temperature could divide")
 
     def row_options(self) -> RowOptions:
         """The parameters of this loss that every softmax loss shares."""
@@ -153,12 +165,16 @@ class Softmax(Loss):
             own.get("temperature", 1.0),
         )
 
+    def tested_domain(self) -> Interval:
+        """The predictions that a call does not refuse: any logits."""
+        return _EVERYTHING if self.takes_logits else domain(self.prediction_domain)
+
     def by_label_alone(self, classes: tuple[type[Loss], ...]) -> bool:
         """Whether a row with a label is a function of that label's log-probability.
 
         ``classes`` are those of the loss as kernels see it.
         """
-        if self.relative_to_label:
+        if self.relative_to_label or not self.takes_logits:
             return False
         options = self.row_options()
         if options.label_smoothing > 0.0:
@@ -189,8 +205,8 @@ class Softmax(Loss):
         Parameters
         ----------
         prediction : array of float16, bfloat16, float32 or float64, shape (..., C)
-            Logits; the classes are along the last axis, or along ``axis``. Any strides. Half
-            precisions are computed in float32.
+            Logits, or probabilities if the loss has ``from_logits=False``; the classes are along
+            the last axis, or along ``axis``. Any strides. Half precisions are computed in float32.
         target : array of integers, shape (...), or array of shape (..., C)
             Labels from 0 to C - 1, of any integer dtype, or floats that are whole numbers (not on
             a GPU); or dense targets of any real dtype, a probability a class. A single row, of
@@ -212,8 +228,8 @@ class Softmax(Loss):
             None: where the arrays live. ``"cuda"`` computes arrays of the host on a GPU, piece
             by piece, so that they may be larger than its memory.
         check : bool
-            False skips the test of dense targets against their domain, and takes weights below
-            0 too. Labels are always tested.
+            False skips the test of dense targets and of probabilities against their domain, and
+            takes weights below 0 too. Labels are always tested.
         wait : bool
             On a GPU: False returns the value before it is computed, as a
             :class:`~numbaloss.DeviceValue`, and leaves the program to go on meanwhile. A label
@@ -472,6 +488,8 @@ class Softmax(Loss):
             found.append(f"labels from 0 to {p.array.shape[-1] - 1}")
         elif check and not domain(self.target_domain).everything:
             found.append(f"dense targets in {domain(self.target_domain)}")
+        if check and not self.tested_domain().everything:
+            found.append(f"predictions in {self.tested_domain()}")
         return ", ".join(found)
 
     def _complain(self, given: tuple[Any, ...], check: bool, axis: int) -> None:
@@ -487,8 +505,8 @@ class Softmax(Loss):
         assert t is not None
         labelled = t.array.ndim < p.array.ndim
         raise_first_row(self, p, t if labelled else None, weight if check else None, mask)
-        if check and not labelled:
-            raise_first_target(self, p, t, weight, mask)
+        if check:
+            raise_first_entry(self, inputs)
 
     def _inputs(
         self, prediction: Any, target: Any, sample_weight: Any, mask: Any, axis: int
@@ -543,7 +561,12 @@ class SoftmaxSum(Sum, Softmax):
         super().__init__(terms)
         self.row_options()
         kinds = {
-            (term.dense_logits, term.relative_to_label, term.mean_over_classes)
+            (
+                term.dense_logits,
+                term.relative_to_label,
+                term.mean_over_classes,
+                term.takes_logits,
+            )
             for term in self._parts()
         }
         if len(kinds) > 1:
@@ -575,6 +598,11 @@ class SoftmaxSum(Sum, Softmax):
     def dense_logits(self) -> bool:  # type: ignore[override]
         """As the terms."""
         return self._parts()[0].dense_logits
+
+    @property
+    def takes_logits(self) -> bool:  # type: ignore[override]
+        """As the terms."""
+        return self._parts()[0].takes_logits
 
     @property
     def relative_to_label(self) -> bool:  # type: ignore[override]

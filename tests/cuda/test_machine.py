@@ -414,6 +414,30 @@ def test_margins_of_rows_weigh_as_their_labels(machine):
     agree(loss, prediction, target, derivatives=2, reduction="weighted_mean")
 
 
+def test_rows_of_probabilities(machine):
+    rng = np.random.default_rng(5)
+    p = rng.dirichlet(np.ones(5), 20).astype(np.float32)
+    labels = rng.integers(0, 5, 20)
+    loss = nl.CrossEntropy(
+        class_weight=[0.5, 2.0, 0.0, 3.0, 1.0], label_smoothing=0.1, from_logits=False
+    )
+    p[3, 1] = np.nan
+    p[4, 2] = np.nextafter(np.float32(1), np.float32(2))
+    agree(loss, p, labels, derivatives=2, reduction="weighted_mean")
+    p = rng.dirichlet(np.ones(77), 3)
+    agree(nl.Brier(from_logits=False), p, rng.dirichlet(np.ones(77), 3), derivatives=2)
+    p[2, 70] = 1.5
+    on_machine, labels = put(p), put(np.array([0, 5, 76]))
+    plain = nl.Brier(from_logits=False)
+    for call in (plain, plain.value_and_grad):
+        with pytest.raises(ValueError, match=r"prediction\[2, 70\] is 1.5; .* in \[0, 1\]"):
+            call(on_machine, labels)
+    with pytest.raises(ValueError, match=r"prediction\[2, 70\] is 1.5"):
+        plain.value_and_grad(on_machine, labels, out=on_machine)
+    np.testing.assert_array_equal(on_machine.copy_to_host(), p)
+    assert np.isfinite(plain(on_machine, labels, check=False))
+
+
 def test_rows_in_place(machine):
     prediction, target = rows("float32", 20, 12)
     loss = nl.CrossEntropy()
