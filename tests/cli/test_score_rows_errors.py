@@ -95,6 +95,10 @@ def test_commands_that_no_file_could_serve(fails, path, arguments, words):
         (["-l", "ce", "-p", "p_*", "-w", "list"], ["column 'list' holds lists of 3 numbers"]),
         (["-l", "ce:class_weight=1/2", "-p", "p_*"], ["class_weight has 2 numbers"]),
         (["-l", "brier", "-p", "p_*", "-t", "list"], ["target of row 0, class 2, is 2; "]),
+        (
+            ["-l", "ce:from_logits=false", "-p", "list"],
+            ["prediction of row 0, class 2, is 2; ", "takes predictions in [0, 1]"],
+        ),
     ],
 )
 def test_files_that_do_not_fit(fails, path, arguments, words):

@@ -155,9 +155,7 @@ def test_values_are_those_of_scikit_learn_and_keras():
     assert got == pytest.approx(wanted, rel=1e-13)
     # Rows need not sum to 1, and are not brought to it.
     assert CE([[0.5, 0.25]], [1]) == pytest.approx(math.log(4.0), rel=1e-15)
-    assert CE([[0.0, 0.6], [0.5, 0.1]], [1, 0]) == pytest.approx(
-        -0.5 * math.log(0.3), rel=1e-15
-    )
+    assert CE([[0.0, 0.6], [0.5, 0.1]], [1, 0]) == pytest.approx(-0.5 * math.log(0.3), rel=1e-15)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
