@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from difflib import get_close_matches
+from inspect import Parameter, signature
 from typing import Any
 
 import numpy as np
@@ -33,13 +35,13 @@ def masked(name: str, valid: bool = False) -> TypeError:
     if valid:
         return TypeError(
             f"{name} is a masked array; its mask is True where data is valid: pass a plain array "
-            f"with the mask as sample_weight and reduction='weighted_mean'"
+            f"with the mask as mask, or as sample_weight with reduction='weighted_mean'"
         )
     return TypeError(
         f"{name} is a masked array, whose mask is True where data is invalid. With "
         f"mask = numpy.ma.getmaskarray({name}), drop such elements from all arrays, "
-        f"x[~mask], or pass plain data with sample_weight=~mask and "
-        f"reduction='weighted_mean'"
+        f"x[~mask], or pass plain data with mask=~mask: for losses that is True where data "
+        f"counts. Losses without a mask take sample_weight=~mask and reduction='weighted_mean'"
     )
 
 
@@ -133,3 +135,48 @@ def class_weights(given: Any) -> str:
             "count is the number of labels"
         )
     return ""
+
+
+# What other libraries call the inputs and options.
+_FIRST = {
+    *("y_pred", "y_score", "y_prob", "y_hat", "yhat", "pred", "preds", "predictions", "scores"),
+    *("input", "inputs", "output", "outputs", "logits", "raw_prediction"),
+}
+_SECOND = {"y", "y_true", "true", "truth", "targets", "label", "labels", "ground_truth"}
+_OPTIONS = {
+    "weight": "sample_weight",
+    "weights": "sample_weight",
+    "sample_weights": "sample_weight",
+    "w": "sample_weight",
+    "reduce": "reduction",
+    "size_average": "reduction",
+    "average": "reduction",
+    "scale": "gradient_scale",
+    "where": "mask",
+    "dim": "axis",
+}
+
+
+def unknown_option(loss: Any, method: str, unknown: dict[str, Any]) -> TypeError:
+    """The error for a keyword that a method of a loss does not have."""
+    name = next(iter(unknown))
+    arguments = list(signature(getattr(type(loss), method)).parameters.values())[1:-1]
+    inputs = [one.name for one in arguments if one.kind is Parameter.POSITIONAL_OR_KEYWORD]
+    options = [one.name for one in arguments if one.kind is Parameter.KEYWORD_ONLY]
+    title = type(loss).__name__ + ("" if method == "__call__" else f".{method}")
+    said = f"{title} has no argument {name!r}"
+    if name in _FIRST and "prediction" in inputs:
+        return TypeError(f"{said}: it is called prediction here, and comes first")
+    if name in _SECOND and "target" in inputs:
+        return TypeError(f"{said}: it is called target here, and comes second")
+    if name in [parameter.name for parameter in loss.parameters()]:
+        return TypeError(
+            f"{said}; it is a parameter of the loss: {type(loss).__name__}({name}=...), or "
+            f"loss.replace({name}=...)"
+        )
+    meant = _OPTIONS.get(name)
+    close = [meant] if meant in options else get_close_matches(name, [*inputs, *options], 1)
+    hint = f": did you mean {close[0]}?" if close else "."
+    return TypeError(
+        f"{said}{hint} It takes {', '.join(inputs)}, and the options {', '.join(options)}"
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Never
 
 import numpy as np
 
@@ -102,6 +102,7 @@ class Elementwise(Loss):
         device: str | None = None,
         check: bool = True,
         wait: bool = True,
+        **unknown: Never,
     ) -> Any:
         """The loss.
 
@@ -152,8 +153,10 @@ class Elementwise(Loss):
         RuntimeError
             Where a GPU is asked for and none can be used, with the reason.
         """
+        if unknown:
+            raise misuse.unknown_option(self, "__call__", unknown)
         if device is None and mask is None and (reduction == "mean" or reduction == "sum"):
-            kernels = _kernels()
+            kernels = _loaded or _kernels()
             if kernels.direct(prediction, target, sample_weight):
                 total, offenders = kernels.run_direct(
                     self, 0, check, 1.0, prediction, target, sample_weight
@@ -178,6 +181,7 @@ class Elementwise(Loss):
         device: str | None = None,
         check: bool = True,
         wait: bool = True,
+        **unknown: Never,
     ) -> tuple[Any, Any]:
         """The loss and its gradient by the prediction, in one pass.
 
@@ -199,10 +203,12 @@ class Elementwise(Loss):
             Derivative of the reduced value, weights and divisor included; with
             ``reduction="none"`` of the sum of the values.
         """
+        if unknown:
+            raise misuse.unknown_option(self, "value_and_grad", unknown)
         if type(gradient_scale) is not float:
             gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
         if device is None and mask is None and (reduction == "mean" or reduction == "sum"):
-            kernels = _kernels()
+            kernels = _loaded or _kernels()
             if kernels.direct(prediction, target, sample_weight) and (
                 out is None
                 or kernels.direct_output(self, check, out, prediction, target, sample_weight)
@@ -235,6 +241,7 @@ class Elementwise(Loss):
         device: str | None = None,
         check: bool = True,
         wait: bool = True,
+        **unknown: Never,
     ) -> tuple[Any, Any, Any]:
         """The loss, its gradient and the diagonal of its hessian, in one pass.
 
@@ -252,11 +259,13 @@ class Elementwise(Loss):
             Both scaled alike. The hessian is exact; it is negative where the loss curves
             down.
         """
+        if unknown:
+            raise misuse.unknown_option(self, "value_grad_hess", unknown)
         if type(gradient_scale) is not float:
             gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
         plain = out is None and hess_out is None and device is None and mask is None
         if plain and (reduction == "mean" or reduction == "sum"):
-            kernels = _kernels()
+            kernels = _loaded or _kernels()
             if kernels.direct(prediction, target, sample_weight):
                 size = prediction.size
                 scale = gradient_scale / size if reduction == "mean" and size else gradient_scale
@@ -293,6 +302,7 @@ class Elementwise(Loss):
         device: str | None = None,
         check: bool = True,
         wait: bool = True,
+        **unknown: Never,
     ) -> Any:
         """The diagonal of the hessian alone; no memory is taken for the gradient.
 
@@ -307,12 +317,14 @@ class Elementwise(Loss):
         -------
         array of the prediction's kind, shape and dtype
         """
+        if unknown:
+            raise misuse.unknown_option(self, "hess", unknown)
         reduction = "sum" if reduction == "none" else reduction
         if type(gradient_scale) is not float:
             gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
         plain = out is None and device is None and mask is None
         if plain and (reduction == "mean" or reduction == "sum"):
-            kernels = _kernels()
+            kernels = _loaded or _kernels()
             if kernels.direct(prediction, target, sample_weight):
                 size = prediction.size
                 scale = gradient_scale / size if reduction == "mean" and size else gradient_scale
@@ -377,7 +389,7 @@ class Elementwise(Loss):
                 record, reduction, wait, what, lambda: self._complain(given, check)
             )
         streamed = streaming(gpu, device)
-        kernels = _kernels()
+        kernels = _loaded or _kernels()
         divisor = 1.0
         if reduction == "weighted_mean" and weight is not None:
             divisor = kernels.sum_of_weights(weight, counts, check)
@@ -487,15 +499,15 @@ def _gpu_kernels() -> Any:
     return elementwise
 
 
+_loaded: Any = None
+
+
 def _kernels() -> Any:
     """The CPU kernels. Imported at the first call: Numba takes 0.2 s to load."""
-    global _kernels
+    global _loaded
     from ..cpu import elementwise
 
-    def loaded() -> Any:
-        return elementwise
-
-    _kernels = loaded
+    _loaded = elementwise
     return elementwise
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Never
 
 import numpy as np
 
@@ -376,6 +376,7 @@ class KeyedEmbedding(BatchEmbedding):
         check: bool = True,
         workspace: int | None = None,
         wait: bool = True,
+        **unknown: Never,
     ) -> Any:
         """The loss.
 
@@ -416,6 +417,8 @@ class KeyedEmbedding(BatchEmbedding):
         ValueError
             Shapes that do not fit, negative weights, unknown options, arrays on two devices.
         """
+        if unknown:
+            raise misuse.unknown_option(self, "__call__", unknown)
         misuse.refuse_autograd(queries, keys)
         return self._run(
             (queries, keys), _KEYED, None, sample_weight, reduction, device, check, wait, workspace,
@@ -435,6 +438,7 @@ class KeyedEmbedding(BatchEmbedding):
         check: bool = True,
         workspace: int | None = None,
         wait: bool = True,
+        **unknown: Never,
     ) -> tuple[Any, tuple[Any, Any]]:
         """The loss and its gradients by queries and keys.
 
@@ -455,6 +459,8 @@ class KeyedEmbedding(BatchEmbedding):
             By ``queries`` and by ``keys``: derivatives of the reduced value; with
             ``reduction="none"`` of the sum of the values.
         """
+        if unknown:
+            raise misuse.unknown_option(self, "value_and_grad", unknown)
         return self._run(
             (queries, keys), _KEYED, None, sample_weight, reduction, device, check, wait, workspace,
             (out,), gradient_scale,
@@ -519,6 +525,7 @@ class LabelledEmbedding(BatchEmbedding):
         check: bool = True,
         workspace: int | None = None,
         wait: bool = True,
+        **unknown: Never,
     ) -> Any:
         """The loss.
 
@@ -562,6 +569,8 @@ class LabelledEmbedding(BatchEmbedding):
         ValueError
             Shapes that do not fit, negative weights, unknown options, arrays on two devices.
         """
+        if unknown:
+            raise misuse.unknown_option(self, "__call__", unknown)
         misuse.refuse_autograd(embeddings)
         return self._run(
             (embeddings,), _LABELLED, labels, sample_weight, reduction, device, check, wait,
@@ -581,6 +590,7 @@ class LabelledEmbedding(BatchEmbedding):
         check: bool = True,
         workspace: int | None = None,
         wait: bool = True,
+        **unknown: Never,
     ) -> tuple[Any, Any]:
         """The loss and its gradient by the embeddings.
 
@@ -599,6 +609,8 @@ class LabelledEmbedding(BatchEmbedding):
         gradient : array of the embeddings' kind, shape and dtype
             Derivative of the reduced value; with ``reduction="none"`` of the sum of the values.
         """
+        if unknown:
+            raise misuse.unknown_option(self, "value_and_grad", unknown)
         return self._run(
             (embeddings,), _LABELLED, labels, sample_weight, reduction, device, check, wait,
             workspace, (out,), gradient_scale,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Never
 
 import numpy as np
 
@@ -198,6 +198,7 @@ class PairEmbedding(RowEmbedding):
         device: str | None = None,
         check: bool = True,
         wait: bool = True,
+        **unknown: Never,
     ) -> Any:
         """The loss.
 
@@ -241,6 +242,8 @@ class PairEmbedding(RowEmbedding):
             Shapes that differ, targets outside their domain, negative weights, unknown
             options, arrays on two devices.
         """
+        if unknown:
+            raise misuse.unknown_option(self, "__call__", unknown)
         misuse.refuse_autograd(first, second)
         return self._run(
             (first, second), ("first", "second"), target, sample_weight, mask, reduction,
@@ -261,6 +264,7 @@ class PairEmbedding(RowEmbedding):
         device: str | None = None,
         check: bool = True,
         wait: bool = True,
+        **unknown: Never,
     ) -> tuple[Any, tuple[Any, Any]]:
         """The loss and its gradients by the vectors, in one pass.
 
@@ -281,6 +285,8 @@ class PairEmbedding(RowEmbedding):
             By ``first`` and by ``second``: derivatives of the reduced value, weights and
             divisor included; with ``reduction="none"`` of the sum of the values.
         """
+        if unknown:
+            raise misuse.unknown_option(self, "value_and_grad", unknown)
         return self._run(
             (first, second), ("first", "second"), target, sample_weight, mask, reduction,
             device, check, wait, (out,), gradient_scale,
@@ -343,6 +349,7 @@ class TripletEmbedding(RowEmbedding):
         device: str | None = None,
         check: bool = True,
         wait: bool = True,
+        **unknown: Never,
     ) -> Any:
         """The loss.
 
@@ -362,6 +369,8 @@ class TripletEmbedding(RowEmbedding):
         TypeError, ValueError
             As there.
         """
+        if unknown:
+            raise misuse.unknown_option(self, "__call__", unknown)
         misuse.refuse_autograd(anchor, positive, negative)
         return self._run(
             (anchor, positive, negative), _TRIPLET, None, sample_weight, mask, reduction,
@@ -382,11 +391,14 @@ class TripletEmbedding(RowEmbedding):
         device: str | None = None,
         check: bool = True,
         wait: bool = True,
+        **unknown: Never,
     ) -> tuple[Any, tuple[Any, Any, Any]]:
         """The loss and its gradients by anchor, positive and negative, in one pass.
 
         ``out`` is a tuple of three arrays or Nones; see :meth:`PairEmbedding.value_and_grad`.
         """
+        if unknown:
+            raise misuse.unknown_option(self, "value_and_grad", unknown)
         return self._run(
             (anchor, positive, negative), _TRIPLET, None, sample_weight, mask, reduction,
             device, check, wait, (out,), gradient_scale,

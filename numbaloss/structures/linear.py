@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Never
 
 import numpy as np
 
@@ -67,6 +67,7 @@ class Linear(Loss):
         check: bool = True,
         workspace: int | None = None,
         wait: bool = True,
+        **unknown: Never,
     ) -> Any:
         """The loss.
 
@@ -126,6 +127,8 @@ class Linear(Loss):
             Shapes that do not fit, or fit in two ways; labels out of range or no whole numbers,
             targets outside the domain, negative weights, unknown options.
         """
+        if unknown:
+            raise misuse.unknown_option(self, "__call__", unknown)
         misuse.refuse_autograd(hidden, weight)
         return self._evaluate(
             hidden, weight, target, bias, transposed, sample_weight, mask, reduction, device,
@@ -149,6 +152,7 @@ class Linear(Loss):
         check: bool = True,
         workspace: int | None = None,
         wait: bool = True,
+        **unknown: Never,
     ) -> tuple[Any, tuple[Any, ...]]:
         """The loss and its gradients by the hidden vectors, the weight and the bias.
 
@@ -172,6 +176,8 @@ class Linear(Loss):
             over rows are taken in the compute type: the weight's gradient in half precision
             needs a float32 array of the weight's size meanwhile.
         """
+        if unknown:
+            raise misuse.unknown_option(self, "value_and_grad", unknown)
         return self._evaluate(
             hidden, weight, target, bias, transposed, sample_weight, mask, reduction, device,
             check, workspace, wait, (out,), gradient_scale,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Never
 
 import numpy as np
 
@@ -199,6 +199,7 @@ class Softmax(Loss):
         check: bool = True,
         wait: bool = True,
         axis: int = -1,
+        **unknown: Never,
     ) -> Any:
         """The loss.
 
@@ -256,9 +257,11 @@ class Softmax(Loss):
         RuntimeError
             Where a GPU is asked for and none can be used, with the reason.
         """
+        if unknown:
+            raise misuse.unknown_option(self, "__call__", unknown)
         plain = sample_weight is None and mask is None and device is None and axis == -1
         if plain and (reduction == "mean" or reduction == "sum"):
-            found = _kernels().run_direct(self, 0, prediction, target, reduction, 1.0)
+            found = (_loaded or _kernels()).run_direct(self, 0, prediction, target, reduction, 1.0)
             if found is not None:
                 return found[0]
         misuse.refuse_autograd(prediction)
@@ -291,6 +294,7 @@ class Softmax(Loss):
         check: bool = True,
         wait: bool = True,
         axis: int = -1,
+        **unknown: Never,
     ) -> tuple[Any, Any]:
         """The loss and its gradient by the logits.
 
@@ -311,11 +315,13 @@ class Softmax(Loss):
             Derivative of the reduced value, weights and divisor included; with
             ``reduction="none"`` of the sum of the values.
         """
+        if unknown:
+            raise misuse.unknown_option(self, "value_and_grad", unknown)
         if type(gradient_scale) is not float:
             gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
         plain = sample_weight is None and mask is None and device is None and axis == -1
         if plain and (reduction == "mean" or reduction == "sum"):
-            found = _kernels().run_direct(
+            found = (_loaded or _kernels()).run_direct(
                 self, 1, prediction, target, reduction, gradient_scale, out
             )
             if found is not None:
@@ -351,6 +357,7 @@ class Softmax(Loss):
         check: bool = True,
         wait: bool = True,
         axis: int = -1,
+        **unknown: Never,
     ) -> tuple[Any, Any, Any]:
         """The loss, its gradient and the diagonal of its hessian.
 
@@ -368,12 +375,16 @@ class Softmax(Loss):
             Both scaled alike. The rows of the full hessian couple their classes; this is
             its diagonal, as gradient boosting takes it.
         """
+        if unknown:
+            raise misuse.unknown_option(self, "value_grad_hess", unknown)
         if type(gradient_scale) is not float:
             gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
         plain = sample_weight is None and mask is None and device is None and axis == -1
         plain = plain and out is None and hess_out is None
         if plain and (reduction == "mean" or reduction == "sum"):
-            found = _kernels().run_direct(self, 2, prediction, target, reduction, gradient_scale)
+            found = (_loaded or _kernels()).run_direct(
+                self, 2, prediction, target, reduction, gradient_scale
+            )
             if found is not None:
                 return found
         return self._evaluate(
@@ -460,7 +471,7 @@ class Softmax(Loss):
                 record, reduction, wait, what, lambda: self._complain(given, check, axis)
             )
         streamed = streaming(gpu, device)
-        kernels = _kernels()
+        kernels = _loaded or _kernels()
         # Labels and weights are looked through before anything is written: the divisor scales
         # the gradient, and depends on how many rows count.
         divisor = kernels.divisor(self, inputs, reduction, check)
@@ -637,13 +648,13 @@ def _gpu_kernels() -> Any:
     return softmax
 
 
+_loaded: Any = None
+
+
 def _kernels() -> Any:
     """The CPU kernels. Imported at the first call: Numba takes 0.2 s to load."""
-    global _kernels
+    global _loaded
     from ..cpu import softmax
 
-    def loaded() -> Any:
-        return softmax
-
-    _kernels = loaded
+    _loaded = softmax
     return softmax

@@ -141,13 +141,14 @@ def test_masked_arrays_are_told_what_their_mask_says():
     values = np.ma.array([0.0, 5.0, 1.0], mask=[False, True, False])
     target = np.zeros(3)
     for arguments in ((values, target), (target, values)):
-        with pytest.raises(TypeError, match=r"True where data is invalid.*sample_weight=~mask"):
+        with pytest.raises(TypeError, match=r"True where data is invalid.*mask=~mask"):
             nl.Huber()(*arguments)
     mask = np.ma.getmaskarray(values)
-    # Both ways that the message names.
+    # The ways that the message names.
     kept = nl.Huber()(values[~mask].compressed(), target[~mask])
     weighed = nl.Huber()(values.data, target, sample_weight=~mask, reduction="weighted_mean")
-    assert kept == weighed == 0.25
+    counted = nl.Huber()(values.data, target, mask=~mask)
+    assert kept == weighed == counted == 0.25
 
 
 def test_masked_arrays_of_gpus_have_it_the_other_way_round():
@@ -156,7 +157,7 @@ def test_masked_arrays_of_gpus_have_it_the_other_way_round():
         def __cuda_array_interface__(self):
             return {"mask": object()}
 
-    with pytest.raises(TypeError, match=r"True where data is valid.*the mask as sample_weight"):
+    with pytest.raises(TypeError, match=r"True where data is valid.*the mask as mask"):
         nl.Huber()(Masked(), np.zeros(3))
 
 

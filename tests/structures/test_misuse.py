@@ -42,6 +42,37 @@ def test_gradient_scales_are_real_numbers(structure):
                     np.testing.assert_array_equal(part, wanted)
 
 
+@pytest.mark.parametrize("structure", CALLS)
+def test_unknown_keywords_are_answered_with_the_right_ones(structure):
+    loss, arguments = CALLS[structure]
+    methods = ["__call__", "value_and_grad", "grad"]
+    if structure in ("elementwise", "rows"):
+        methods += ["value_grad_hess", "hess"]
+    for method in methods:
+        call = getattr(loss, method)
+        with pytest.raises(TypeError, match=r"has no argument 'weights': did you mean sample_wei"):
+            call(*arguments, weights=None)
+        with pytest.raises(TypeError, match=r"has no argument 'reduktion': did you mean reduction"):
+            call(*arguments, reduktion="mean")
+        with pytest.raises(TypeError, match=r"has no argument 'zzz'. It takes .*sample_weight"):
+            call(*arguments, zzz=1)
+
+
+def test_names_of_other_libraries_are_translated():
+    huber, target = nl.Huber(), np.zeros((3, 4))
+    with pytest.raises(TypeError, match="'y_true': it is called target here, and comes second"):
+        huber(ROWS, target, y_true=target)
+    with pytest.raises(TypeError, match="'y_pred': it is called prediction here, and comes first"):
+        huber(ROWS, target, y_pred=ROWS)
+    # Where both are missing Python itself says what they are called.
+    with pytest.raises(TypeError, match=r"missing 2 required .* 'prediction' and 'target'"):
+        huber(y_true=target, y_pred=ROWS)
+    with pytest.raises(TypeError, match=r"it is a parameter of the loss: Huber\(delta=...\)"):
+        huber(ROWS, target, delta=2.0)
+    with pytest.raises(TypeError, match="did you mean axis"):
+        nl.CrossEntropy()(ROWS, LABELS, dim=1)
+
+
 def test_exchanged_arguments_are_named():
     labels, scores = np.array([0, 1, 1]), np.array([0.1, 0.9, 0.8])
     with pytest.raises(TypeError, match=r"prediction has dtype int64.*are the two exchanged"):
