@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -50,6 +51,8 @@ def main() -> int:
         found = one_call(seed, number, of, Arena())
         print(json.dumps(found, indent=1))
         return int(found is not None)
+    # Stopped from outside, it ends its processes and leaves its report.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     campaign = Campaign(
         seed=chosen.seed, first=chosen.first, calls=chosen.first + chosen.calls,
         minutes=chosen.minutes, processes=chosen.processes, length=chosen.length,

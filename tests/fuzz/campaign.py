@@ -88,6 +88,7 @@ class Campaign:
                 for one in running:
                     one.process.kill()
                     one.process.wait()
+                self._write()
         return self.report()
 
     def _start(self, index: int, first: int) -> Process:
