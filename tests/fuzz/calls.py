@@ -11,7 +11,7 @@ from numbaloss.structures.loss import domain
 
 from . import draws
 from .draws import chance, pick
-from .families import Stretch, with_class_weights
+from .families import Stretch, with_class_weights, with_weights_of_labels
 from .memory import Arena, Layout, Placed, place, plain
 
 REDUCTIONS = ("mean", "mean", "weighted_mean", "sum", "sum", "none", "none")
@@ -187,8 +187,9 @@ class Maker:
 
     def _elementwise(self) -> Call:
         rng, loss = self.rng, self.loss
-        made = self._new(loss, pick(rng, METHODS))
         shape = self._shape()
+        loss = with_weights_of_labels(rng, loss, shape) if chance(rng, 0.1) else loss
+        made = self._new(loss, pick(rng, METHODS))
         of_prediction, of_target = domain(loss.prediction_domain), domain(loss.target_domain)
         mood = self.mood if chance(rng, 0.8) else "calm"
         prediction = draws.numbers(rng, shape, of_prediction, self.kind, self.real, self.mood)
@@ -209,6 +210,7 @@ class Maker:
         made.arrays["prediction"], made.arrays["target"] = self.put(prediction), self.put(target)
         made.positional = "prediction", "target"
         self._sample_weight(made, shape)
+        self._mask(made, shape)
         self._outputs(made)
         return made
 
@@ -342,6 +344,8 @@ class Maker:
             made.arrays["target"] = self.put(target)
             made.positional = (*names, "target")
         self._sample_weight(made, shape)
+        if chance(rng, 0.5):
+            self._mask(made, shape)
         self._outputs(made)
         return made
 

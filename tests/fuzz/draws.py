@@ -105,13 +105,15 @@ def numbers(
 ) -> np.ndarray:
     """Numbers of a dtype that belong to an interval once they are converted to ``real``."""
     if of.binary:
-        found = rng.integers(0, 2, shape)
+        found = np.where(rng.random(shape) < 0.5, of.low, of.high)
     elif dtype.kind in "iub":
         found = rng.integers(0, 2 if dtype.kind == "b" or of.high <= 1 else 100, shape)
     else:
         found = raw_numbers(rng, shape, mood)
         if of.low == 0.0 and of.high == 1.0:
             found = np.where(rng.random(shape) < 0.5, rng.random(shape), found)
+        elif of.low == -1.0 and of.high == 1.0:
+            found = np.where(rng.random(shape) < 0.5, rng.uniform(-1, 1, shape), np.sign(found))
         elif of.low >= -1.0:
             found = np.where(found < of.low, np.abs(found), found)
     found = np.asarray(found)

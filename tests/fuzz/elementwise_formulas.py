@@ -162,7 +162,7 @@ def tweedie(p, t, power):
 
 
 def binary_cross_entropy(p, t, from_logits, pos_weight, label_smoothing):
-    w = Number(pos_weight)
+    w = np.asarray(pos_weight, Number)
     t = _smoothed(t, label_smoothing)
     positive, negative = w * t, 1 - t
     if from_logits:
@@ -270,12 +270,18 @@ for _helper in ("sigmoid", "softplus", "times"):
     del FORMULAS[_helper]
 
 
-def formula(loss: Any, p: np.ndarray, t: np.ndarray) -> Three:
-    """Value, first and second derivative of an elementwise loss or a sum of such."""
+def formula(loss: Any, p: np.ndarray, t: np.ndarray, **changed: Any) -> Three:
+    """Value, first and second derivative of an elementwise loss or a sum of such.
+
+    ``changed`` parameters are for one loss: arrays for all elements in the place of one a label.
+    """
     from numbaloss.registry import snake_case
 
     if hasattr(loss, "terms"):
         parts = [(Number(weight), formula(term, p, t)) for weight, term in loss.terms]
         return tuple(sum(w * one[k] for w, one in parts) for k in range(3))  # type: ignore
     names = [parameter.name for parameter in loss.parameters()]
-    return FORMULAS[snake_case(type(loss).__name__)](p, t, **dict(zip(names, loss.values())))
+    parameters = dict(zip(names, loss.values())) | changed
+    signed = parameters.pop("targets", "binary") == "signed"
+    t = (t + 1) / 2 if signed else t
+    return FORMULAS[snake_case(type(loss).__name__)](p, t, **parameters)

@@ -118,6 +118,7 @@ _BY_NAME: dict[str, Any] = {
     "temperature": lambda rng: pick(rng, (1.0, 1.0, _number(rng, 0.3, 4.0))),
     "ignore_index": lambda rng: pick(rng, (-100, -100, -1, 2, 255)),
     "margin": lambda rng: _size(rng, 0.5),
+    "targets": lambda rng: pick(rng, ("binary", "binary", "binary", "signed")),
     "class_weight": lambda rng: None,  # depends on the number of classes: see `with_class_weights`
 }
 
@@ -141,6 +142,14 @@ def drawn(rng: np.random.Generator, cls: type) -> Any:
     if cls in (nl.InfoNCE, nl.SigLIP, nl.NTXent, nl.SupervisedContrastive):
         parameters["temperature"] = _number(rng, 0.3, 2.0)
     return cls(**parameters)
+
+
+def with_weights_of_labels(rng: np.random.Generator, loss: Any, shape: tuple[int, ...]) -> Any:
+    """The loss with a weight of positives for each label, where it takes that."""
+    if type(loss) is not nl.BinaryCrossEntropy or not shape or 0 in shape:
+        return loss
+    found = 10.0 ** rng.uniform(-1, 1, shape[-1])
+    return loss.replace(pos_weight=found.astype(np.float32))
 
 
 def with_class_weights(rng: np.random.Generator, loss: Any, classes: int) -> Any:

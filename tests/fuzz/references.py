@@ -33,7 +33,9 @@ def _rounds(loss: Any) -> int:
     return 24 if names & {"AsymmetricFocal", "Tweedie", "Focal"} else 12
 
 
-def elementwise_bands(loss: Any, p: np.ndarray, t: np.ndarray, real: np.dtype) -> list[Band]:
+def elementwise_bands(
+    loss: Any, p: np.ndarray, t: np.ndarray, real: np.dtype, **changed: Any
+) -> list[Band]:
     """Value, gradient and hessian of numbers that kernels see as they are.
 
     A result is right if it is that of inputs which are off by a few units in the last place,
@@ -48,7 +50,7 @@ def elementwise_bands(loss: Any, p: np.ndarray, t: np.ndarray, real: np.dtype) -
     near = [(p, t), (p * (1 + eps), t), (p * (1 - eps), t), (p, t * (1 + eps)), (p, t * (1 - eps))]
     near += [(beyond, t)]
     at = [np.stack(one) for one in zip(*near)]
-    found = elementwise_formulas.formula(loss, *at)
+    found = elementwise_formulas.formula(loss, *at, **changed)
     # A term that the type cannot hold, of a sum that it could.
     lost = [np.zeros(p.shape, bool)] * 3
     if hasattr(loss, "terms"):
@@ -89,11 +91,16 @@ def _elementwise(call: Call) -> Expected:
     p, t = seen(prediction, call.real).reshape(-1), seen(target, call.real).reshape(-1)
     t = clipped(t, call)
     places = None
+    changed = {}
+    if isinstance(getattr(call.loss, "pos_weight", None), np.ndarray):
+        each = np.broadcast_to(call.loss.pos_weight, prediction.shape).reshape(-1)
+        changed = {"pos_weight": each.astype(call.real).astype(Number)}
     if p.size > 2 * SAMPLE:
         edges = np.array([0, 1, p.size // 2, p.size - 2, p.size - 1])
         places = np.unique(np.append(edges, np.random.default_rng(0).integers(0, p.size, SAMPLE)))
         p, t = p[places], t[places]
-    bands = elementwise_bands(call.loss, p, t, call.real)
+        changed = {name: one[places] for name, one in changed.items()}
+    bands = elementwise_bands(call.loss, p, t, call.real, **changed)
     factor = of.factor(scale_of(call)).reshape(-1)
     weight, removed = of.weight.reshape(-1), of.removed.reshape(-1)
     if places is not None:
@@ -110,10 +117,10 @@ def _elementwise(call: Call) -> Expected:
 
 
 def clipped(t: np.ndarray, call: Call) -> np.ndarray:
-    """Targets a few units in the last place above 1 count as 1."""
+    """Targets a few units in the last place beyond a closed end count as that end."""
     interval = domain(call.loss.target_domain)
     if interval.high == 1.0 and not interval.binary and not call.off_domain:
-        return np.where(t > 1.0, t.dtype.type(1.0), t)
+        return np.clip(t, t.dtype.type(interval.low), t.dtype.type(1.0))
     return t
 
 

@@ -29,11 +29,20 @@ def vectors(call: Call) -> Expected:
     weight = call.arrays.get("sample_weight")
     weights = None if weight is None else seen(weight.array, np.dtype(np.float64))
     loss, reduction = call.loss, call.options["reduction"]
+    divisor = 1.0
+    if "mask" in call.arrays:  # as weights of 0, of rows that are not counted
+        of = samples(call, wide[0].shape[:-1])
+        weights = np.where(of.removed, 0.0, of.weight.astype(np.float64))
+        reduction = "none" if reduction == "none" else "sum"
+        divisor = of.divisor
+        if divisor == 0.0:
+            return unknown
 
     def at(moved: list[np.ndarray]) -> tuple[Any, Any]:
-        return reference_embeddings.reference(
+        value, gradients = reference_embeddings.reference(
             loss, *moved, labels=given, sample_weight=weights, reduction=reduction
         )
+        return value / divisor, [one / divisor for one in gradients]
 
     value, gradients = at(wide)
     eps = float(Float.of(call.real).epsilon)
