@@ -104,20 +104,25 @@ def tweedie(p, t, power):
     return -t * mpmath.exp(p * (1 - q)) / (1 - q) + mpmath.exp(p * (2 - q)) / (2 - q)
 
 
+def zero_or_one(t, targets):
+    """Targets of -1 and 1 as 0 and 1, and what is between."""
+    return (t + 1) / 2 if targets == "signed" else t
+
+
 def smoothed(t, label_smoothing):
     smoothing = mpf(label_smoothing)
     return t * (1 - smoothing) + smoothing / 2
 
 
-def binary_cross_entropy(p, t, from_logits, pos_weight, label_smoothing):
-    t = smoothed(t, label_smoothing)
+def binary_cross_entropy(p, t, from_logits, pos_weight, label_smoothing, targets):
+    t = smoothed(zero_or_one(t, targets), label_smoothing)
     if from_logits:
         return pos_weight * t * softplus(-p) + (1 - t) * softplus(p)
     return -pos_weight * t * mpmath.log(p) - (1 - t) * mpmath.log1p(-p)
 
 
-def focal(p, t, gamma, alpha, label_smoothing):
-    t = smoothed(t, label_smoothing)
+def focal(p, t, gamma, alpha, label_smoothing, targets):
+    t = smoothed(zero_or_one(t, targets), label_smoothing)
     positive, negative = (1, 1) if alpha is None else (mpf(alpha), 1 - mpf(alpha))
     right, wrong = sigmoid(p), sigmoid(-p)
     return positive * t * wrong ** mpf(gamma) * softplus(-p) + negative * (1 - t) * right ** mpf(
@@ -125,26 +130,30 @@ def focal(p, t, gamma, alpha, label_smoothing):
     ) * softplus(p)
 
 
-def asymmetric_focal(p, t, gamma_neg, gamma_pos, margin, label_smoothing):
-    t = smoothed(t, label_smoothing)
+def asymmetric_focal(p, t, gamma_neg, gamma_pos, margin, label_smoothing, targets):
+    t = smoothed(zero_or_one(t, targets), label_smoothing)
     right, wrong = sigmoid(p), sigmoid(-p)
     shifted = right - mpf(margin)
     negative = shifted ** mpf(gamma_neg) * -mpmath.log1p(-shifted) if shifted > 0 else mpf(0)
     return t * wrong ** mpf(gamma_pos) * softplus(-p) + (1 - t) * negative
 
 
-def hinge(p, t):
+def hinge(p, t, targets):
+    t = zero_or_one(t, targets)
     return max(0, 1 - (2 * t - 1) * p)
 
 
-def squared_hinge(p, t):
+def squared_hinge(p, t, targets):
+    t = zero_or_one(t, targets)
     return max(0, 1 - (2 * t - 1) * p) ** 2
 
 
-def exponential(p, t):
+def exponential(p, t, targets):
+    t = zero_or_one(t, targets)
     return mpmath.exp(-(2 * t - 1) * p)
 
 
-def modified_huber(p, t):
+def modified_huber(p, t, targets):
+    t = zero_or_one(t, targets)
     margin = (2 * t - 1) * p
     return max(0, 1 - margin) ** 2 if margin >= -1 else -4 * margin

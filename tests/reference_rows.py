@@ -137,6 +137,8 @@ def value_of(loss: Any, x: Any, t: Any, m: Any) -> Any:
     if hasattr(loss, "terms"):
         return sum(m.number(weight) * value_of(term, x, t, m) for weight, term in loss.terms)
     parameters = dict(zip([one.name for one in loss.parameters()], loss.values()))
+    if not parameters.pop("from_logits", True):
+        raise ValueError("these formulas take logits")
     return globals()[snake_case(type(loss).__name__)](x, t, m, **parameters)
 
 

@@ -96,6 +96,7 @@ _PARAMETERS: dict[tuple[str, str], Any] = {
     ("Tweedie", "power"): lambda rng: pick(
         rng, (1.0, 2.0, 3.0, 0.0, -1.0, _number(rng, 1.05, 1.95))
     ),
+    ("BinaryCrossEntropy", "from_logits"): lambda rng: chance(rng, 0.6),
     ("BinaryCrossEntropy", "pos_weight"): lambda rng: pick(rng, (1.0, _size(rng), 0.0)),
     ("Focal", "alpha"): lambda rng: pick(rng, (None, 0.25, 0.0, 1.0, _number(rng, 0, 1))),
     ("AsymmetricFocal", "margin"): lambda rng: pick(rng, (0.0, 0.05, _number(rng, 0.01, 0.6))),
@@ -113,6 +114,7 @@ _BY_NAME: dict[str, Any] = {
     "gamma": lambda rng: pick(rng, _GAMMAS),
     "gamma_neg": lambda rng: pick(rng, _GAMMAS),
     "gamma_pos": lambda rng: pick(rng, _GAMMAS),
+    "from_logits": lambda rng: True,
     "label_smoothing": lambda rng: pick(rng, (0.0, 0.0, 0.125, _number(rng, 0, 1))),
     "z_loss": lambda rng: pick(rng, (0.0, 0.0, 0.0078125)),
     "temperature": lambda rng: pick(rng, (1.0, 1.0, _number(rng, 0.3, 4.0))),

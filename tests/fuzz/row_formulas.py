@@ -116,7 +116,10 @@ def named(loss: Any) -> tuple[str, dict[str, Any]]:
     from numbaloss.registry import snake_case
 
     names = [parameter.name for parameter in loss.parameters()]
-    return snake_case(type(loss).__name__), dict(zip(names, loss.values()))
+    parameters = dict(zip(names, loss.values()))
+    if not parameters.pop("from_logits", True):
+        raise ValueError("these formulas take logits")
+    return snake_case(type(loss).__name__), parameters
 
 
 def of_rows(loss: Any, x: np.ndarray, t: np.ndarray, eps: float, off: np.ndarray | None) -> Rows:
