@@ -34,6 +34,13 @@ def describe(operand: Operand | None, real: str, direction: str) -> list[int]:
     array = operand.array
     if array.flags.c_contiguous and operand.direct(real):
         return []
+    lengths, strides = steps_of(array)
+    code = mover(direction, operand.kind, operand.swapped, real)
+    return [code.address, len(lengths), *lengths, *strides]
+
+
+def steps_of(array: np.ndarray) -> tuple[list[int], list[int]]:
+    """Lengths and strides of the axes of an array walked in C order, as few as it can be."""
     lengths: list[int] = []
     strides: list[int] = []
     for length, stride in zip(array.shape, array.strides):
@@ -45,9 +52,7 @@ def describe(operand: Operand | None, real: str, direction: str) -> list[int]:
         else:
             lengths.append(length)
             strides.append(stride)
-    lengths, strides = lengths or [1], strides or [array.itemsize]
-    code = mover(direction, operand.kind, operand.swapped, real)
-    return [code.address, len(lengths), *lengths, *strides]
+    return lengths or [1], strides or [array.itemsize]
 
 
 def with_layouts(fields: np.ndarray, described: list[list[int]]) -> np.ndarray:
@@ -116,7 +121,8 @@ def mover(direction: str, kind: str, swapped: bool, real: str) -> Code:
     return c_function(make, signature, name, error_model="numpy")
 
 
-def _mover(direction: str, kind: str, swapped: bool, real: str) -> Callable:
+def runner(direction: str, kind: str, swapped: bool, real: str) -> Callable:
+    """Function that moves elements at (place, stride), so many, to or from scratch memory."""
     itemsize = 2 if kind == "bfloat16" else np.dtype(kind).itemsize
     integer = np.dtype(kind if kind[0] in "iu" else f"uint{8 * itemsize}").type
     element, scalar = integer(0), np.dtype(real).type(0)
@@ -151,6 +157,13 @@ def _mover(direction: str, kind: str, swapped: bool, real: str) -> Callable:
         else:
             for i in range(size):
                 move(place + i * stride, pointer(scratch + i * scalar_size, scalar))
+
+    return run
+
+
+def _mover(direction: str, kind: str, swapped: bool, real: str) -> Callable:
+    run = runner(direction, kind, swapped, real)
+    scalar_size = np.dtype(real).itemsize
 
     def move_block(base, layout, start, size, scratch):
         description = pointer(layout, 1)

@@ -112,12 +112,14 @@ def _label_loops(real: str, width: int) -> Any:
     @njit(**inner)
     def fetch_class(following, ahead, c):
         """Fetch a share of the memory that is read and written next: that of the following
-        tile, and that of the gradient."""
+        tile, and that of the gradient. Each is a place and a distance of classes."""
+        place, apart = following
         for line in range(step // 64):
-            prefetch(following + c * step + line * 64, 0)
-        if ahead != 0:
+            prefetch(place + c * apart + line * 64, 0)
+        place, apart = ahead
+        if place != 0:
             for line in range(step // 64):
-                prefetch(ahead + c * step + line * 64, 1)
+                prefetch(place + c * apart + line * 64, 1)
 
     @njit(**exact)
     def exponentials(tile, classes, top, others, distance, own, numbers, inverse, following, ahead):
@@ -250,15 +252,16 @@ def _labels(real: str, compared: bool, width: int, most: int) -> Callable:
         t.fill(numbers, width, zero)
         for k in range(width):
             labels[k] = 0
-        direct = (fields[DERIVATIVES] > 0) & t.is_direct(job, GRADIENT)
         of_class = pointer(fields[CLASS_WEIGHT], zero)
         sums = pointer(result, 1.0)
         sums[0] = sums[1] = 0.0
         row, stop = index * job[CHUNK], min((index + 1) * job[CHUNK], job[SIZE])
         while row < stop:
             size = min(width, stop - row)
-            following = job[PREDICTION] + (row + width) * classes * itemsize
-            ahead = job[GRADIENT] + row * classes * itemsize if direct else 0
+            following = turn.share_of(job, PREDICTION, row + width, classes, place)
+            ahead = (0, 0)
+            if fields[DERIVATIVES] > 0:
+                ahead = turn.share_of(job, GRADIENT, row, classes, place)
             turn.gather_tile(job, PREDICTION, row, size, classes, place, spare)
             call_describe(fields[DESCRIBE], (job, row, size, statistics, of_labels, spare))
             if turn.count_zeros(weight) != zero:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from ..structures.arguments import batch_length
 from ..structures.loss import domain
 from ..structures.offenders import raise_first_entry
 from ..structures.softmax import Softmax
-from . import general, long, narrow, rows, scan, threads, wide
+from . import columns, general, long, narrow, row_blocks, rows, scan, threads, wide
 from .asking import raises
 from .maps import loss_map
 from .movers import describe, with_layouts
@@ -210,23 +211,25 @@ def _evaluate(
         limits = of_prediction.limits(np.dtype(real), prediction.kind)
         reals[rows.LOWEST : rows.NEAR_HIGHEST + 1] = limits
     value, gradient, hessian = outputs
-    described = [
-        describe(prediction, real, "load"),
-        describe(target, "int64" if labelled else real, "load"),
-        describe(weight, real, "load"),
-        describe(value, real, "store"),
-        describe(gradient, real, "store"),
-        describe(hessian, real, "store"),
-    ]
+    kinds = [real, "int64" if labelled else real, real, real, real, real]
+    given = [prediction, target, weight, value, gradient, hessian]
+    ways = ["load"] * 3 + ["store"] * 3
+    described = [describe(*one) for one in zip(given, kinds, ways)]
+    in_columns = [0] * 6
+    if classes <= long.STACK_PIECES * wide.piece_size(real):
+        for slot in (0, 4, 5) if labelled else (0, 1, 4, 5):
+            if found_ := columns.describe(given[slot], real, ways[slot]):
+                described[slot], in_columns[slot] = found_, 1
     if mask is not None:
         fields[rows.MASK] = mask.array.ctypes.data
         described.append(describe(mask, real, "load"))
     fields = with_layouts(fields, described)
-    handles = [
-        0 if one is None else threads.handle(one.array)
-        for one in (prediction, target, weight, value, gradient, hessian)
-    ]
-    run = _Run(found, fields, handles)
+    for slot, turned in enumerate(in_columns):
+        in_columns[slot] = int(fields[slot]) * turned
+        if turned:
+            fields[slot] = -fields[slot] if classes <= narrow.MOST_CLASSES else 0
+    handles = [0 if one is None else threads.handle(one.array) for one in given]
+    run = _Run(found, fields, handles, in_columns)
     try:
         total, offenders = _launch(run, real, count, classes)
     except Raised:
@@ -263,6 +266,8 @@ class _Run(NamedTuple):
     plan: Plan
     fields: np.ndarray
     handles: list[int]
+    # Of each array whose rows are columns, where its descriptor is; 0 for others.
+    in_columns: Sequence[int] = ()
 
     def share(self, real: str, group: int) -> None:
         """Name the functions that all loops over groups of so many rows call."""
@@ -273,14 +278,31 @@ class _Run(NamedTuple):
         """Run a function over ``size`` rows, or pieces of rows, ``chunk`` at a time."""
         return _over(function, self.plan, self.fields, self.handles, size, chunk)
 
+    def launch_rows(
+        self, real: str, function: int, count: int, classes: int, chunk: int, unit: int
+    ) -> tuple[float, float]:
+        """The same over whole rows wider than tiles; ``unit`` of them go together."""
+        if not any(self.in_columns):
+            return self.launch(function, count, chunk)
+        over = partial(_over, plan=self.plan, fields=self.fields, handles=self.handles)
+        return row_blocks.launch(real, function, self.in_columns, count, classes, chunk, unit, over)
+
 
 def _over(
-    function: int, plan: Plan, fields: np.ndarray, handles: Sequence[int], size: int, chunk: int
+    function: int,
+    plan: Plan,
+    fields: np.ndarray,
+    handles: Sequence[int],
+    size: int,
+    chunk: int,
+    description: int = 0,
 ) -> tuple[float, float]:
     handle = threads.handle
     # Formulas that raise leave word of it there, those of this call alone.
     memory = plan.parameters.copy() if plan.catching else plan.parameters
-    arguments = (function, 0, handle(memory), size, chunk, handle(fields), 1.0, *handles)
+    arguments = (
+        function, description, handle(memory), size, chunk, handle(fields), 1.0, *handles
+    )  # fmt: skip
     sums = threads.launch_chunks(arguments, -(-size // chunk))
     if plan.catching:
         Raised.check(memory)
@@ -301,13 +323,16 @@ def _launch(run: _Run, real: str, count: int, classes: int) -> tuple[float, floa
     fast = run.plan.fast
     if classes <= narrow.MOST_CLASSES or (fast and pieces == 1):
         address, width = _short_rows(run, real, classes)
-        return run.launch(address, count, chunk_of(count, classes, width))
+        chunk = chunk_of(count, classes, width)
+        if classes <= narrow.MOST_CLASSES:
+            return run.launch(address, count, chunk)
+        return run.launch_rows(real, address, count, classes, chunk, wide.group_size(real, classes))
     run.share(real, wide.GROUP)
     chunk = chunk_of(count, classes)
-    alone = count >= FEW_ROWS or count * classes < MANY_ELEMENTS
+    alone = count >= FEW_ROWS or count * classes < MANY_ELEMENTS or any(run.in_columns)
     if pieces == 1 or (pieces <= long.STACK_PIECES and alone):
         code = long.chunk(real, "long") if fast else general.chunk(real, "general")
-        return run.launch(code.address, count, chunk)
+        return run.launch_rows(real, code.address, count, classes, chunk, 1)
     workspace = np.empty(count * (pieces * long.LEFT + rows.STATISTICS))
     run.fields[rows.WORKSPACE] = workspace.ctypes.data
     run.fields[rows.ROW_SPACE] = workspace[count * pieces * long.LEFT :].ctypes.data

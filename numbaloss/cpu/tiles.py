@@ -14,6 +14,7 @@ from typing import Any
 
 from numba import njit, types
 
+from .columns import call_columns, class_stride, row_place
 from .compile import Code, c_function
 from .intrinsics import caller, pointer, prefer_wide_vectors
 from .lanes import columns_to_rows, rows_to_columns, transpose_square
@@ -98,6 +99,18 @@ def turning(real: str, width: int) -> Any:
     @njit(**inner)
     def gather_tile(job, slot, row, size, classes, tile, spare):
         """Rows into a tile, a register's worth at a time; those it lacks are zeros."""
+        layout = pointer(job[LAYOUTS], 1)[slot]
+        if layout < 0:
+            layout = job[LAYOUTS] - 8 * layout
+            call_columns(
+                pointer(layout, 1)[0], (job[slot], layout, row, size, 0, classes, tile, step)
+            )
+            if size < width:
+                for c in range(classes):
+                    rest = pointer(tile + c * step, zero)
+                    for k in range(size, width):
+                        rest[k] = zero
+            return
         close = t.is_direct(job, slot) & (classes < CLOSE)
         for b in range(width // lanes):
             start, count = row + b * lanes, min(max(size - b * lanes, 0), lanes)
@@ -114,6 +127,13 @@ def turning(real: str, width: int) -> Any:
     @njit(**inner)
     def spread_tile(job, slot, row, size, classes, tile, spare):
         """A tile to the rows of an output."""
+        layout = pointer(job[LAYOUTS], 1)[slot]
+        if layout < 0:
+            layout = job[LAYOUTS] - 8 * layout
+            call_columns(
+                pointer(layout, 1)[0], (job[slot], layout, row, size, 0, classes, tile, step)
+            )
+            return
         close = t.is_direct(job, slot) & (classes < CLOSE)
         for b in range((size + lanes - 1) // lanes):
             start, count = row + b * lanes, min(size - b * lanes, lanes)
@@ -123,6 +143,23 @@ def turning(real: str, width: int) -> Any:
             else:
                 call_turn(pointer(job[LAYOUTS], 1)[TO_ROWS], (spare, classes, tile + b * 64))
                 t.store(job, slot, start * classes, count * classes, spare)
+
+    @njit(**inner)
+    def share_of(job, slot, row, classes, tile):
+        """Where the rows of a tile lie, and how far its classes are apart: what to fetch.
+
+        Rows that lie behind one another are divided into as many shares as there are classes;
+        in the place of rows that are converted stands a tile, which is at hand.
+        """
+        layout = pointer(job[LAYOUTS], 1)[slot]
+        place, apart = job[slot] + row * classes * itemsize, step
+        if layout > 0:
+            place, apart = tile, 0
+        elif layout < 0:
+            layout = job[LAYOUTS] - 8 * layout
+            offset, _ = row_place(layout, row)
+            place, apart = job[slot] + offset, class_stride(layout)
+        return place, apart
 
     @njit(**fast)
     def count_zeros(values):

@@ -75,6 +75,12 @@ def piece_size(real: str) -> int:
     return PIECE_BYTES // np.dtype(real).itemsize
 
 
+def group_size(real: str, classes: int) -> int:
+    """Rows of so many classes that are computed at a time."""
+    step = RUNNING_BYTES // np.dtype(real).itemsize
+    return min(piece_size(real) // (-(-classes // step) * step), GROUP)
+
+
 @cache
 def rows(real: str) -> Code:
     """Machine code of the loop over rows that are no longer than a piece."""

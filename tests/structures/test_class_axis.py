@@ -1,5 +1,9 @@
 """The axis of the classes: the last one, or any other."""
 
+import tracemalloc
+from contextlib import contextmanager
+
+import numba
 import numpy as np
 import pytest
 from cases import row_inputs
@@ -113,3 +117,79 @@ def test_bad_numbers_are_named_where_the_caller_has_them():
         nl.CrossEntropy(class_weight=np.ones(3))(np.ones((3, 4)), [0, 1, 2, 0][:3], axis=1)
     with pytest.raises(ValueError, match=r"sample_weight must have .*, \(2, 4\)"):
         CE(np.ones((2, 3, 4)), np.ones((2, 4), int), axis=1, sample_weight=np.ones((2, 3)))
+
+
+@contextmanager
+def limited(threads):
+    before = numba.get_num_threads()
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
+
+
+def same_bits(loss, last, target, moved, of_moved, **options):
+    """Value and derivatives with the classes along the second axis, as they are along the last."""
+    for reduction in ("none", "sum"):
+        want = loss.value_grad_hess(last, target, reduction=reduction, **options)
+        got = loss.value_grad_hess(moved, of_moved, reduction=reduction, axis=1, **options)
+        # Where a block is less than a chunk, its sums are added in another order.
+        rounding = 1e-15 if reduction == "sum" else 0.0
+        np.testing.assert_allclose(got[0], want[0], rtol=rounding)
+        for one, other in zip(got[1:], want[1:], strict=True):
+            np.testing.assert_array_equal(np.moveaxis(one, 1, -1), other)
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", ">f4"])
+@pytest.mark.parametrize("classes", [3, 17, 97, 130, 1000, 5000])
+@pytest.mark.parametrize("form", ["labels", "dense"])
+def test_images_come_out_as_rows_do_to_the_last_bit(form, classes, dtype, monkeypatch):
+    # Blocks that end within an image, and others that hold several.
+    for shape, block in (((3, 7, 11), 1 << 17), ((2, 1, 130), 1 << 12), ((50, 2, 3), 1 << 14)):
+        monkeypatch.setattr("numbaloss.cpu.row_blocks.BLOCK_BYTES", block)
+        if classes > 1000 and shape[0] > 3:
+            continue
+        last, target, moved, of_moved = images(CE, form, classes, 1, dtype, shape)
+        same_bits(CE, last, target, moved, of_moved)
+        last[0, 0, 0, 1] = last[-1, -1, -1, 0] = -np.inf
+        last[1, 0, 2, 0], last[0, -1, 1, classes - 1] = np.nan, np.inf
+        moved = np.ascontiguousarray(np.moveaxis(last, -1, 1))
+        weight = np.random.default_rng(0).integers(0, 3, shape)
+        same_bits(CE, last, target, moved, of_moved, sample_weight=weight)
+        # Any mixture of layouts, and in place.
+        view = np.moveaxis(moved, 1, -1)
+        _, gradient = CE.value_and_grad(last, target)
+        out = np.empty_like(last)
+        CE.value_and_grad(view, target, out=out)
+        np.testing.assert_array_equal(out, gradient)
+        out = np.empty_like(moved)
+        CE.value_and_grad(last, target, out=np.moveaxis(out, 1, -1))
+        np.testing.assert_array_equal(np.moveaxis(out, 1, -1), gradient)
+        CE.value_and_grad(moved, of_moved, axis=1, out=moved)
+        np.testing.assert_array_equal(np.moveaxis(moved, 1, -1), gradient)
+
+
+@pytest.mark.parametrize("classes", [17, 130])
+def test_images_larger_than_a_chunk(classes):
+    shape = 5, 61, 83
+    for threads in (1, 2):
+        with limited(threads):
+            last, target, moved, _ = images(CE, "labels", classes, 1, "f4", shape)
+            want, gradient = CE.value_and_grad(last, target)
+            got, turned = CE.value_and_grad(moved, target, axis=1)
+            assert got == want
+            np.testing.assert_array_equal(np.moveaxis(turned, 1, -1), gradient)
+
+
+def test_blocks_need_no_memory_that_grows_with_the_images():
+    peaks = []
+    for count in (8, 32):
+        _, target, moved, _ = images(CE, "labels", 130, 1, "f4", (count, 40, 40))
+        out = np.empty_like(moved)
+        CE.value_and_grad(moved, target, axis=1, out=out)
+        tracemalloc.start()
+        CE.value_and_grad(moved, target, axis=1, out=out)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert max(peaks) < 1 << 20 < moved.nbytes
