@@ -146,3 +146,21 @@ def weights_of_positives_a_label_and_signed_targets(library: Library) -> None:
     compare(library, hinge, p, np.sign(p[::-1]))
     with pytest.raises(ValueError, match=r"target\[0, 0\] is 0; .* takes targets in {-1, 1}"):
         hinge(library.put(p), library.put(np.zeros((6, 5))))
+
+
+@check("options of calls")
+def arrays_for_values(library: Library) -> None:
+    bce = nl.BinaryCrossEntropy()
+    p, t = (one.reshape(6, 5) for one in numbers(bce, 30, "float32"))
+    labels = np.arange(6) % 5
+    for loss, target in ((bce, t), (nl.CrossEntropy(), labels)):
+        given, expected = map(library.put, (p, target)), loss(p, target, reduction="none")
+        given = tuple(given)
+        own = library.put(np.zeros((*expected.shape[:-1], 2 * expected.shape[-1]), "f4"))[..., ::2]
+        assert loss(*given, reduction="none", values_out=own) is own
+        assert_close(library.get(own, "float32"), expected, "float32", 50.0)
+        wide = library.put(np.zeros(expected.shape, "f8"))
+        with pytest.raises(TypeError, match="values_out must have the computation's dtype on a G"):
+            loss(*given, reduction="none", values_out=wide)
+        with pytest.raises(TypeError, match="out must have the prediction's dtype on a GPU"):
+            loss.grad(*given, out=library.put(np.zeros((6, 5), "f8")))

@@ -138,7 +138,7 @@ def runner(direction: str, kind: str, swapped: bool, real: str) -> Callable:
             scratch[0] = decode(bits)
 
     else:
-        encode = _encoder(kind)
+        encode = _encoder(kind, real)
 
         @njit(**_inner)
         def move(place, scratch):
@@ -241,14 +241,39 @@ def _decoder(kind: str, real: Any) -> Callable:
     return decode
 
 
-def _encoder(kind: str) -> Callable:
+def _narrowed(real: str) -> Callable:
+    """Function from a number to a float32 that rounds to the same half as the number itself.
+
+    What float32 cannot hold is rounded to odd: the last bit tells that something was cut off.
+    """
+    if real == "float32":
+
+        @njit(**_inner)
+        def narrow(number):
+            return np.float32(number)
+
+        return narrow
+
+    @njit(**_inner)
+    def narrow_to_odd(number):
+        near = np.float32(number)
+        bits = np.float32(near).view(np.int32)
+        exact = (np.float64(near) == number) | (number != number)
+        bits = np.int32(bits - 1) if abs(np.float64(near)) > abs(number) else bits
+        return near if exact else np.int32(bits | 1).view(np.float32)
+
+    return narrow_to_odd
+
+
+def _encoder(kind: str, real: str) -> Callable:
     """Function from a number of the compute type to the bits of an element, rounded to even."""
+    narrow = _narrowed(real)
     if kind == "float16":
         half = np.float32(0.5)
 
         @njit(**_inner)
         def encode(number):
-            bits = np.float32(number).view(np.int32)
+            bits = np.float32(narrow(number)).view(np.int32)
             sign = np.int32((bits >> 16) & 0x8000)
             rest = np.int32(bits & 0x7FFFFFFF)
             odd = np.int32((rest >> 13) & 1)
@@ -269,7 +294,7 @@ def _encoder(kind: str) -> Callable:
 
         @njit(**_inner)
         def encode(number):
-            bits = np.float32(number).view(np.int32)
+            bits = np.float32(narrow(number)).view(np.int32)
             rounded = np.int32((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16)
             quiet = np.int32((bits >> 16) | 0x40)
             return np.uint16(quiet if number != number else rounded)

@@ -213,17 +213,24 @@ class Results:
     """What a call writes: values, where they are kept apart, and up to two derivatives.
 
     Derivatives go to the arrays of ``outs``, or to new ones where those are None; nowhere where
-    those are ``NOT_WANTED``.
+    those are ``NOT_WANTED``. Values go to ``values_out``, or else to ``values``, an array that is
+    new or None.
     """
 
     def __init__(
-        self, family: arrays.Family, like: Any, values: Any, outs: tuple[Any, ...]
+        self,
+        family: arrays.Family,
+        like: Any,
+        values: Any,
+        outs: tuple[Any, ...],
+        values_out: Any = None,
     ) -> None:
-        self.family, self.like, self.values = family, like, values
+        self.family, self.like, self.values_out = family, like, values_out
+        self.values = values = values if values_out is None else values_out
         self.outs = tuple(None if one is NOT_WANTED else one for one in outs)
         self.arrays = [family.empty_like(like, None) if one is None else one for one in outs]
         self.arrays = [None if one is NOT_WANTED else one for one in self.arrays]
-        names = ("values", "out", _hessian_name(outs))
+        names = ("values_out", "out", _hessian_name(outs))
         self.arrays += [None] * (2 - len(outs))
         self.views = [
             None if one is None else arrays.output(one, name)
@@ -267,7 +274,9 @@ class Results:
 
     def _delivered(self, value: Any, reduction: str) -> tuple[Any, Any, Any]:
         if reduction == "none":
-            value = self.family.finish(self.like, self.values)
+            value = self.values_out
+            if value is None:
+                value = self.family.finish(self.like, self.values)
         given = (*self.outs, None, None)
         gradient, hessian = (
             one if one is not None or made is None else self.family.finish(self.like, made)
@@ -280,22 +289,30 @@ def check_outputs(
     outs: tuple[Any, ...],
     outputs: list[arrays.Operand | None],
     inputs: list[arrays.Operand | None],
+    values_out: Any = None,
+    samples: tuple[int, ...] = (),
+    on_gpu: bool = False,
 ) -> bool:
-    """Raise where an output does not fit; tell whether one of them is the prediction."""
+    """Raise where an output does not fit; tell whether one of them is the prediction.
+
+    ``samples`` is the shape of the values. Kernels for GPUs write the prediction's dtype alone,
+    and values in that of the computation.
+    """
     p = inputs[0]
     assert p is not None
     in_place = False
-    names = ("out", _hessian_name(outs))
-    for which, (given, output, name) in enumerate(zip(outs, outputs[1:], names)):
+    names = ("values_out", "out", _hessian_name(outs))
+    for which, (given, output, name) in enumerate(zip((values_out, *outs), outputs, names)):
         if given is None or output is None:
             continue
-        if output.array.shape != p.array.shape:
+        of_samples = which == 0
+        shape = samples if of_samples else p.array.shape
+        if output.array.shape != shape:
+            what = "values" if of_samples else "prediction"
             raise ValueError(
-                f"{name} must have the shape of the prediction, {p.array.shape}, "
-                f"not {output.array.shape}"
+                f"{name} must have the shape of the {what}, {shape}, not {output.array.shape}"
             )
-        if output.kind != p.kind:
-            raise TypeError(f"{name} must have the prediction's dtype, {p.kind}, not {output.kind}")
+        _check_output_kind(output, name, p.compute if of_samples else p.kind, on_gpu)
         if output.device != p.device:
             raise ValueError(
                 f"{name} lives on {output.place} and the prediction on {p.place}; "
@@ -308,18 +325,40 @@ def check_outputs(
             if operand is None or not layouts.overlap(output.array, operand.array):
                 continue
             if (
-                which == 0
+                which == 1
                 and of == "prediction"
+                and output.kind == p.kind
                 and layouts.same_memory(output.array, operand.array)
             ):
                 in_place = True
             else:
-                allowed = ", unless it is the prediction itself" if which == 0 else ""
+                allowed = ", unless it is the prediction itself" if which == 1 else ""
                 raise ValueError(f"{name} shares memory with {of}; it must not{allowed}")
-    _, one, other = outputs
-    if one is not None and other is not None and layouts.overlap(one.array, other.array):
-        raise ValueError("out and hess_out share memory")
+    own = [one and name for one, name in zip(outputs, names)]
+    for i, one in enumerate(outputs):
+        for j, other in enumerate(outputs[:i]):
+            if one is not None and other is not None and layouts.overlap(one.array, other.array):
+                raise ValueError(f"{own[j]} and {own[i]} share memory")
     return in_place
+
+
+def _check_output_kind(output: arrays.Operand, name: str, kind: str, on_gpu: bool) -> None:
+    """Raise where numbers cannot be written to an output; ``kind`` is what it is by default."""
+    whose = "the computation's" if name == "values_out" else "the prediction's"
+    if output.kind not in arrays.FLOATS:
+        raise TypeError(
+            f"{name} must have {whose} dtype, {kind}, or another floating one, not {output.kind}"
+        )
+    if on_gpu and output.kind != kind:
+        raise TypeError(f"{name} must have {whose} dtype on a GPU, {kind}, not {output.kind}")
+
+
+def check_values_out(values_out: Any, reduction: str) -> None:
+    """Raise where there is an array for values, and no values that are kept apart."""
+    if values_out is not None and reduction != "none":
+        raise ValueError(
+            f"values_out receives the values of reduction='none', and reduction is {reduction!r}"
+        )
 
 
 def _refuse_windows(output: arrays.Operand, name: str) -> None:

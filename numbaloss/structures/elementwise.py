@@ -13,6 +13,7 @@ from .arguments import (
     batch_length,
     check_options,
     check_outputs,
+    check_values_out,
     gpu_of,
     model,
     out_of_range,
@@ -99,6 +100,7 @@ class Elementwise(Loss):
         sample_weight: Any = None,
         mask: Any = None,
         reduction: str = "mean",
+        values_out: Any = None,
         device: str | None = None,
         check: bool = True,
         wait: bool = True,
@@ -127,6 +129,9 @@ class Elementwise(Loss):
             ``"mean"`` divides the (weighted) sum by the number of elements that count,
             ``"weighted_mean"`` by the sum of the weights, ``"batchmean"`` by the length of the
             first axis; ``"none"`` keeps the values apart.
+        values_out : array of the shape of the prediction, optional
+            With ``reduction="none"``: receives the values, in any floating dtype (on a GPU, that
+            of the computation). It overlaps no other argument.
         device : {None, "cpu", "cuda"}
             None: where the arrays live. ``"cuda"`` computes arrays of the host on a GPU, piece
             by piece, so that they may be larger than its memory.
@@ -155,7 +160,8 @@ class Elementwise(Loss):
         """
         if unknown:
             raise misuse.unknown_option(self, "__call__", unknown)
-        if device is None and mask is None and (reduction == "mean" or reduction == "sum"):
+        plain = device is None and mask is None and values_out is None
+        if plain and (reduction == "mean" or reduction == "sum"):
             kernels = _loaded or _kernels()
             if kernels.direct(prediction, target, sample_weight):
                 total, offenders = kernels.run_direct(
@@ -165,8 +171,9 @@ class Elementwise(Loss):
                     return _reduced(total, prediction.size, reduction)
         misuse.refuse_autograd(prediction)
         return self._evaluate(
-            0, prediction, target, sample_weight, mask, reduction, device, check, wait, (), 1.0
-        )[0]
+            0, prediction, target, sample_weight, mask, reduction, device, check, wait, (), 1.0,
+            values_out,
+        )[0]  # fmt: skip
 
     def value_and_grad(
         self,
@@ -176,6 +183,7 @@ class Elementwise(Loss):
         sample_weight: Any = None,
         mask: Any = None,
         reduction: str = "mean",
+        values_out: Any = None,
         out: Any = None,
         gradient_scale: float = 1.0,
         device: str | None = None,
@@ -189,8 +197,9 @@ class Elementwise(Loss):
 
         Parameters
         ----------
-        out : array of the prediction's shape and dtype, optional
-            Receives the gradient. It may be the prediction itself; it must not overlap
+        out : array of the prediction's shape, optional
+            Receives the gradient, in any floating dtype, rounded once (on a GPU, that of the
+            prediction). It may be the prediction itself; it must not overlap
             any other input.
         gradient_scale : float
             Multiplies the gradient, not the value. The gradient of a mean over a million
@@ -207,7 +216,8 @@ class Elementwise(Loss):
             raise misuse.unknown_option(self, "value_and_grad", unknown)
         if type(gradient_scale) is not float:
             gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
-        if device is None and mask is None and (reduction == "mean" or reduction == "sum"):
+        plain = device is None and mask is None and values_out is None
+        if plain and (reduction == "mean" or reduction == "sum"):
             kernels = _loaded or _kernels()
             if kernels.direct(prediction, target, sample_weight) and (
                 out is None
@@ -223,7 +233,7 @@ class Elementwise(Loss):
                     return _reduced(total, size, reduction), gradient
         value, gradient, _ = self._evaluate(
             1, prediction, target, sample_weight, mask, reduction, device, check, wait, (out,),
-            gradient_scale,
+            gradient_scale, values_out,
         )  # fmt: skip
         return value, gradient
 
@@ -235,6 +245,7 @@ class Elementwise(Loss):
         sample_weight: Any = None,
         mask: Any = None,
         reduction: str = "mean",
+        values_out: Any = None,
         out: Any = None,
         hess_out: Any = None,
         gradient_scale: float = 1.0,
@@ -249,7 +260,7 @@ class Elementwise(Loss):
 
         Parameters
         ----------
-        hess_out : array of the prediction's shape and dtype, optional
+        hess_out : array of the prediction's shape, optional
             Receives the hessian; it overlaps no other argument.
 
         Returns
@@ -264,6 +275,7 @@ class Elementwise(Loss):
         if type(gradient_scale) is not float:
             gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
         plain = out is None and hess_out is None and device is None and mask is None
+        plain = plain and values_out is None
         if plain and (reduction == "mean" or reduction == "sum"):
             kernels = _loaded or _kernels()
             if kernels.direct(prediction, target, sample_weight):
@@ -287,6 +299,7 @@ class Elementwise(Loss):
             wait,
             (out, hess_out),
             gradient_scale,
+            values_out,
         )
 
     def hess(
@@ -361,6 +374,7 @@ class Elementwise(Loss):
         wait: bool,
         outs: tuple[Any, ...],
         gradient_scale: float,
+        values_out: Any = None,
     ) -> tuple[Any, Any, Any]:
         """The general road: any arrays, any options."""
         check_options(reduction, device)
@@ -371,9 +385,13 @@ class Elementwise(Loss):
         inputs.append(self._pos_weight(p.array.shape))
         gpu = gpu_of(inputs, ("prediction", "target", "sample_weight", "mask"), device)
         like = model(family, p, prediction)
-        values = family.empty_like(like, p.compute) if reduction == "none" else None
-        results = Results(family, like, values, outs)
-        in_place = check_outputs(outs, results.views, inputs)
+        check_values_out(values_out, reduction)
+        values = None
+        if reduction == "none" and values_out is None:
+            values = family.empty_like(like, p.compute)
+        results = Results(family, like, values, outs, values_out)
+        there = gpu is not None or device == "cuda"
+        in_place = check_outputs(outs, results.views, inputs, values_out, p.array.shape, there)
 
         size = p.array.size
         if gpu is not None and size:

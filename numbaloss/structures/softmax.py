@@ -15,6 +15,7 @@ from .arguments import (
     check_one_row,
     check_options,
     check_outputs,
+    check_values_out,
     gpu_of,
     model,
     out_of_range,
@@ -195,6 +196,7 @@ class Softmax(Loss):
         sample_weight: Any = None,
         mask: Any = None,
         reduction: str = "mean",
+        values_out: Any = None,
         device: str | None = None,
         check: bool = True,
         wait: bool = True,
@@ -225,6 +227,9 @@ class Softmax(Loss):
             weight of the label (of dense targets: :math:`\\sum_j w_j t_j`), which is what
             PyTorch calls mean where there are class weights; ``"batchmean"`` by the length of
             the first axis of the rows; ``"none"`` keeps the values of the rows apart.
+        values_out : array of the shape of the rows, optional
+            With ``reduction="none"``: receives the values, in any floating dtype (on a GPU, that
+            of the computation). It overlaps no other argument.
         device : {None, "cpu", "cuda"}
             None: where the arrays live. ``"cuda"`` computes arrays of the host on a GPU, piece
             by piece, so that they may be larger than its memory.
@@ -260,6 +265,7 @@ class Softmax(Loss):
         if unknown:
             raise misuse.unknown_option(self, "__call__", unknown)
         plain = sample_weight is None and mask is None and device is None and axis == -1
+        plain = plain and values_out is None
         if plain and (reduction == "mean" or reduction == "sum"):
             found = (_loaded or _kernels()).run_direct(self, 0, prediction, target, reduction, 1.0)
             if found is not None:
@@ -278,6 +284,7 @@ class Softmax(Loss):
             (),
             1.0,
             axis,
+            values_out,
         )[0]
 
     def value_and_grad(
@@ -288,6 +295,7 @@ class Softmax(Loss):
         sample_weight: Any = None,
         mask: Any = None,
         reduction: str = "mean",
+        values_out: Any = None,
         out: Any = None,
         gradient_scale: float = 1.0,
         device: str | None = None,
@@ -302,8 +310,9 @@ class Softmax(Loss):
 
         Parameters
         ----------
-        out : array of the prediction's shape and dtype, optional
-            Receives the gradient. It may be the prediction itself; it must not overlap any
+        out : array of the prediction's shape, optional
+            Receives the gradient, in any floating dtype, rounded once (on a GPU, that of the
+            prediction). It may be the prediction itself; it must not overlap any
             other input.
         gradient_scale : float
             Multiplies the gradient, not the value.
@@ -320,6 +329,7 @@ class Softmax(Loss):
         if type(gradient_scale) is not float:
             gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
         plain = sample_weight is None and mask is None and device is None and axis == -1
+        plain = plain and values_out is None
         if plain and (reduction == "mean" or reduction == "sum"):
             found = (_loaded or _kernels()).run_direct(
                 self, 1, prediction, target, reduction, gradient_scale, out
@@ -339,6 +349,7 @@ class Softmax(Loss):
             (out,),
             gradient_scale,
             axis,
+            values_out,
         )
         return value, gradient
 
@@ -350,6 +361,7 @@ class Softmax(Loss):
         sample_weight: Any = None,
         mask: Any = None,
         reduction: str = "mean",
+        values_out: Any = None,
         out: Any = None,
         hess_out: Any = None,
         gradient_scale: float = 1.0,
@@ -365,7 +377,7 @@ class Softmax(Loss):
 
         Parameters
         ----------
-        hess_out : array of the prediction's shape and dtype, optional
+        hess_out : array of the prediction's shape, optional
             Receives the second derivative by each logit; it overlaps no other argument.
 
         Returns
@@ -380,6 +392,7 @@ class Softmax(Loss):
         if type(gradient_scale) is not float:
             gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
         plain = sample_weight is None and mask is None and device is None and axis == -1
+        plain = plain and values_out is None
         plain = plain and out is None and hess_out is None
         if plain and (reduction == "mean" or reduction == "sum"):
             found = (_loaded or _kernels()).run_direct(
@@ -400,6 +413,7 @@ class Softmax(Loss):
             (out, hess_out),
             gradient_scale,
             axis,
+            values_out,
         )
 
     def hess(self, prediction: Any, target: Any, *, out: Any = None, **options: Any) -> Any:
@@ -436,6 +450,7 @@ class Softmax(Loss):
         outs: tuple[Any, ...],
         gradient_scale: float,
         axis: int,
+        values_out: Any = None,
     ) -> tuple[Any, Any, Any]:
         check_options(reduction, device)
         gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
@@ -446,9 +461,15 @@ class Softmax(Loss):
         gpu = gpu_of(inputs, names, device)
         given_inputs = [as_given(one) for one in inputs]
         like = model(family, given_inputs[0] or p, prediction)
-        values = family.empty(p.array.shape[:-1], p.compute) if reduction == "none" else None
-        results = Results(family, like, values, outs)
-        in_place = check_outputs(outs, results.views, given_inputs)
+        check_values_out(values_out, reduction)
+        values = None
+        if reduction == "none" and values_out is None:
+            values = family.empty(p.array.shape[:-1], p.compute)
+        results = Results(family, like, values, outs, values_out)
+        there = gpu is not None or device == "cuda"
+        in_place = check_outputs(
+            outs, results.views, given_inputs, values_out, p.array.shape[:-1], there
+        )
         if p.axis is not None:
             results.put_last(p.axis)
 

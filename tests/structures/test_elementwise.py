@@ -226,7 +226,12 @@ def test_overlapping_outputs_are_refused():
         ((np.ones(3), np.ones(3)), {"sample_weight": [1, -1, 1]}, ValueError, r"weight\[1\] is -1"),
         ((np.ones(3), np.ones(3)), {"sample_weight": [1, 1, np.nan]}, ValueError, r"\[2\] is nan"),
         ((np.ones(3), np.ones(3)), {"out": np.ones(4)}, ValueError, "shape of the prediction"),
-        ((np.ones(3), np.ones(3)), {"out": np.ones(3, "f4")}, TypeError, "float64, not float32"),
+        (
+            (np.ones(3), np.ones(3)),
+            {"out": np.ones(3, "i8")},
+            TypeError,
+            "float64, or another floating one, not int64",
+        ),
         ((np.ones(3), np.ones(3)), {"out": [0.0] * 3}, TypeError, "out must be an array"),
         ((np.float64(1), np.float64(1)), {"out": np.float64(0)}, TypeError, "out must be an array"),
     ],

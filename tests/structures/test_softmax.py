@@ -677,9 +677,9 @@ def test_gradient_scale_multiplies_gradient_and_hessian_alone(reduction, form):
         ),
         (
             (np.ones((3, 2)), np.zeros(3, int)),
-            {"out": np.ones((3, 2), "f4")},
+            {"out": np.ones((3, 2), "i8")},
             TypeError,
-            "float64, not float32",
+            "float64, or another floating one, not int64",
         ),
     ],
 )
