@@ -24,6 +24,7 @@ from .rows import (
     CLASSES,
     DERIVATIVES,
     DESCRIBE,
+    FIRST,
     NUMBERS_BYTES,
     ROW_SPACE,
     ROW_WEIGHT,
@@ -87,10 +88,10 @@ def _rows(real: str) -> Callable:
         for row in range(index * job[CHUNK], stop):
             call_describe(fields[DESCRIBE], (job, row, 1, statistics, of_labels, spare))
             label, weight = labels[0], t.column(statistics, ROW_WEIGHT)[0]
-            value = t.column(statistics, VALUES)
+            value, first = t.column(statistics, VALUES), t.column(statistics, FIRST)
             value[0] = zero
             if weight == zero:
-                t.deliver_values(job, row, 1, statistics)
+                t.deliver_value(job, row, statistics)
                 write_zeros(job, row * classes, classes, spare)
                 continue
             for i in range(pieces):
@@ -99,8 +100,9 @@ def _rows(real: str) -> Callable:
             for i in range(pieces):
                 sums[1] += s.prepare(job, row, i, label, numbers, memory)
                 s.add(job, i, left, memory)
-            value[0] = s.finish(job, left, pieces, weight, numbers, term)
-            sums[0] += t.deliver_values(job, row, 1, statistics)
+            first[0] = s.finish(job, left, pieces, weight, numbers, term)
+            value[0] = first[0] * weight
+            sums[0] += t.deliver_value(job, row, statistics)
             if fields[DERIVATIVES] > 0:
                 for i in range(pieces):
                     if pieces > 1:
@@ -133,15 +135,16 @@ def _rows_step(real: str, step: int) -> Callable:
             numbers = pointer(fields[ROW_SPACE] + NUMBERS_BYTES * row, zero)
             call_describe(fields[DESCRIBE], (job, row, 1, statistics, of_labels, spare))
             weight = t.column(statistics, ROW_WEIGHT)[0]
-            value = t.column(statistics, VALUES)
+            value, first = t.column(statistics, VALUES), t.column(statistics, FIRST)
             value[0] = zero
             if step == MERGE:
                 if weight != zero:
                     s.merge(job, labels[0], left, pieces, numbers)
             else:
                 if weight != zero:
-                    value[0] = s.finish(job, left, pieces, weight, numbers, term)
-                sums[0] += t.deliver_values(job, row, 1, statistics)
+                    first[0] = s.finish(job, left, pieces, weight, numbers, term)
+                    value[0] = first[0] * weight
+                sums[0] += t.deliver_value(job, row, statistics)
         restore_denormals(mode)
 
     return general_step

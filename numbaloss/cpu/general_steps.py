@@ -290,7 +290,7 @@ def steps(real: str) -> Any:
 
     @njit(**inner)
     def finish(job, left, pieces, weight, numbers, term):
-        """The value of a row; what its gradient is made of, into ``numbers``."""
+        """The value of a row without its weight; what makes its gradient, into ``numbers``."""
         prefer_wide_vectors()
         fields, reals = pointer(job[LAYOUTS], 1), pointer(job[LAYOUTS], 1.0)
         found = pointer(left, 1.0)
@@ -321,7 +321,7 @@ def steps(real: str) -> Any:
         numbers[10] = share * cast(reals[CURVATURE_SCALE])
         value = numbers[4] + r[0]
         # A row without targets has no φ that could tell of a NaN.
-        return (numbers[1] if numbers[1] != numbers[1] else value) * share
+        return (numbers[1] if numbers[1] != numbers[1] else value) * cast(reals[SHARE])
 
     @njit(**exact)
     def gradients(logs, slopes, place, size, lean, factor):

@@ -191,14 +191,14 @@ def _long(real: str) -> Callable:
             label = labels[0]
             if t.column(statistics, ROW_WEIGHT)[0] == zero:
                 t.column(statistics, VALUES)[0] = zero
-                t.deliver_values(job, row, 1, statistics)
+                t.deliver_value(job, row, statistics)
                 write_zeros(job, row * classes, classes, spare)
                 continue
             for i in range(pieces):
                 measure(job, row, i, label, left, scratch, kept)
             merge(job, label, left, pieces, statistics)
             call_finish(fields[FINISH], (job, statistics))
-            sums[0] += t.deliver_values(job, row, 1, statistics)
+            sums[0] += t.deliver_value(job, row, statistics)
             if fields[DERIVATIVES] > 0:
                 gather_numbers(statistics, 0, numbers)
                 for i in range(pieces):
@@ -266,7 +266,7 @@ def _settle(real: str) -> Callable:
                 call_finish(fields[FINISH], (job, statistics))
                 place = fields[ROW_SPACE] + NUMBERS_BYTES * row
                 gather_numbers(statistics, 0, pointer(place, zero))
-            sums[0] += t.deliver_values(job, row, 1, statistics)
+            sums[0] += t.deliver_value(job, row, statistics)
         restore_denormals(mode)
 
     return settle_rows

@@ -223,6 +223,7 @@ def _labels(real: str, compared: bool, width: int, most: int) -> Callable:
     tile_bytes = most * width * itemsize
     spare_bytes = max(tile_bytes, 8 * width)
     statistics_bytes, labels_bytes = STATISTICS * width * itemsize, 8 * width
+    lanes_bytes = 8 * width
     numbers_bytes = width * itemsize
 
     @njit(**inner)
@@ -254,6 +255,9 @@ def _labels(real: str, compared: bool, width: int, most: int) -> Callable:
             labels[k] = 0
         of_class = pointer(fields[CLASS_WEIGHT], zero)
         sums = pointer(result, 1.0)
+        lanes = pointer(stack_memory(lanes_bytes), 1.0)
+        for k in range(width):
+            lanes[k] = 0.0
         sums[0] = sums[1] = 0.0
         row, stop = index * job[CHUNK], min((index + 1) * job[CHUNK], job[SIZE])
         while row < stop:
@@ -285,7 +289,8 @@ def _labels(real: str, compared: bool, width: int, most: int) -> Callable:
                 part = t.column(statistics, LOG_SUM)
                 o.exponentials_without(tile, classes, top, others, part, inverse, following, ahead)
             call_finish(fields[FINISH], (job, statistics))
-            sums[0] += t.deliver_values(job, row, size, statistics)
+            t.store_values(job, row, size, statistics)
+            t.add_values(job, statistics, size, lanes)
             if fields[DERIVATIVES] > 1:
                 hessian = pointer(hessian_place, zero)
                 o.hessians(
@@ -310,6 +315,7 @@ def _labels(real: str, compared: bool, width: int, most: int) -> Callable:
                     put(tile, labels, at_label, size)
                 turn.spread_tile(job, GRADIENT, row, size, classes, place, spare)
             row += size
+        sums[0] += t.sum_of(lanes)
         restore_denormals(mode)
 
     return narrow_rows

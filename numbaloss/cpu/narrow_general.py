@@ -21,6 +21,7 @@ from .intrinsics import (
     stack_memory,
 )
 from .maps import call_map
+from .narrow import BRANCH
 from .rows import (
     CHECKED,
     CLASS_WEIGHT,
@@ -59,6 +60,7 @@ from .rows import (
     SHARE,
     SLOPE,
     SOFTMAX,
+    SPREAD,
     STATISTICS,
     TARGET,
     TERM,
@@ -162,26 +164,36 @@ def _general_loops(real: str, width: int) -> Any:
                 tile[c * width + k] = zero if (w == zero) & (v == v) else v * w
 
     @njit(**exact)
-    def add(tile, classes, total):
+    def add(tile, classes, total, part):
+        """Sums over classes; in two steps, as those of exponentials."""
         prefer_wide_vectors()
         no_alias()
         for k in range(width):
             total[k] = tile[k]
-        for c in range(1, classes):
+        for c in range(1, min(classes, BRANCH)):
             for k in range(width):
                 total[k] += tile[c * width + k]
+        for start in range(BRANCH, classes, BRANCH):
+            for k in range(width):
+                part[k] = tile[start * width + k]
+            for c in range(start + 1, min(start + BRANCH, classes)):
+                for k in range(width):
+                    part[k] += tile[c * width + k]
+            for k in range(width):
+                total[k] += part[k]
 
     @njit(**exact)
     def settle_rows(
         values, first, term, log_sum, weight, slope, term_slope, curve, term_curve, share
     ):
-        """Values; in place of the sums what multiplies p and p² in the derivatives."""
+        """Values, at ``first`` without weights; in place of the sums what multiplies p and p²."""
         prefer_wide_vectors()
         no_alias()
         for k in range(width):
             v = first[k] + term[k]
-            v = log_sum[k] if log_sum[k] != log_sum[k] else v
-            values[k] = zero if weight[k] == zero else v * (weight[k] * share)
+            v = (log_sum[k] if log_sum[k] != log_sum[k] else v) * share
+            first[k] = v
+            values[k] = zero if weight[k] == zero else v * weight[k]
             slope[k] = term_slope[k] - slope[k]
             curve[k] = term_curve[k] + curve[k]
 
@@ -219,6 +231,7 @@ def make_general(real: str, few: bool, width: int, most: int) -> Callable:
     tile_bytes, labels_bytes = most * width * itemsize, 8 * width
     spare_bytes = max(tile_bytes, 8 * width)
     found_bytes, statistics_bytes = 3 * tile_bytes, STATISTICS * width * itemsize
+    lanes_bytes = 8 * width
     step = width * itemsize
 
     @njit(**inner)
@@ -268,6 +281,9 @@ def make_general(real: str, few: bool, width: int, most: int) -> Callable:
         for k in range(width):
             labels[k] = 0
         sums = pointer(result, 1.0)
+        lanes = pointer(stack_memory(lanes_bytes), 1.0)
+        for k in range(width):
+            lanes[k] = 0.0
         sums[0] = sums[1] = 0.0
         row, stop = index * job[CHUNK], min((index + 1) * job[CHUNK], job[SIZE])
         while row < stop:
@@ -312,7 +328,8 @@ def make_general(real: str, few: bool, width: int, most: int) -> Callable:
                     o.weigh_rows(values, classes, t.column(statistics, LABEL_WEIGHT))
                 elif fields[CLASS_WEIGHT] != 0:
                     o.weigh(values, classes, pointer(fields[CLASS_WEIGHT], zero))
-                o.add(values, classes, pointer(statistics + (FIRST + d) * step, zero))
+                total = pointer(statistics + (FIRST + d) * step, zero)
+                o.add(values, classes, total, t.column(statistics, SPREAD))
             t.normalize(job, statistics, statistics + VALUES * step)
             o.settle_rows(
                 t.column(statistics, VALUES),
@@ -326,7 +343,8 @@ def make_general(real: str, few: bool, width: int, most: int) -> Callable:
                 t.column(statistics, TERM_CURVE),
                 cast(reals[SHARE]),
             )
-            sums[0] += t.deliver_values(job, row, size, statistics)
+            t.store_values(job, row, size, statistics)
+            t.add_values(job, statistics, size, lanes)
             softmax = fields[READING] == SOFTMAX
             shares = tile if softmax else pointer(targets, zero)
             lean, bend = t.column(statistics, SLOPE), t.column(statistics, CURVE)
@@ -345,6 +363,7 @@ def make_general(real: str, few: bool, width: int, most: int) -> Callable:
                 o.gradients(shares, slopes, classes, lean, weight, scale_, softmax)
                 turn.spread_tile(job, GRADIENT, row, size, classes, found + tile_bytes, spare)
             row += size
+        sums[0] += t.sum_of(lanes)
         restore_denormals(mode)
 
     return narrow_general_rows

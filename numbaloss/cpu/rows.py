@@ -286,7 +286,9 @@ def tools(real: str, group: int) -> Any:
             if smooth:
                 o = off * slope[k]
                 v += o * (spread[k] - whole * log_sum[k])
-            v = (v + term[k]) * w
+            v += term[k]
+            first[k] = v
+            v *= w
             r = one / (others[k] + own[k])
             p, q = own[k] * r, others[k] * r
             lean = term_slope[k] - direct * slope[k] - o * whole
@@ -362,18 +364,53 @@ def tools(real: str, group: int) -> Any:
         if fields[DERIVATIVES] > 1:
             curvatures(statistics, on, off, whole, curvature_scale)
 
-    @njit(**fast)
-    def deliver_values(job, row, size, statistics):
-        """Store the values of rows where they are wanted; their sum."""
-        prefer_wide_vectors()
-        value = column(statistics, VALUES)
+    @njit(**inner)
+    def store_values(job, row, size, statistics):
+        """Store the values of rows where they are wanted."""
         if job[VALUE] != 0:
             store(job, VALUE, row, size, statistics + VALUES * step)
-        # In lanes of the compute type first: a group is short.
-        total = zero
+
+    @njit(**inner)
+    def widen(value, lanes, size):
+        prefer_wide_vectors()
+        no_alias()
         for k in range(size):
-            total += value[k]
-        return np.float64(total)
+            lanes[k] += np.float64(value[k])
+
+    @njit(**inner)
+    def weigh(value, weight, lanes, size):
+        prefer_wide_vectors()
+        no_alias()
+        for k in range(size):
+            w = np.float64(weight[k])
+            lanes[k] += 0.0 if w == 0.0 else w * np.float64(value[k])
+
+    @njit(**inner)
+    def add_values(job, statistics, size, lanes):
+        """Add the values of rows to a float64 sum for each place of a group.
+
+        One sum for all places would take its time, where a group has a few numbers.
+        """
+        prefer_wide_vectors()
+        if job[WEIGHT] == 0:
+            widen(column(statistics, VALUES), lanes, size)
+        else:
+            # Products of the compute type might overflow where their mean does not.
+            weigh(column(statistics, FIRST), column(statistics, ROW_WEIGHT), lanes, size)
+
+    @njit(**inner)
+    def sum_of(lanes):
+        total = 0.0
+        for k in range(group):
+            total += lanes[k]
+        return total
+
+    @njit(**inner)
+    def deliver_value(job, row, statistics):
+        """Store the value of a row where it is wanted; what it adds to the sum."""
+        store_values(job, row, 1, statistics)
+        w = np.float64(column(statistics, ROW_WEIGHT)[0])
+        return 0.0 if w == 0.0 else w * np.float64(column(statistics, FIRST)[0])
 
     @njit(**exact)
     def exponentiate(numbers, results):

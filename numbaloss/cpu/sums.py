@@ -21,8 +21,8 @@ from .intrinsics import no_alias, pointer, prefer_wide_vectors, stack_memory
 _inner: dict[str, Any] = {"forceinline": True, "error_model": "numpy"}
 # Numbers that become one before they are widened.
 TERMS = 16
-# Memory for what sums of blocks of 8 KiB leave.
-PARTS_BYTES = 8192 // TERMS
+# Memory for what sums of up to 16 KiB leave.
+PARTS_BYTES = 16384 // TERMS
 
 
 @intrinsic
@@ -45,7 +45,7 @@ def add_in_lanes(typingctx, total, number):
 def tools(real: str) -> Any:
     """``block_sum(values, size)`` and ``weighted_sum(values, weights, size)`` of one compute type.
 
-    Of up to 8 KiB of numbers.
+    Of up to 16 KiB of numbers.
     """
     zero = np.dtype(real).type(0)
     narrow = real == "float32"

@@ -60,6 +60,7 @@ from .rows import (
     namespace,
     tools,
 )
+from .sums import tools as sums_of
 from .threads import CHUNK, LAYOUTS, SIZE
 
 PIECE_BYTES = 16384
@@ -226,13 +227,7 @@ def loops(real: str) -> Any:
         distances_in_lanes(row, of_class, size, top, inverse, pointer(memory, zero))
         return sum_of_lanes(memory, zero)
 
-    @njit(**fast)
-    def plain_sum(row, size):
-        prefer_wide_vectors()
-        total = zero
-        for j in range(size):
-            total += row[j]
-        return total
+    plain_sum, _ = sums_of(real)
 
     return namespace(locals())
 
@@ -410,6 +405,7 @@ def _rows(real: str) -> Callable:
     zero, itemsize, cast = t.zero, t.itemsize, t.cast
     piece = piece_size(real)
     statistics_bytes = STATISTICS * GROUP * itemsize
+    lanes_bytes = 8 * GROUP
     labels_bytes, spare_bytes = 8 * GROUP, max(PIECE_BYTES, 8 * GROUP)
 
     def softmax_rows(job, scale, index, result):
@@ -431,6 +427,9 @@ def _rows(real: str) -> Callable:
         t.fill(pointer(statistics, zero), STATISTICS * GROUP, zero)
         direct = (fields[DERIVATIVES] > 0) & t.is_direct(job, GRADIENT)
         sums = pointer(result, 1.0)
+        lanes = pointer(stack_memory(lanes_bytes), 1.0)
+        for k in range(GROUP):
+            lanes[k] = 0.0
         sums[0] = sums[1] = 0.0
         row, stop = index * job[CHUNK], min((index + 1) * job[CHUNK], job[SIZE])
         while row < stop:
@@ -454,7 +453,8 @@ def _rows(real: str) -> Callable:
                 top[k], distance[k] = m, d
             t.exponentiate(distance, own)
             call_finish(fields[FINISH], (job, statistics))
-            sums[0] += t.deliver_values(job, row, count, statistics)
+            t.store_values(job, row, count, statistics)
+            t.add_values(job, statistics, count, lanes)
             if fields[DERIVATIVES] > 0:
                 for k in range(count):
                     start = (row + k) * classes
@@ -465,6 +465,7 @@ def _rows(real: str) -> Callable:
                     place = scratch + k * padded * itemsize
                     write(job, start, 0, classes, place, spare, numbers, t.one, labels[k])
             row += count
+        sums[0] += t.sum_of(lanes)
         restore_denormals(mode)
 
     return softmax_rows

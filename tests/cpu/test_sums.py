@@ -65,3 +65,33 @@ def test_a_weighted_mean_that_float32_holds_does_not_overflow():
     assert loss(p, t, **options) == math.inf
     p[3] = math.nan
     assert math.isnan(loss(p, t, **options))
+
+
+# Rows, in tiles and one after the other, and of classes that each add to the value.
+OF_ROWS = [
+    (nl.CrossEntropy(), "labels", 3),
+    (nl.CrossEntropy(), "labels", 130),
+    (nl.CrossEntropy(), "labels", 5000),
+    (nl.CrossEntropy(), "dense", 5),
+    (nl.CrossEntropy(), "dense", 130),
+    (nl.CrossEntropy(), "dense", 5000),
+]
+
+
+@pytest.mark.parametrize(("loss", "form", "classes"), OF_ROWS, ids=str)
+def test_means_of_rows_keep_the_digits_of_their_terms(loss, form, classes):
+    rows = 3000 if classes < 300 else 40
+    logits = np.zeros((rows, classes), np.float32)
+    labels = np.arange(rows) % classes
+    target = labels if form == "labels" else np.full_like(logits, 1.0 / classes)
+    value = loss(logits, target)
+    assert value == pytest.approx(math.log(classes), rel=2e-7)
+    assert loss.value_and_grad(logits, target)[0] == value
+    target = labels if form == "labels" else np.eye(classes, dtype=np.float32)[labels]
+    logits[np.arange(rows), labels] = -3e37
+    weight = np.full(rows, 100.0, np.float32)
+    assert loss(logits, target) == pytest.approx(3e37, rel=2e-7)
+    options = {"sample_weight": weight, "reduction": "weighted_mean"}
+    assert loss(logits, target, **options) == pytest.approx(3e37, rel=2e-7)
+    weight[3], logits[3] = 0.0, math.nan
+    assert loss(logits, target, **options) == pytest.approx(3e37, rel=2e-7)
