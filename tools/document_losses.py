@@ -18,7 +18,8 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "losses.md"
 HEADER = """# Losses
 
 Written by `python tools/document_losses.py` from the docstrings, which say more:
-`help(numbaloss.Huber)`. `r` is prediction minus target. Targets outside the domain are an error.
+`help(numbaloss.Huber)`. `r` is prediction minus target. Targets outside the domain are an error,
+but for a rounding beyond its bounds.
 """
 
 STRUCTURES: dict[type, tuple[str, str]] = {

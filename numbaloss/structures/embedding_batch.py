@@ -26,6 +26,7 @@ from .embedding import (
     results_of,
     values_of,
 )
+from .offenders import named
 
 FORMS = ("softmax", "pairs", "triplets")
 AGAINST = ("all", "negatives")
@@ -273,7 +274,9 @@ class BatchEmbedding(Embedding):
             bad = ~(weights >= 0.0)
             if check and bad.any():
                 first = int(bad.argmax())
-                raise ValueError(f"sample_weight[{first}] is {weights[first]}; weights are >= 0")
+                place = "" if weight.dimensions == 0 else str(first)
+                found = named("sample_weight", place, weight, first)
+                raise ValueError(f"{found}; weights are >= 0")
         if labels is None:
             starts = np.arange(rows)
             return self._counted(Batch(

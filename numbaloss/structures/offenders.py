@@ -45,7 +45,7 @@ def raise_first_number(loss: Any, inputs: Sequence[Operand | None], check: bool)
                 first = int(bad.argmax())
                 index = np.unravel_index(start + first, operand.array.shape)
                 place = ", ".join(str(int(i)) for i in index[: operand.dimensions])
-                found = _named(name, place, operand, start + first)
+                found = named(name, place, operand, start + first)
                 if name == "sample_weight":
                     raise ValueError(f"{found}; weights are >= 0")
                 raise ValueError(f"{found}; {loss!r} takes {name}s in {of}")
@@ -82,7 +82,7 @@ def raise_first_row(
                 first = int(bad.argmax())
                 place = _place_behind(start + first, labels)
                 except_for = "" if ignored is None else f", or {ignored} to ignore a row"
-                found = _named("target", place, labels, start + first)
+                found = named("target", place, labels, start + first)
                 raise ValueError(
                     f"{found}; labels of {classes} classes are 0 to {classes - 1}{except_for}"
                 )
@@ -93,7 +93,7 @@ def raise_first_row(
                 first = int(bad.argmax())
                 dimensions = len(shape) if weight.dimensions is None else weight.dimensions
                 place = _place(start + first, shape, dimensions)
-                found = _named("sample_weight", place, weight, start + first)
+                found = named("sample_weight", place, weight, start + first)
                 raise ValueError(f"{found}; weights are >= 0")
 
 
@@ -127,7 +127,7 @@ def raise_first_entry(loss: Any, inputs: Sequence[Operand | None]) -> None:
             continue
         first = _first_outside(operand, dtype, of, counting)
         if first is not None:
-            found = _named(name, _place_behind(first, operand), operand, first)
+            found = named(name, _place_behind(first, operand), operand, first)
             what = "predictions" if name == "prediction" else "dense targets"
             raise ValueError(f"{found}; {loss!r} takes {what} in {of}")
 
@@ -153,7 +153,7 @@ def _first_outside(
     return None
 
 
-def _named(name: str, place: str, operand: Operand, position: int) -> str:
+def named(name: str, place: str, operand: Operand, position: int) -> str:
     """An element with all its digits, in the dtype that it came in."""
     number = numbers(operand, operand.array.flat[position : position + 1])[0]
     where = f"[{place}]" if place else ""

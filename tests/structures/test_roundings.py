@@ -171,6 +171,10 @@ def test_messages_name_the_place_and_all_digits():
         nl.CrossEntropy()(logits[0], 1, sample_weight=-1)
     with pytest.raises(ValueError, match=r"^sample_weight is -0.1; "):
         nl.Huber()(1.0, 2.0, sample_weight=np.float32(-0.1))
+    with pytest.raises(ValueError, match=r"^sample_weight is -1; weights are >= 0"):
+        nl.NTXent()(logits, [0, 1], sample_weight=-1)
+    with pytest.raises(ValueError, match=r"^sample_weight\[1\] is -0.1; weights are >= 0"):
+        nl.NTXent()(logits, [0, 1], sample_weight=np.array([1, -0.1], "f4"))
     with pytest.raises(ValueError, match=r"^target is 9; labels of 4 classes"):
         nl.LinearCrossEntropy()(np.ones(2), np.ones((2, 4)), 9)
     with pytest.raises(ValueError, match=r"^target\[3\] is 1.1; "):
