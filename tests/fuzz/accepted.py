@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
+import numbaloss as nl
+
 from .calls import Call
+from .draws import seen
+from .elementwise_formulas import Number
 
 
 class Accepted(NamedTuple):
@@ -18,7 +24,49 @@ class Accepted(NamedTuple):
     explains: Callable[[Call, str, str], bool]
 
 
-ACCEPTED: list[Accepted] = []
+def _inputs(call: Call) -> list[np.ndarray]:
+    names = ("prediction", "target")
+    return [seen(call.arrays[name].original(), call.real).astype(Number) for name in names]
+
+
+def _parts(loss: Any) -> list[Any]:
+    return [term for _, term in getattr(loss, "terms", ((1.0, loss),))]
+
+
+def _quotient_out_of_range(call: Call, kind: str, text: str) -> bool:
+    if not kind.startswith("wrong") or not any(
+        isinstance(one, nl.SquaredLogError) for one in _parts(call.loss)
+    ):
+        return False
+    p, t = _inputs(call)
+    with np.errstate(all="ignore"):
+        quotient = np.abs(p - t) / (1 + np.minimum(p, t))
+        return bool((quotient > np.finfo(call.real).max).any())
+
+
+def _cooled_logits_out_of_range(call: Call, kind: str, text: str) -> bool:
+    heat = min(getattr(one, "temperature", 1.0) for one in _parts(call.loss))
+    if not kind.startswith("wrong") or heat >= 1.0 or call.structure != "softmax":
+        return False
+    logits = [one for one in _inputs(call) if one.size]
+    with np.errstate(all="ignore"):
+        largest = max([np.nanmax(np.abs(one), initial=0.0) for one in logits], default=0.0)
+    return bool(largest / Number(heat) > np.finfo(call.real).max / 4)
+
+
+ACCEPTED = [
+    Accepted(
+        "quotient of SquaredLogError",
+        "its docstring says that a quotient beyond the range makes the value infinite",
+        _quotient_out_of_range,
+    ),
+    Accepted(
+        "logits over a temperature below 1",
+        "logits are divided by the temperature first, as the formula has it: beyond the largest "
+        "number they are infinite",
+        _cooled_logits_out_of_range,
+    ),
+]
 
 
 def explanation(call: Call | None, kind: str, text: str) -> str | None:

@@ -198,7 +198,7 @@ class Maker:
             target = prediction.copy()
         if made.options.get("check") is False and chance(rng, 0.5):
             made.off_domain = True
-            target = draws.raw_numbers(rng, shape, self.mood)
+            target = draws.raw_numbers(rng, shape, "calm")
             with np.errstate(all="ignore"):
                 target = target.astype(self.kind)
         elif of_target.high == 1.0 and not of_target.binary and chance(rng, 0.05):

@@ -86,6 +86,13 @@ class Placed(NamedTuple):
     room: np.ndarray
     before: np.ndarray  # a copy of the room as it was handed out
 
+    def original(self) -> np.ndarray:
+        """The array as it was handed out, whatever was written to it since."""
+        offset = self.array.ctypes.data - self.room.ctypes.data
+        return np.ndarray(
+            self.array.shape, self.array.dtype, self.before.data, offset, self.array.strides
+        )
+
     def unchanged(self) -> bool:
         """Whether no byte of the room has changed."""
         return np.array_equal(self.room, self.before)

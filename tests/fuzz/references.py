@@ -51,23 +51,29 @@ def elementwise_bands(
     near += [(beyond, t)]
     at = [np.stack(one) for one in zip(*near)]
     found = elementwise_formulas.formula(loss, *at, **changed)
-    # A term that the type cannot hold, of a sum that it could.
-    lost = [np.zeros(p.shape, bool)] * 3
+    # A term that the type cannot hold, of a sum that it could; and how large terms are that cancel.
+    lost, sizes = [np.zeros(p.shape, bool)] * 3, [Number(0)] * 3
     if hasattr(loss, "terms"):
-        terms = [elementwise_formulas.formula(term, p, t) for _, term in loss.terms]
+        terms = [[abs(w) * np.abs(one) for one in elementwise_formulas.formula(term, p, t)]
+                 for w, term in loss.terms]  # fmt: skip
+        sizes = [sum(each) for each in zip(*terms)]
         lost = [
-            np.any([np.abs(one) > kind.largest for one in each], axis=0) for each in zip(*terms)
+            np.any(
+                [one > kind.largest * min(1, abs(w)) for one, (w, _) in zip(each, loss.terms)], 0
+            )
+            for each in zip(*terms)
         ]
+        lost = [lost[0], lost[1] | lost[0], lost[2] | lost[0]]  # where the value is NaN, all is
     nan = np.isnan(p) | np.isnan(t)
     numbers = [abs(v) for v in _numbers(loss)]
     floor = 64 * kind.smallest * (1 + max([*numbers, *(1 / v for v in numbers), 0.0])) ** 2
     bands = []
     unknown = (np.isnan(found[0][0]) | np.isnan(p - t)) & ~nan  # of equal infinities, say
-    for one, gone in zip(found, lost):
+    for one, gone, size in zip(found, lost, sizes):
         centre = one[0]
         apart = np.fmax.reduce(np.abs(one[1:5] - centre), axis=0)
         apart = np.where(np.isnan(apart), 0, apart)
-        band = around(centre, apart + eps * np.abs(centre) + floor, nan, real)
+        band = around(centre, apart + eps * (np.abs(centre) + size) + floor, nan, real)
         free = band.free | (over & ~np.isfinite(one[5])) | (gone & ~nan) | unknown
         low, high = np.fmin(band.low, one[5]), np.fmax(band.high, one[5])
         bands.append(

@@ -14,18 +14,20 @@ import reference
 import reference_rows
 from cases import EACH_ROW_CASE, LOSSES, identify, inputs, row_inputs
 
+import numbaloss as nl
 from numbaloss.registry import snake_case
 
 if sys.platform == "win32" or np.finfo(np.longdouble).maxexp <= 1024:
     pytest.skip("needs mprotect, and numbers beyond float64", allow_module_level=True)
 
 from fuzz import elementwise_formulas, memory, row_formulas
+from fuzz.accepted import explanation
 from fuzz.bands import misfit
+from fuzz.calls import Call
 from fuzz.references import elementwise_bands
 
 ROOT = Path(__file__).resolve().parents[2]
 CALLS = 5000
-GRAVE = ("crash", "hang", "input changed", "written beside", "another array", "fault")
 
 
 def campaign(*arguments):
@@ -37,7 +39,7 @@ def campaign(*arguments):
 
 
 @pytest.mark.fuzz
-def test_random_calls_on_fenced_memory_touch_nothing_beside_their_arrays(tmp_path):
+def test_random_calls_on_fenced_memory_find_nothing(tmp_path):
     """``NUMBALOSS_FUZZ_SEED`` draws other calls, of other losses."""
     seed = os.environ.get("NUMBALOSS_FUZZ_SEED", "0")
     file = tmp_path / "report.json"
@@ -46,7 +48,9 @@ def test_random_calls_on_fenced_memory_touch_nothing_beside_their_arrays(tmp_pat
         "--json", file,
     )  # fmt: skip
     report = json.loads(file.read_text())
-    assert not [one for one in report["counts"] if one.startswith(GRAVE)], done.stdout
+    # Sums of float32 rows may still leave its range where their mean does not.
+    found = [one for one in report["first"] if not one["text"].startswith("[] is inf")]
+    assert not found, done.stdout
     assert report["calls"] == CALLS, done.stdout + done.stderr
 
 
@@ -138,3 +142,22 @@ def test_a_crash_is_reported_with_the_call_that_made_it(tmp_path):
     assert (report["calls"], found["number"]) == (8, 4)  # the others were made
     assert found["kind"].startswith("crash: SIG")
     assert "--replay 0:4 " in found["replay"]
+
+
+@pytest.mark.parametrize(
+    ("loss", "structure", "prediction", "target", "name"),
+    [
+        (nl.SquaredLogError(), "elementwise", [1e38], [1.2e-7 - 1], "quotient of SquaredLogError"),
+        (nl.SquaredLogError(), "elementwise", [1e3], [-0.9], None),
+        (nl.Distillation(0.3), "softmax", [1.2e38], [1.0], "logits over a temperature below 1"),
+        (nl.Distillation(0.3), "softmax", [1.2], [1.0], None),
+        (nl.Huber(), "elementwise", [1e38], [1.0], None),
+    ],
+)
+def test_what_is_accepted_is_what_the_documents_say(loss, structure, prediction, target, name):
+    call = Call(structure, loss, np.dtype(np.float32), "__call__")
+    for key, numbers in (("prediction", prediction), ("target", target)):
+        contents = np.array(numbers, np.float32)
+        call.arrays[key] = memory.place(memory.Arena(), contents, memory.plain(1))
+    assert explanation(call, "wrong value", "") == name
+    assert explanation(call, "input changed", "") is None
