@@ -19,6 +19,7 @@ LOSSES = [
     nl.CrossEntropy(label_smoothing=0.1, z_loss=0.01),
     nl.Brier(),
     nl.MultiMargin(),
+    nl.CrossEntropy(from_logits=False),
 ]
 
 
