@@ -296,9 +296,11 @@ class _FocalPower(Elementwise):
 def _faded(gamma, fade, margin):
     """Cross-entropy of a margin times ``fade = sigmoid(-margin)**gamma``, and its derivatives."""
     right, wrong, loss = sigmoid(margin), sigmoid(-margin), softplus(-margin)
-    slope = -fade * (gamma * right * loss + wrong)
-    curvature = gamma * loss * (gamma * right - wrong) + (2.0 * gamma + 1.0) * wrong
-    return fade * loss, slope, fade * right * curvature
+    # Bounded, however large the margin: multiples of the loss itself may be infinite, times 0.
+    near = right * loss
+    slope = -fade * (gamma * near + wrong)
+    curvature = gamma * near * (gamma * right - wrong) + (2.0 * gamma + 1.0) * right * wrong
+    return fade * loss, slope, fade * curvature
 
 
 def _mixed(positive, first, negative, second):

@@ -162,6 +162,15 @@ def test_extreme_predictions_give_no_nan(loss, dtype):
             assert not np.isnan(got[finite]).any(), (prediction, got)
 
 
+@pytest.mark.parametrize("loss", [nl.Focal(), nl.AsymmetricFocal()], ids=identify)
+def test_hessians_of_focal_losses_vanish_far_out(loss):
+    largest = np.finfo(np.float32).max
+    prediction = np.array([largest, -largest, largest, -largest], np.float32)
+    target = np.array([0.0, 0.0, 1.0, 1.0], np.float32)
+    _, _, hessian = loss.value_grad_hess(prediction, target, reduction="none")
+    np.testing.assert_array_equal(hessian, 0.0)
+
+
 def test_general_robust_is_continuous_in_alpha():
     r = np.linspace(-50, 50, 1001)
     zero = np.zeros_like(r)
