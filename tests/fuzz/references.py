@@ -69,6 +69,8 @@ def elementwise_bands(
     floor = 64 * kind.smallest * (1 + max([*numbers, *(1 / v for v in numbers), 0.0])) ** 2
     bands = []
     unknown = (np.isnan(found[0][0]) | np.isnan(p - t)) & ~nan  # of equal infinities, say
+    # An infinite target against an exponential that is infinite in the type of the kernels alone.
+    unknown |= np.isinf(t) & (np.isinf(found[0][0]) | (np.abs(found[2][0]) > kind.largest)) & ~nan
     for one, gone, size in zip(found, lost, sizes):
         centre = one[0]
         apart = np.fmax.reduce(np.abs(one[1:5] - centre), axis=0)
