@@ -142,6 +142,11 @@ def weights_of_positives_a_label_and_signed_targets(library: Library) -> None:
         wrong[2, 3] = 4.0
         with pytest.raises(ValueError, match=r"target\[2, 3\] is 4"):
             loss(library.put(p), library.put(wrong))
+    cosine = nl.CosineEmbedding(targets="signed")
+    vectors, of_pairs = vectors_for(nl.CosineEmbedding(), (6, 5), "float32")
+    compare_vectors(library, cosine, vectors, 2.0 * of_pairs - 1.0)
+    with pytest.raises(ValueError, match=r"target\[0\] is 0; .* takes targets in {-1, 1}"):
+        cosine(*map(library.put, (*vectors, np.zeros(6))))
     hinge = nl.Hinge(targets="signed")
     compare(library, hinge, p, np.sign(p[::-1]))
     with pytest.raises(ValueError, match=r"target\[0, 0\] is 0; .* takes targets in {-1, 1}"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
+from typing import Any
 
 import numbaloss as nl
 from numbaloss.structures.loss import domain
@@ -44,12 +45,16 @@ def takes(cls: type) -> str:
         names = list(inspect.signature(cls.__call__).parameters.values())[1:]
         given = [one.name for one in names if one.kind is one.POSITIONAL_OR_KEYWORD]
         text = ", ".join(given)
-        return text.replace("target", f"target in `{domain(cls.target_domain)}`")
-    of_target = cls.target_domain
-    if any(one.name == "targets" for one in cls.parameters()):
-        of_target = cls().target_domain
+        return text.replace("target", f"target in `{domain(_of_target(cls))}`")
+    of_target = _of_target(cls)
     targets = "by power" if isinstance(of_target, property) else str(domain(of_target))
     return "any" if targets == "(-inf, inf)" else f"`{targets}`"
+
+
+def _of_target(cls: type) -> Any:
+    """The domain of targets as a class declares it, or by default."""
+    by_form = any(one.name == "targets" for one in cls.parameters())
+    return cls().target_domain if by_form else cls.target_domain
 
 
 def row(cls: type) -> str:

@@ -26,6 +26,7 @@ from ..formulas.structure import Structure, parameter_values
 from ..structures.embedding_rows import PairEmbedding
 from ..structures.loss import domain
 from ..structures.offenders import raise_first_number
+from ..structures.recoding import Recoding
 from ..vmath.overloads import install as install_vmath
 from . import threads
 from .asking import raises
@@ -42,9 +43,9 @@ __all__ = ["evaluate", "sum_of_weights"]
 # The description of a call: positions of the layouts of its arrays, then their addresses.
 FIRST, SECOND, THIRD, TARGET, WEIGHT, VALUE, OF_FIRST, OF_SECOND, OF_THIRD = map(np.int64, range(9))
 ARRAYS = 9
-LENGTH, DERIVATIVES, SWAP, CHECKED, BINARY = range(2 * ARRAYS, 2 * ARRAYS + 5)
-SCALE, LOW, HIGH, NEAR_LOW, NEAR_HIGH = range(LENGTH + 5, LENGTH + 10)  # float64
-FIELDS = LENGTH + 10
+LENGTH, DERIVATIVES, SWAP, CHECKED, BINARY, SIGNED = range(2 * ARRAYS, 2 * ARRAYS + 6)
+SCALE, LOW, HIGH, NEAR_LOW, NEAR_HIGH = range(LENGTH + 6, LENGTH + 11)  # float64
+FIELDS = LENGTH + 11
 
 # Elements of a vector that go through scratch memory at a time, where they must.
 PIECE = 1024
@@ -152,10 +153,11 @@ def _evaluate(
     fields[LENGTH], fields[DERIVATIVES] = length, gradients is not None
     fields[SWAP] = bool(getattr(loss, "swap", False))
     fields[CHECKED] = check and target is not None and not of_target.everything
-    fields[BINARY] = of_target.binary
+    recoding = Recoding.of(loss) or Recoding()
+    fields[BINARY], fields[SIGNED] = of_target.binary, recoding.signed
     reals[SCALE] = scale
     kind = "float64" if target is None else target.kind
-    reals[LOW : NEAR_HIGH + 1] = of_target.limits(np.dtype(np.float64), kind)
+    reals[LOW : NEAR_HIGH + 1] = recoding.limits(of_target, np.dtype(np.float64), kind)
     fields = with_layouts(fields, described)
     memory = np.array([0.0] * HEADER + parameter_values(lowered))
     chunk = max(1, CHUNK_ELEMENTS // max(length, 1))
@@ -332,12 +334,15 @@ def _tools(real: str) -> Any:
                 bad += 0.0 if weights[k] >= 0.0 else 1.0
         if fields[ARRAYS + TARGET] != 0:
             move_numbers(place, TARGET, row, size, scratch)
+            if fields[SIGNED] != 0:
+                for k in range(size):
+                    targets[k] = 0.5 * targets[k] + 0.5
             if fields[CHECKED] != 0:
                 for k in range(size):
                     t = targets[k]
                     out = (t < near_low) | (t > near_high)
                     if fields[BINARY] != 0:
-                        out = (t == t) & (t != 0.0) & (t != 1.0)
+                        out = (t == t) & (t != low) & (t != high)
                     else:
                         t = low if t < low else t
                         targets[k] = high if t > high else t

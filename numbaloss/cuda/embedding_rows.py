@@ -29,6 +29,7 @@ from ..formulas.structure import Structure, parameters_of, plans_of
 from ..structures.arguments import batch_length
 from ..structures.embedding_rows import PairEmbedding
 from ..structures.loss import domain
+from ..structures.recoding import Recoding
 from ..vmath.overloads import install as install_vmath
 from . import backend, reduce
 from .backend import Kernel, Place, cuda, device_function
@@ -76,7 +77,7 @@ ARRAYS = 10
 ) = range(3 * ARRAYS, 3 * ARRAYS + 8)
 INTEGERS = 3 * ARRAYS + 8
 # Of FLAGS.
-CHECK_TARGET, CHECK_BINARY, SWAP, DIRECT, CHECK_WEIGHT = (1 << bit for bit in range(5))
+CHECK_TARGET, CHECK_BINARY, SWAP, DIRECT, CHECK_WEIGHT, SIGNED = (1 << bit for bit in range(6))
 # Numbers that describe a call, in the compute type.
 SCALE, LOW, HIGH, NEAR_LOW, NEAR_HIGH = range(5)
 REALS = 5
@@ -259,7 +260,7 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
     install_vmath()
     real, count = compute_type(kind), lanes(kind)
     computed, form = np.dtype(real).name, form_of(structure)
-    zero, unit = real(0), real(1)
+    zero, unit, half = real(0), real(1), real(0.5)
     nothing, nothings = (zero,), (zero,) * count
     load, loads, store, stores = (
         reader(kind), vector_reader(kind), writer(kind), vector_writer(kind),
@@ -309,6 +310,8 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
                     if job[TARGET] != 0:
                         at = find(job, row, job[ROW_TARGET], 1 + TARGET)
                         target = load_any(job[TARGET], job[TARGET_CODE], at)
+                    if flags & SIGNED:
+                        target = target * half + half
                     if flags & CHECK_TARGET and weight != zero:
                         off = (target < reals[NEAR_LOW]) or (target > reals[NEAR_HIGH])
                         wrong += unit if off else zero
@@ -316,7 +319,7 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
                         target = reals[LOW] if target < reals[LOW] else target
                         target = reals[HIGH] if target > reals[HIGH] else target
                     if flags & CHECK_BINARY and weight != zero:
-                        off = (target == target) and (target != zero) and (target != unit)
+                        off = (target == target) and target != reals[LOW] and target != reals[HIGH]
                         wrong += unit if off else zero
             # Rows that do not count are not looked at.
             size = length if present and weight != zero else 0
@@ -426,6 +429,7 @@ class Plan(NamedTuple):
     structure: Structure
     parameters: Any
     check: int  # the flag of what targets are held against
+    recoding: Recoding
     swap: int
 
 
@@ -440,6 +444,7 @@ def plan(loss: Any, real: str) -> Plan:
             Structure.of(lowered),
             parameters_of(lowered, dtype.type),
             0 if of_target.everything else check,
+            Recoding.of(loss) or Recoding(),
             SWAP if getattr(loss, "swap", False) else 0,
         )
     return plans[real]
@@ -485,7 +490,10 @@ def evaluate(
         job[FLAGS] |= DIRECT
     _share(job, kind, place.device)
     cast = np.dtype(real).type
-    of_targets = domain(loss.target_domain).limits(np.dtype(real), target.kind if target else real)
+    of_targets = found.recoding.limits(
+        domain(loss.target_domain), np.dtype(real), target.kind if target else real
+    )
+    job[FLAGS] |= SIGNED if found.recoding.signed else 0
     numbers = cast(scale), *map(cast, of_targets)
     arguments = found.parameters, tuple(job), numbers
     units = -(-count // (backend.THREADS >> job[SHIFT]))

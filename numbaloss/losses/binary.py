@@ -12,11 +12,8 @@ import numpy as np
 
 from ..registry import register
 from ..structures.elementwise import Elementwise
-from ..structures.recoding import Recoding
+from ..structures.recoding import SOFT, Recoding
 from ..vmath import log, log1p, pow, sigmoid, softplus
-
-# Domains of soft targets by how they are written.
-_SOFT = {"binary": "[0, 1]", "signed": "[-1, 1]"}
 
 
 @register
@@ -61,7 +58,7 @@ class BinaryCrossEntropy(Elementwise):
 
     @property
     def target_domain(self):
-        return _SOFT[self.targets]
+        return SOFT[self.targets]
 
     @property
     def prediction_domain(self):
@@ -210,7 +207,7 @@ class Focal(Elementwise):
 
     @property
     def target_domain(self):
-        return _SOFT[self.targets]
+        return SOFT[self.targets]
 
     def lower(self):
         positive, negative = (1.0, 1.0) if self.alpha is None else (self.alpha, 1.0 - self.alpha)
@@ -359,7 +356,7 @@ class AsymmetricFocal(Elementwise):
 
     @property
     def target_domain(self):
-        return _SOFT[self.targets]
+        return SOFT[self.targets]
 
     def lower(self):
         if self.margin == 0.0:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from ..registry import register
 from ..structures.embedding_rows import PairEmbedding, TripletEmbedding
+from ..structures.recoding import HARD
 from ..vmath import pow
 
 
@@ -19,6 +20,8 @@ class Contrastive(PairEmbedding):
     ----------
     margin : float > 0
         m, the distance at which vectors that differ leave each other alone.
+    targets : {"binary", "signed"}
+        Whether targets are 0 and 1 or −1 and 1.
 
     Notes
     -----
@@ -38,10 +41,15 @@ class Contrastive(PairEmbedding):
     """
 
     aliases = ("contrastive_loss",)
-    target_domain = "{0, 1}"
     margin: float = 1.0
+    targets: str = "binary"
     bounds: ClassVar = {"margin": "(0, inf)"}
     spans: ClassVar = {"margin": (0, 2)}
+
+    @property
+    def target_domain(self) -> str:  # type: ignore[override]
+        """The two numbers that targets are."""
+        return HARD[self.targets]
 
     def point(self, distance, target):
         short = max(0.0, self.margin - distance)
@@ -60,12 +68,14 @@ class CosineEmbedding(PairEmbedding):
     ----------
     margin : float in [-1, 1]
         m, the cosine up to which vectors that differ leave each other alone.
+    targets : {"binary", "signed"}
+        Whether targets are 0 and 1 or −1 and 1, as in PyTorch.
 
     Notes
     -----
-    The target is 1 for vectors that are alike and 0 for others; PyTorch writes 1 and -1, and
-    adds 1e-12 to squared lengths. A zero vector has no direction: its cosine with any other is
-    0, and neither of the two gets a gradient.
+    The target is 1 for vectors that are alike and 0 for others; PyTorch writes 1 and -1, which
+    ``targets="signed"`` takes, and adds 1e-12 to squared lengths. A zero vector has no
+    direction: its cosine with any other is 0, and neither of the two gets a gradient.
 
     Examples
     --------
@@ -75,9 +85,14 @@ class CosineEmbedding(PairEmbedding):
 
     aliases = ("cosine_embedding_loss", "cosine")
     metric = "cosine"
-    target_domain = "{0, 1}"
     margin: float = 0.0
+    targets: str = "binary"
     bounds: ClassVar = {"margin": "[-1, 1]"}
+
+    @property
+    def target_domain(self) -> str:  # type: ignore[override]
+        """The two numbers that targets are."""
+        return HARD[self.targets]
 
     def point(self, cosine, target):
         over = cosine - self.margin

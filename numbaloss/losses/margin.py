@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from ..registry import register
 from ..structures.elementwise import Elementwise
+from ..structures.recoding import HARD
 from ..vmath import exp
-
-# Domains of targets by how they are written.
-_HARD = {"binary": "{0, 1}", "signed": "{-1, 1}"}
 
 
 @register
@@ -35,7 +33,7 @@ class Hinge(Elementwise):
 
     @property
     def target_domain(self):
-        return _HARD[self.targets]
+        return HARD[self.targets]
 
     def point(self, prediction, target):
         sign = 2.0 * target - 1.0
@@ -59,7 +57,7 @@ class SquaredHinge(Elementwise):
 
     @property
     def target_domain(self):
-        return _HARD[self.targets]
+        return HARD[self.targets]
 
     def point(self, prediction, target):
         sign = 2.0 * target - 1.0
@@ -83,7 +81,7 @@ class Exponential(Elementwise):
 
     @property
     def target_domain(self):
-        return _HARD[self.targets]
+        return HARD[self.targets]
 
     def point(self, prediction, target):
         sign = 2.0 * target - 1.0
@@ -113,7 +111,7 @@ class ModifiedHuber(Elementwise):
 
     @property
     def target_domain(self):
-        return _HARD[self.targets]
+        return HARD[self.targets]
 
     def point(self, prediction, target):
         sign = 2.0 * target - 1.0

@@ -435,11 +435,10 @@ class Elementwise(Loss):
         A parameter ``targets: str`` of "signed" says that they are −1 and 1; the formula gets 0
         and 1.
         """
-        return Recoding(signed=True) if self.__dict__.get("targets") == "signed" else None
+        return Recoding.of(self)
 
     def validate(self) -> None:
-        if isinstance(self.__dict__.get("targets"), str):
-            check_targets_parameter(type(self).__name__, self.__dict__["targets"])
+        check_targets_parameter(self)
 
     def _pos_weight(self, shape: tuple[int, ...]) -> arrays.Operand | None:
         """The weights of positives, a number a label, for predictions of a shape."""

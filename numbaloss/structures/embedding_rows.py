@@ -21,6 +21,7 @@ from .embedding import (
 )
 from .loss import domain
 from .offenders import raise_first_number
+from .recoding import check_targets_parameter
 
 
 class RowEmbedding(Embedding):
@@ -175,9 +176,14 @@ class PairEmbedding(RowEmbedding):
         where one of them is zero (which then gets no gradient).
     target_domain : str
         The targets the loss is defined for.
+
+    A parameter ``targets: str`` has a meaning of its own, as in :class:`Elementwise`.
     """
 
     metric: ClassVar[str] = "distance"
+
+    def validate(self) -> None:
+        check_targets_parameter(self)
 
     def point(self, distance: Any, target: Any) -> tuple[Any, Any]:
         """Value, and slope by the distance (or cosine), of one pair.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,6 +10,9 @@ from .intervals import Interval
 
 # What the parameter `targets` may say.
 TARGETS = ("binary", "signed")
+# The domains of targets that lie between the two, and of those that do not.
+SOFT = {"binary": "[0, 1]", "signed": "[-1, 1]"}
+HARD = {"binary": "{0, 1}", "signed": "{-1, 1}"}
 
 
 class Recoding(NamedTuple):
@@ -27,6 +30,11 @@ class Recoding(NamedTuple):
     on: float = 1.0
     off: float = 0.0
 
+    @classmethod
+    def of(cls, loss: Any) -> Recoding | None:
+        """That of a loss by its parameter ``targets``; None where targets stay as they are."""
+        return cls(signed=True) if loss.__dict__.get("targets") == "signed" else None
+
     @property
     def paired(self) -> bool:
         """Whether a target and a number of its label make what the formula sees."""
@@ -36,6 +44,8 @@ class Recoding(NamedTuple):
         """The domain of what the formula sees, of targets of a domain."""
         if self.paired:
             return Interval(-0.5, 1.0)
+        if not self.signed:
+            return given
         return given._replace(low=0.5 * given.low + 0.5, high=0.5 * given.high + 0.5)
 
     def limits(self, given: Interval, dtype: np.dtype, kind: str) -> tuple[float, ...]:
@@ -73,7 +83,8 @@ def share(target, weight, pos_weight, bounds, smoothing, outside, units):
     return (target if unknown else code), (weight * both if counts else weight)
 
 
-def check_targets_parameter(owner: str, value: object) -> None:
+def check_targets_parameter(loss: Any) -> None:
     """Raise where a parameter ``targets`` says something else than what it may."""
-    if value not in TARGETS:
-        raise ValueError(f"{owner}: targets must be one of {TARGETS}, not {value!r}")
+    value = loss.__dict__.get("targets")
+    if isinstance(value, str) and value not in TARGETS:
+        raise ValueError(f"{type(loss).__name__}: targets must be one of {TARGETS}, not {value!r}")

@@ -184,3 +184,20 @@ def test_domains_of_two_numbers():
     assert -1 in interval("{-1, 1}")
     assert 0 not in interval("{-1, 1}")
     assert interval("[-2, 2]").intersect(interval("{-1,1}")) == interval("{-1, 1}")
+
+
+@pytest.mark.parametrize("cls", [nl.CosineEmbedding, nl.Contrastive])
+def test_signed_targets_of_pairs(cls):
+    signed, plain = cls(targets="signed"), cls()
+    a, b = RNG.normal(size=(2, 7, 3))
+    t = np.array([1.0, 0.0, 0.0, 1.0, 1.0, 0.0, math.nan])
+    found = signed.value_and_grad(a, b, 2 * t - 1, reduction="none")
+    wanted = plain.value_and_grad(a, b, t, reduction="none")
+    np.testing.assert_array_equal(found[0], wanted[0])
+    np.testing.assert_array_equal(found[1], wanted[1])
+    t[5] = 0.5
+    for loss, targets, said in ((signed, 2 * t - 1, "is 0; .*{-1, 1}"), (plain, t, "is 0.5; ")):
+        with pytest.raises(ValueError, match=rf"target\[5\] {said}"):
+            loss(a, b, targets)
+    with pytest.raises(ValueError, match="targets must be one of"):
+        cls(targets="unit")
