@@ -66,7 +66,9 @@ class Gamma(Elementwise):
 
     Notes
     -----
-    Targets are > 0. Half the deviance of a gamma distribution, but for terms in t alone.
+    Targets are > 0. Half the deviance of a gamma distribution, but for terms in t alone. Means so
+    small that :math:`e^{-f}` is out of range (below 3e-39 in float32) make the value infinite,
+    however small the target.
     """
 
     target_domain = "(0, inf)"
@@ -93,7 +95,8 @@ class Tweedie(Elementwise):
     Notes
     -----
     Gradient and hessian are continuous in ``power``; the value jumps at 1 and 2 by terms
-    in t alone. Targets: any number for power <= 0, >= 0 below 2, > 0 from 2 on.
+    in t alone. Targets: any number for power <= 0, >= 0 below 2, > 0 from 2 on. Means one of whose
+    two powers is out of range make the value infinite.
 
     References
     ----------

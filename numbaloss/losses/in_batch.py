@@ -220,7 +220,8 @@ class BatchTriplet(LabelledEmbedding):
     :meth:`diagnose` tells. An anchor that no other row has the label of, or every other, is no
     term: others take the distance of what is missing for 0 (sentence-transformers'
     ``BatchHardTripletLoss``, a positive) and divide by all rows. Nothing is added to distances or
-    differences, whose gradient at 0 is 0 (PyTorch's ``triplet_margin_loss`` adds 1e-6).
+    differences, whose gradient at 0 is 0 (PyTorch's ``triplet_margin_loss`` adds 1e-6). Distances
+    beyond the largest number are infinite, and in no order.
 
     ``"all"`` takes :math:`n^2 \log n` steps, not n³, and sums hinges only: a subclass with a map
     of its own mines hard or semi-hard triplets. Candidates are found by distances from a matrix

@@ -314,5 +314,6 @@ class _RobustExponential(Elementwise):
         exponent = self.sign * 0.5 * ratio * ratio
         power = exp(exponent)
         slope = ratio * (power * inverse) if power > 0.0 else 0.0
-        curvature = power * inverse * (1.0 + 2.0 * exponent) * inverse if power > 0.0 else 0.0
+        # The parenthesis last: it may be large where the power is about the largest number.
+        curvature = power * inverse * inverse * (1.0 + 2.0 * exponent) if power > 0.0 else 0.0
         return self.sign * expm1(exponent), slope, curvature

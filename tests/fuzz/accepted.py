@@ -54,7 +54,41 @@ def _cooled_logits_out_of_range(call: Call, kind: str, text: str) -> bool:
     return bool(largest / Number(heat) > np.finfo(call.real).max / 4)
 
 
+def _power_of_mean_out_of_range(call: Call, kind: str, text: str) -> bool:
+    powers = {nl.Gamma: lambda one: [1.0], nl.Tweedie: lambda one: [one.power - 1, one.power - 2]}
+    found = [
+        abs(power)
+        for one in _parts(call.loss)
+        for cls, of in powers.items()
+        if isinstance(one, cls)
+        for power in of(one)
+    ]
+    if not kind.startswith("wrong") or not found:
+        return False
+    p, _ = _inputs(call)
+    largest = np.nanmax(np.abs(p[np.isfinite(p)]), initial=0.0)
+    return bool(largest * max(found) > 0.99 * np.log(Number(np.finfo(call.real).max)))
+
+
+def _distances_out_of_range(call: Call, kind: str, text: str) -> bool:
+    if not kind.startswith("wrong") or not isinstance(call.loss, nl.BatchTriplet):
+        return False
+    vectors = seen(call.arrays["embeddings"].original(), call.real).astype(Number)
+    largest = np.nanmax(np.abs(vectors), initial=0.0)
+    return bool(2.0 * largest * np.sqrt(vectors.shape[-1]) > np.finfo(call.real).max / 4)
+
+
 ACCEPTED = [
+    Accepted(
+        "powers of a mean of Gamma and Tweedie",
+        "their docstrings say that a power of the mean beyond the range makes the value infinite",
+        _power_of_mean_out_of_range,
+    ),
+    Accepted(
+        "distances beyond the largest number",
+        "the docstring of BatchTriplet says that they are infinite, and in no order",
+        _distances_out_of_range,
+    ),
     Accepted(
         "quotient of SquaredLogError",
         "its docstring says that a quotient beyond the range makes the value infinite",

@@ -149,6 +149,9 @@ def test_a_crash_is_reported_with_the_call_that_made_it(tmp_path):
     [
         (nl.SquaredLogError(), "elementwise", [1e38], [1.2e-7 - 1], "quotient of SquaredLogError"),
         (nl.SquaredLogError(), "elementwise", [1e3], [-0.9], None),
+        (nl.Gamma(), "elementwise", [-100.0], [1e-20], "powers of a mean of Gamma and Tweedie"),
+        (nl.Tweedie(3.0), "elementwise", [-45.0], [1e-30], "powers of a mean of Gamma and Tweedie"),
+        (nl.Gamma(), "elementwise", [-80.0], [1e-20], None),
         (nl.Distillation(0.3), "softmax", [1.2e38], [1.0], "logits over a temperature below 1"),
         (nl.Distillation(0.3), "softmax", [1.2], [1.0], None),
         (nl.Huber(), "elementwise", [1e38], [1.0], None),
