@@ -156,7 +156,7 @@ def vectors(structure: Structure, kind: str, derivatives: int) -> Kernel:
         threads = cuda.gridDim.x * cuda.blockDim.x
         scale, stop = begin(tail, scale, size)
         job = scale, low, high, lowest, highest, near_low, near_high, flags
-        total, bad = zero, zero
+        total, bad = 0.0, zero
         whole = stop // count
         # By `while`, as elsewhere, this loop takes 12 registers more.
         for k in range(first, whole, threads):
@@ -165,7 +165,7 @@ def vectors(structure: Structure, kind: str, derivatives: int) -> Kernel:
             if flags & WEIGHTED:
                 ws = loads(w, i)
             vs, gs, hs, part, wrong = several(loss, loads(p, i), loads(t, i), ws, job)
-            total += part
+            total += np.float64(part)
             bad += wrong
             if v != 0:
                 store_values(v, i, vs[:each])
@@ -181,7 +181,7 @@ def vectors(structure: Structure, kind: str, derivatives: int) -> Kernel:
             if flags & WEIGHTED:
                 x = load(w, i)
             value, gradient, hessian, wrong = one(loss, load(p, i), load(t, i), x, job)
-            total += value
+            total += np.float64(value)
             bad += wrong
             if v != 0:
                 store_value(v, i, value)
@@ -218,7 +218,7 @@ def strided(structure: Structure, kind: str, derivatives: int) -> Kernel:
         threads = cuda.gridDim.x * cuda.blockDim.x
         scale, stop = begin(tail, scale, size)
         job = scale, low, high, lowest, highest, near_low, near_high, flags
-        total, bad = zero, zero
+        total, bad = 0.0, zero
         axes = number(layout, 0)
         i = first
         while i < stop:
@@ -254,7 +254,7 @@ def strided(structure: Structure, kind: str, derivatives: int) -> Kernel:
                 z = real(double(pos_weight, at_x))
                 y, x = share_(y * gain + summand, x, z, bounds, smoothing, outside, units)
             value, gradient, hessian, wrong = one(loss, load(p, at_p), y, x, job)
-            total += value
+            total += np.float64(value)
             bad += wrong
             if v != 0:
                 store_value(v, at_v, value)

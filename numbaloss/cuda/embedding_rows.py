@@ -285,7 +285,7 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
         scale, rows = begin(tail, reals[SCALE], job[ROWS])
         at_once = cuda.blockDim.x >> job[SHIFT]
         mine, lane = thread >> job[SHIFT], thread & (width - 1)
-        total, bad = zero, zero
+        total, bad = 0.0, zero
         first = cuda.blockIdx.x * at_once
         while first < rows:
             row = first + mine
@@ -375,7 +375,7 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
             if present:
                 value, live, swapped, factors = judge(loss, flags, scale, (s, t, u), target, weight)
                 if lane == 0:
-                    total += value
+                    total += np.float64(value)
                     bad += wrong
                     if job[VALUES] != 0:
                         at = find(job, row, job[ROW_VALUES], 1 + VALUES)

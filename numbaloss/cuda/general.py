@@ -149,7 +149,7 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
         at_once = cuda.blockDim.x >> job[SHIFT]
         mine, lane = thread >> job[SHIFT], thread & (width - 1)
         margin, plain = flags & MARGIN, flags & PLAIN
-        total, bad = zero, zero
+        total, bad = 0.0, zero
         first = cuda.blockIdx.x * at_once
         while first < rows:
             row = first + mine
@@ -228,7 +228,7 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
             if size == 0:
                 value = zero
             if lane == 0 and present:
-                total += value
+                total += np.float64(value)
                 if flags & JUDGED:
                     bad += wrong
                 if job[VALUES] != 0:

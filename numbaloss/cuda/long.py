@@ -318,7 +318,7 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
         rows, pieces, step, flags = job[ROWS], job[PIECES], job[STEP], job[FLAGS]
         inverse = reals[INVERSE]
         scale, rows = begin(tail, reals[SCALE], rows)
-        total, bad = zero, zero
+        total, bad = 0.0, zero
         unit = cuda.blockIdx.x
         while unit < rows * pieces:
             row = unit // pieces
@@ -366,7 +366,7 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
                         (base, others, distance, own, spread, weight, own_weight),
                     )  # fmt: skip
                 if thread == 0 and low == 0:
-                    total += value
+                    total += np.float64(value)
                     if flags & JUDGED:
                         bad += wrong
                     if job[VALUES] != 0:

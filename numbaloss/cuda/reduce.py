@@ -145,7 +145,8 @@ def leave() -> Callable:
         divisor, earlier, guard, before, numerator, partials, counter, result = tail
         doubles = cuda.shared.array(SCRATCH, np.float64)
         flag = cuda.shared.array(1, np.int32)
-        total = block_sum(total, thread, scratch)
+        # Totals come in float64: those of float32 lose digits, and overflow where means do not.
+        total = block_sum(np.float64(total), thread, doubles)
         offenders = block_sum(offenders, thread, scratch)
         blocks = cuda.gridDim.x
         if thread == 0:

@@ -161,7 +161,7 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
         mine, lane = thread >> job[SHIFT], thread & (width - 1)
         # Where both are moved in vectors, prediction and gradient have these at the same places.
         anchor = job[GRADIENT] if flags & DIRECT_OUT else job[PREDICTION]
-        total, bad = zero, zero
+        total, bad = 0.0, zero
         first = cuda.blockIdx.x * at_once
         while first < rows:
             row = first + mine
@@ -217,7 +217,7 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
                     (base, others, distance, own, spread, weight, own_weight),
                 )  # fmt: skip
             if lane == 0 and present:
-                total += value
+                total += np.float64(value)
                 if flags & JUDGED:
                     bad += wrong
                 if job[VALUES] != 0:

@@ -256,6 +256,16 @@ def test_weighted_elements(machine, kind, reduction):
     assert "elementwise_vectors" in launched(machine)
 
 
+def test_sums_of_float32_keep_digits_and_range(machine):
+    prediction = np.full(700, np.sqrt(3e37), np.float32)
+    value, _ = nl.SquaredError().value_and_grad(put(prediction), put(np.zeros_like(prediction)))
+    assert host(value, "float64") == pytest.approx(float(prediction[0]) ** 2, rel=2e-7)
+    logits, labels = np.zeros((40, 5), np.float32), np.arange(40) % 5
+    logits[np.arange(40), labels] = -3e37
+    value, _ = nl.CrossEntropy().value_and_grad(put(logits), put(labels))
+    assert host(value, "float64") == pytest.approx(3e37, rel=2e-7)
+
+
 def test_whole_blocks_of_elements(machine, monkeypatch):
     monkeypatch.setattr(backend, "THREADS", 256)
     prediction, target = pair("float32", 2500)

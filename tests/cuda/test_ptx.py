@@ -76,7 +76,7 @@ def complaints(case):
         if case.kernel == "total":  # nothing is ever out of place: some sums are of constants
             own = {name: n for name, n in own.items() if n > allowed.get(name, 0)}
         # Others over blocks of similarities leave no value.
-        if own != ({} if case.in_batch else allowed):
+        if not within({} if case.in_batch else allowed, own):
             yield f"computes in float64: {own}"
     vectors = {name for name in found if name.startswith(("ld.global.v", "st.global.v"))}
     loads, stores = (
@@ -93,18 +93,28 @@ def complaints(case):
         yield f"has no stores of 16 bytes: {vectors}"
 
 
+def within(allowed, own):
+    """Whether nothing but values is added up in float64, at as many places or fewer."""
+    sums = {"add.f64", "add.rn.f64", "cvt.f64.f32"}
+    return own.keys() == allowed.keys() and all(
+        count == allowed[name] or (name in sums and count < allowed[name])
+        for name, count in own.items()
+    )
+
+
 def smallest(capability):
-    """A kernel that computes in float64 nothing but the sum over all blocks."""
+    """A kernel that computes in float64 nothing but the sum of the values."""
     return Case("vectors", (nl.SquaredError,), False, "float32", 1, False, capability)
 
 
 @pytest.mark.parametrize("capability", CAPABILITIES)
-def test_in_float64_only_the_sums_of_blocks_are_added_up(capability):
+def test_in_float64_only_values_are_added_up(capability):
     found = in_float64(instructions(ptx(smallest(capability))))
     kinds = {name.split(".")[0] for name in found}
     assert kinds == {"add", "div", "setp", "cvt"}
-    # The value, and the scale of kernels to follow; the sum of a block and how many are wrong.
-    assert (found["div.rn.f64"], found["cvt.f64.f32"]) == (2, 2)
+    # The value, and the scale of kernels to follow; values of whole vectors, others, and how many
+    # are wrong in a block.
+    assert (found["div.rn.f64"], found["cvt.f64.f32"]) == (2, 3)
 
 
 @pytest.mark.parametrize("case", list(every_case() if ALL else sums_of_all()), ids=str)
