@@ -343,6 +343,7 @@ def test_an_error_names_the_first_bad_number_and_touches_no_input(call, which, d
         assume(not domain(call.loss.target_domain).everything)
         if call.target.dtype.kind != "f":
             call = call._replace(target=call.target.astype(np.float32))
+        call = call._replace(weight=None)  # what has the weight 0 may hold anything
         array, name = call.target, "target"
     place = data.draw(st.integers(0, array.size - 1))
     index = np.unravel_index(place, array.shape)
