@@ -200,6 +200,34 @@ def test_rows_that_do_not_count_may_hold_anything(dtype):
     assert (values[~out] > 0).all()
 
 
+@pytest.mark.parametrize("lead", [(), (2, 3), (2, 3, 2), (1, 2, 1, 3), (2, 0, 3)])
+@pytest.mark.parametrize("form", ["labels", "dense"])
+def test_rows_may_have_any_axes_in_front(lead, form):
+    hidden, weight, bias = layer(lead, 4, 5)
+    target = labels(lead, 5)
+    if form == "dense":
+        target = np.random.default_rng(2).dirichlet(np.ones(5), lead)
+    # Axes in another order in memory, and weights and masks of a leading part of them.
+    turned = np.moveaxis(np.ascontiguousarray(np.moveaxis(hidden, 0, -1)), -1, 0)
+    parts = [{}, {"sample_weight": np.arange(1.0, 1.0 + lead[0]) if lead else 2.0}]
+    parts.append({"mask": np.random.default_rng(3).random(lead[:2]) < 0.7})
+    for reduction in ("mean", "none"):
+        for options in parts:
+            expected = nl.CrossEntropy().value_and_grad(
+                hidden @ weight + bias, target, reduction=reduction, **options
+            )
+            for vectors in (hidden, turned):
+                value, (of_hidden, of_weight, of_bias) = LOSS.value_and_grad(
+                    vectors, weight, target, bias=bias, reduction=reduction, **options
+                )
+                np.testing.assert_allclose(value, expected[0], rtol=1e-12)
+                np.testing.assert_allclose(of_hidden, expected[1] @ weight.T, atol=1e-14)
+                slopes = expected[1].reshape(-1, 5)
+                np.testing.assert_allclose(of_bias, slopes.sum(axis=0), atol=1e-14)
+                rows = hidden.reshape(-1, 4)
+                np.testing.assert_allclose(of_weight, rows.T @ slopes, atol=1e-13)
+
+
 def test_nan_in_a_row_that_counts_is_seen():
     hidden, weight, _ = layer(20)
     hidden[3, 2] = np.nan
