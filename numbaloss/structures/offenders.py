@@ -48,7 +48,9 @@ def raise_first_number(loss: Any, inputs: Sequence[Operand | None], check: bool)
                 found = named(name, place, operand, start + first)
                 if name == "sample_weight":
                     raise ValueError(f"{found}; weights are >= 0")
-                raise ValueError(f"{found}; {loss!r} takes {name}s in {of}")
+                signed = piece[first] == -1 and getattr(loss, "targets", None) == "binary"
+                hint = "; targets='signed' takes -1 and 1" if signed else ""
+                raise ValueError(f"{found}; {loss!r} takes {name}s in {of}{hint}")
 
 
 def _piece(operand: Operand, start: int, real: np.dtype) -> np.ndarray:

@@ -144,6 +144,10 @@ def test_signed_targets_are_those_of_zero_and_one(cls):
     else:
         np.testing.assert_allclose(signed([0.3], [0.5]), plain([0.3], [0.75]), rtol=1e-14)
         assert signed([0.3], [-1.0 - 1e-15]) == plain([0.3], [0.0])
+    with pytest.raises(
+        ValueError, match=r"target\[1\] is -1; .*; targets='signed' takes -1 and 1$"
+    ):
+        plain([0.0, 0.0], [1.0, -1.0])
     with pytest.raises(ValueError, match="targets must be one of"):
         cls(targets="unit")
 
