@@ -41,6 +41,31 @@ class Widths:
         self.loss.value_and_grad(self.prediction, self.target, out=self.out)
 
 
+class Images:
+    """Value and gradient of pixels, with the classes of (N, C, H, W) along the second axis."""
+
+    params = ((3, 19, 150), DTYPES, ("second", "last"))
+    param_names = ("classes", "dtype", "axis")
+
+    def setup(self, classes: int, dtype: str, axis: str) -> None:
+        count, side = max(SIZE // classes >> 14, 1), 128
+        prediction, target = logits(dtype, count * side * side, classes)
+        self.target = target.reshape(count, side, side)
+        self.prediction = prediction.reshape(count, side, side, classes)
+        self.loss, self.options = make("cross_entropy"), {}
+        if axis == "second":
+            self.prediction = np.ascontiguousarray(np.moveaxis(self.prediction, -1, 1))
+            self.options = {"axis": 1}
+        self.out = np.empty_like(self.prediction)
+        try:
+            self.time_value_and_grad(classes, dtype, axis)
+        except TypeError as error:
+            raise NotImplementedError("this version of numbaloss has no axis") from error
+
+    def time_value_and_grad(self, classes: int, dtype: str, axis: str) -> None:
+        self.loss.value_and_grad(self.prediction, self.target, out=self.out, **self.options)
+
+
 class Methods:
     """The public methods; every call returns new arrays."""
 

@@ -14,7 +14,8 @@ from numba import njit, types
 
 from ..arrays import Operand
 from .compile import Code, c_function
-from .intrinsics import caller, no_alias, pointer, prefer_wide_vectors
+from .intrinsics import caller, pointer, prefer_wide_vectors
+from .lanes import copy_register, copy_rest
 from .movers import runner, steps_of
 from .rows import inner
 
@@ -75,23 +76,27 @@ def _mover(direction: str, kind: str, swapped: bool, real: str) -> Callable:
     run = runner(direction, kind, swapped, real)
     zero = np.dtype(real).type(0)
     scalar_size = zero.itemsize
+    lanes = 64 // scalar_size
     copied, loads = kind == real and not swapped, direction == "load"
 
     @njit(**inner)
     def copy(source, target, size):
-        prefer_wide_vectors()
-        no_alias()  # or LLVM would leave the loop to scalars
-        for i in range(size):
-            target[i] = source[i]
+        # In registers: what LLVM would leave of a run of rows to scalars takes longer than that.
+        whole = size // lanes * lanes
+        for k in range(0, whole, lanes):
+            copy_register(source + k * scalar_size, target + k * scalar_size, zero)
+        if whole < size:
+            source, target = source + whole * scalar_size, target + whole * scalar_size
+            copy_rest(source, target, size - whole, zero)
 
     @njit(**inner)
     def copy_columns(place, apart, tile, step, classes, size):
+        prefer_wide_vectors()
         for c in range(classes):
-            own, other = pointer(place + c * apart, zero), pointer(tile + c * step, zero)
             if loads:
-                copy(own, other, size)
+                copy(place + c * apart, tile + c * step, size)
             else:
-                copy(other, own, size)
+                copy(tile + c * step, place + c * apart, size)
 
     def move_columns(base, layout, row, size, first, classes, tile, step):
         prefer_wide_vectors()

@@ -16,9 +16,9 @@ import numba
 import numpy as np
 from numba import njit, types
 
-from .columns import call_columns
+from .columns import call_columns, class_stride, row_place
 from .compile import Code, c_function
-from .intrinsics import caller, pointer, prefer_wide_vectors, stack_memory
+from .intrinsics import caller, pointer, prefer_wide_vectors, prefetch, stack_memory
 from .lanes import transpose_square
 from .rows import CHUNK_SIGNATURE, CLASSES, inner
 from .threads import (
@@ -37,7 +37,7 @@ from .threads import (
 # A block has so many bytes, but runs of rows of at least so many, and at most so many bytes.
 BLOCK_BYTES, RUN_BYTES, MOST_BYTES = 128 << 10, 128, 1 << 20
 # Some classes of a block on their way, in columns.
-TILE_BYTES = 32 << 10
+TILE_BYTES = 16 << 10
 
 # The description of a call, at the job's KERNEL: positions of its numbers. Those of the arrays
 # follow: where the descriptor of each is, or 0, then which part of the space is its.
@@ -134,15 +134,29 @@ def _chunk(real: str) -> Callable:
         step, stride = (whole + lanes) * itemsize, classes * itemsize
         tile = stack_memory(TILE_BYTES)
         group = min(TILE_BYTES // step, classes) // lanes * lanes
+        place_of_row, _ = row_place(layout, row)
+        apart = class_stride(layout)
+        base = job[slot] + place_of_row
         start = 0
         while start < classes:
             # The last group, and its last square, overlap what comes before.
             first = min(start, classes - group)
             move = (job[slot], layout, row, size, first, group, tile, step)
+            ahead = base + first * apart
             if loads:
                 call_columns(pointer(layout, 1)[0], move)
+                if first + group < classes:
+                    ahead = base + min(first + group, classes - group) * apart
+                else:
+                    ahead = base + size * itemsize
             for c in range(0, group, lanes):
                 for k in range(0, whole, lanes):
+                    # Memory is asked for what is read, or written, next.
+                    for i in range(lanes):
+                        if loads:
+                            prefetch(ahead + (c + i) * apart + k * itemsize, 0)
+                        else:
+                            prefetch(ahead + (c + i) * apart + k * itemsize, 1)
                     column = tile + c * step + k * itemsize
                     place = space + k * stride + (first + c) * itemsize
                     if loads:

@@ -141,8 +141,8 @@ def same_bits(loss, last, target, moved, of_moved, **options):
             np.testing.assert_array_equal(np.moveaxis(one, 1, -1), other)
 
 
-@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", ">f4"])
-@pytest.mark.parametrize("classes", [3, 17, 97, 130, 1000, 5000])
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+@pytest.mark.parametrize("classes", [3, 17, 130, 5000])
 @pytest.mark.parametrize("form", ["labels", "dense"])
 def test_images_come_out_as_rows_do_to_the_last_bit(form, classes, dtype, monkeypatch):
     # Blocks that end within an image, and others that hold several.
