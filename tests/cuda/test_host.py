@@ -149,6 +149,13 @@ def check_masks():
                 found = loss.value_grad_hess(p, t, **options, device="cuda")
             assert_same(found, expected, 1e-6)
             assert streams.pieces > 1
+    signed = 2 * t - 1
+    several = nl.BinaryCrossEntropy(pos_weight=np.arange(20.0), targets="signed")
+    for options in ({"mask": mask}, {"mask": mask, "sample_weight": np.arange(70)}):
+        expected = several.value_grad_hess(p, signed, **options)
+        with pieces():
+            found = several.value_grad_hess(p, signed, **options, device="cuda")
+        assert_same(found, expected, 1e-6)
 
 
 @check
@@ -250,7 +257,7 @@ def check_softmax(shapes, kernels=None):
         )
         for target in (random.integers(0, shape[-1], shape[:-1]), dense):
             for q in (p, np.asfortranarray(p)):
-                operands, _ = loss._inputs(q, target, weight, mask)
+                operands, _ = loss._inputs(q, target, weight, mask, -1)
                 made = [np.empty(shape[:-1], "f4"), np.empty_like(q), np.empty_like(q)]
                 expected = [np.empty_like(one) for one in made]
                 views = [nl.arrays.operand(one, "out")[0] for one in (*made, *expected)]
