@@ -35,7 +35,7 @@ from .threads import (
 )
 
 # A block has so many bytes, but runs of rows of at least so many, and at most so many bytes.
-BLOCK_BYTES, RUN_BYTES, MOST_BYTES = 128 << 10, 128, 1 << 20
+BLOCK_BYTES, RUN_BYTES, MOST_BYTES = 144 << 10, 256, 1 << 20
 # Some classes of a block on their way, in columns.
 TILE_BYTES = 16 << 10
 
@@ -65,7 +65,9 @@ def sizes(real: str, count: int, classes: int, chunk: int, unit: int) -> Sizes:
     if block >= chunk:
         block = block // chunk * chunk
         return Sizes(block, block)
-    return Sizes(max(block // unit * unit, unit), chunk)
+    # Blocks of a chunk that are about alike.
+    block = -(-chunk // -(-chunk // block))
+    return Sizes(max(min(-(-block // unit) * unit, most // unit * unit), unit), chunk)
 
 
 def launch(
