@@ -29,7 +29,8 @@ class BinaryCrossEntropy(Elementwise):
         Logits are faster and exact in the tails.
     pos_weight : float >= 0, or array of shape (C,)
         :math:`w`, the weight of positive targets: one number, or one a label, which are then
-        along the last axis of predictions of shape (..., C).
+        along the last axis of predictions of shape (..., C). With one a label, targets outside the
+        domain are NaN where nobody checks them.
     label_smoothing : float in [0, 1]
         ε; moves the target to :math:`t (1 - ε) + ε/2`.
     targets : {"binary", "signed"}

@@ -6,6 +6,7 @@ and will be mended does not belong here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -78,7 +79,32 @@ def _distances_out_of_range(call: Call, kind: str, text: str) -> bool:
     return bool(2.0 * largest * np.sqrt(vectors.shape[-1]) > np.finfo(call.real).max / 4)
 
 
+def _weights_of_labels_unchecked(call: Call, kind: str, text: str) -> bool:
+    weighted = any(np.ndim(getattr(one, "pos_weight", 1.0)) for one in _parts(call.loss))
+    unchecked = call.options.get("check", True) is False
+    return kind.startswith("wrong") and "is nan" in text and weighted and unchecked
+
+
+def _row_near_the_largest_number(call: Call, kind: str, text: str) -> bool:
+    found = re.search(r"is -?inf, not from (\S+) to (\S+)", text)
+    if not kind.startswith("wrong") or call.structure != "softmax" or found is None:
+        return False
+    expected = max(abs(Number(found[1])), abs(Number(found[2])))
+    return bool(expected > np.finfo(call.real).max / 8)
+
+
 ACCEPTED = [
+    Accepted(
+        "unchecked targets and weights of labels",
+        "the docstring of BinaryCrossEntropy says that targets outside the domain give NaN there",
+        _weights_of_labels_unchecked,
+    ),
+    Accepted(
+        "values of rows near the largest number",
+        "what a row is summed from may be a few times its value: within a factor of 8 of the "
+        "largest number it may be infinite",
+        _row_near_the_largest_number,
+    ),
     Accepted(
         "powers of a mean of Gamma and Tweedie",
         "their docstrings say that a power of the mean beyond the range makes the value infinite",
