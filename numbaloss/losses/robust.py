@@ -218,7 +218,8 @@ class GeneralRobust(Elementwise):
 
     Notes
     -----
-    Continuous in ``alpha``. The hessian is negative for far residuals where α < 1.
+    Continuous in ``alpha``. The hessian is negative for far residuals where α < 1. At α = 2 it is a
+    multiple of :class:`SquaredError`, out of range where that is.
 
     References
     ----------

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+import numbaloss as nl
 from numbaloss.structures.loss import domain
 
 from .calls import Call
@@ -232,6 +233,8 @@ def _integer_targets_of_one_row(rng, call, arena):
     if call.structure != "softmax" or _dimensions(call) != 1:
         return False
     if "dense" not in call.loss.accepts or not _like(call).size:
+        return False
+    if isinstance(call.loss, nl.Distillation):  # logits may be whole numbers
         return False
     for name in ("sample_weight", "mask"):
         call.arrays.pop(name, None)

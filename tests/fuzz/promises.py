@@ -185,6 +185,11 @@ def _close(
             apart = call.loss(*call.inputs(), **{**keywords, "reduction": "none"})
             values = np.asarray(apart, FLOAT64)
         size = np.abs(values)
+        if call.structure == "elementwise" and hasattr(call.loss, "terms"):
+            # Of terms that cancel, the sizes of each.
+            apart = {**keywords, "reduction": "none"}
+            each = [abs(w) * np.abs(one(*call.inputs(), **apart)) for w, one in call.loss.terms]
+            size = sum(np.asarray(one, FLOAT64) for one in each)
         if keywords["reduction"] in ("mean", "weighted_mean") and values.size:
             total = float(values.sum())
             known = np.isfinite(total) and total != 0 and np.isfinite(np.asarray(other)).all()

@@ -29,7 +29,7 @@ def _rounds(loss: Any) -> int:
     """How many roundings the formulas take: see tests/losses/test_exactness.py."""
     names = {type(term).__name__ for _, term in getattr(loss, "terms", ((1.0, loss),))}
     if "GeneralRobust" in names:
-        return 64
+        return 128  # exponents of up to 90 make as many units of its powers
     return 24 if names & {"AsymmetricFocal", "Tweedie", "Focal"} else 12
 
 
@@ -47,7 +47,8 @@ def elementwise_bands(
     # A difference of the inputs beyond the largest number is infinite.
     over = np.abs(p - t) > kind.largest
     beyond = np.where(over, np.copysign(Number(np.inf), p - t), p)
-    near = [(p, t), (p * (1 + eps), t), (p * (1 - eps), t), (p, t * (1 + eps)), (p, t * (1 - eps))]
+    step = eps * np.maximum(np.abs(t), _rounded_as(loss))
+    near = [(p, t), (p * (1 + eps), t), (p * (1 - eps), t), (p, t + step), (p, t - step)]
     near += [(beyond, t)]
     at = [np.stack(one) for one in zip(*near)]
     found = elementwise_formulas.formula(loss, *at, **changed)
@@ -82,6 +83,19 @@ def elementwise_bands(
             Band(np.where(over, low, band.low), np.where(over, high, band.high), nan, free)
         )
     return bands
+
+
+def _rounded_as(loss: Any) -> float:
+    """The size of the numbers that targets are rounded as when they are mapped; 0: they are not.
+
+    (t + 1)/2 and smoothed targets are numbers about 1, and smoothing shrinks what t may be off.
+    """
+    sizes = [0.0]
+    for _, one in getattr(loss, "terms", ((1.0, loss),)):
+        smoothing = getattr(one, "label_smoothing", 0.0)
+        if smoothing > 0.0 or getattr(one, "targets", "") == "signed":
+            sizes.append(1.0 / max(1.0 - smoothing, 1e-3))
+    return max(sizes)
 
 
 def _numbers(loss: Any) -> list[float]:

@@ -152,6 +152,8 @@ def test_a_crash_is_reported_with_the_call_that_made_it(tmp_path):
         (nl.Gamma(), "elementwise", [-80.0], [1e-20], None),
         (nl.Distillation(0.3), "softmax", [1.2e38], [1.0], "logits over a temperature below 1"),
         (nl.Distillation(0.3), "softmax", [1.2], [1.0], None),
+        (nl.CrossEntropy(), "softmax", [1e37], [1.0], "logits near the largest number"),
+        (nl.CrossEntropy(), "softmax", [1e34], [1.0], None),
         (nl.Huber(), "elementwise", [1e38], [1.0], None),
     ],
 )
@@ -176,12 +178,6 @@ def test_what_is_accepted_is_what_the_documents_say(loss, structure, prediction,
             True, None,
         ),
         (nl.BinaryCrossEntropy(), "elementwise", "[] is nan, not from 1 to 2", False, None),
-        (
-            nl.CrossEntropy(), "softmax", "[8] is inf, not from 3.384e38 to 3.385e38", True,
-            "values of rows near the largest number",
-        ),
-        (nl.CrossEntropy(), "softmax", "[8] is inf, not from 3.384e36 to 3.385e36", True, None),
-        (nl.CrossEntropy(), "softmax", "[8] is 1, not from 3.384e38 to 3.385e38", True, None),
     ],
 )  # fmt: skip
 def test_what_is_accepted_looks_at_the_numbers(loss, structure, text, check, name):
