@@ -163,12 +163,18 @@ def _takes(cls: type[Loss]) -> list[str]:
     found = [f"{structure}: {listing.use(cls.structure())}"]
     for name in ("prediction", "target"):
         declared = getattr(cls, f"{name}_domain", None)
+        default = ""
         if isinstance(declared, property):
-            found.append(f"{name}s: by the parameters")
-        elif declared is not None and issubclass(cls, Elementwise | Softmax):
+            default = ", unless parameters say otherwise"
+            alone = not any(one.required for one in cls.parameters())
+            declared = getattr(cls(), f"{name}_domain") if alone else None
+        if declared is not None and issubclass(cls, Elementwise | Softmax):
             of = "dense targets" if name == "target" and issubclass(cls, Softmax) else f"{name}s"
             some = domain(declared)
-            found.append(f"{of}: {'any numbers' if some.everything else f'in {tight(some)}'}")
+            numbers = "any numbers" if some.everything else f"in {tight(some)}"
+            found.append(f"{of}: {numbers}{default}")
+        elif default:
+            found.append(f"{name}s: by the parameters")
     return found
 
 

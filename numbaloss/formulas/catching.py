@@ -20,7 +20,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic as _intrinsic
 
-from .. import forking
+from .. import forking, numba_settings
 from ..vmath.overloads import install as install_vmath
 from .specialisation import compiled
 
@@ -57,6 +57,8 @@ def _compiled_for(caller: Any, arguments: tuple[types.Type, ...], context: Any) 
 def can_raise(generic: Callable, record: types.Type, real: types.Type) -> bool:
     """Whether a generic function of a loss, on numbers of ``real``, can end in an exception."""
     forking.check()
+    forking.check()
+    numba_settings.check()
     with global_compiler_lock:
         install_vmath()
         context = cpu_target.typing_context

@@ -24,7 +24,7 @@ from ..structures.composition import Sum
 from ..structures.elementwise import Elementwise
 from ..structures.embedding_batch import BatchEmbedding
 from ..structures.embedding_rows import PairEmbedding, TripletEmbedding
-from ..structures.loss import Loss, point_of_value
+from ..structures.loss import Loss, NumberOrArray, point_of_value
 from ..structures.softmax import Softmax
 from .watch import Watch, is_fixed
 
@@ -293,6 +293,11 @@ def parameter_values(loss: Loss) -> list[float]:
                     f"{type(part).__name__}.{parameter.name} is None, but point() sees numbers "
                     f"only; give the class a lower() that turns it into a loss of numbers"
                 )
+            if isinstance(value, np.ndarray):
+                raise TypeError(
+                    f"{type(part).__name__}.{parameter.name} is an array, but point() sees numbers "
+                    f"only: this formula of one's own takes one number"
+                )
             values.append(float(value))
     return values
 
@@ -318,7 +323,7 @@ def _ours(cls: type) -> bool:
 
 
 def _field_type(parameter: Any, cls: type, dtype: types.Type) -> types.Type:
-    kinds = {float: dtype, int: types.int64, bool: types.boolean}
+    kinds = {float: dtype, NumberOrArray: dtype, int: types.int64, bool: types.boolean}
     if parameter.kind not in kinds:
         raise TypeError(
             f"{cls.__name__}.{parameter.name}: point() sees float, int and bool parameters only; "

@@ -168,7 +168,11 @@ def test_a_full_disk_leaves_nothing_behind(start, large, tmp_path, ending):
 def test_being_stopped_leaves_nothing_behind(start, large, tmp_path, number, code):
     # Text is slow to read: there is time between the temporary file and the end.
     out = tmp_path / "o.parquet"
-    process = start("score", large / "x.csv", "--loss", "mse", "--threads", 1, "-o", out)
+    process = start(
+        "score", large / "x.csv", "--loss", "mse", "--threads", 1, "-o", out,
+        # Whoever runs the tests may ignore hang-ups.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+    )  # fmt: skip
     deadline = time.monotonic() + 30
     while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
         time.sleep(0.01)

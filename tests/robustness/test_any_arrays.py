@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import numbaloss as nl
 from numbaloss.structures.intervals import Interval
-from numbaloss.structures.loss import domain
+from numbaloss.structures.loss import NumberOrArray, domain
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 FLOATS = [np.dtype(name) for name in ("f2", "f4", "f8", ">f2", ">f4", ">f8")] + [BFLOAT16]
@@ -68,7 +68,9 @@ def registered_losses(draw: Any) -> nl.Elementwise:
                 float: numbers_in(cls.bounds.get(parameter.name, "[-8, 8]")),
                 bool: st.booleans(),
                 int: st.integers(0, 4),
+                str: st.just(parameter.default),  # of how targets are written
             }
+            kinds[NumberOrArray] = kinds[float]
             options = kinds[parameter.kind]
             if parameter.default is None:
                 options = st.none() | options

@@ -283,9 +283,7 @@ def test_code_from_many_processes_lives_together_in_one(run, tmp_path):
             results = {}
             for what in sys.argv[1:]:
                 prediction = np.array([0, 1, 2, 3, 4], np.float32)
-                if what == "none":
-                    result = loss(prediction, target, reduction="none").tolist()
-                elif what == "hessian":
+                if what == "hessian":
                     result = loss.value_grad_hess(prediction, target, reduction="sum")[2].tolist()
                 else:
                     result = loss(prediction.astype(what), target, reduction="sum")
@@ -295,7 +293,7 @@ def test_code_from_many_processes_lives_together_in_one(run, tmp_path):
     right = {
         "float16": 8.0,
         ">f4": 8.0,
-        "none": [0.0, 0.5, 1.5, 2.5, 3.5],
+        "float64": 8.0,
         "hessian": [1.0, 1.0, 0.0, 0.0, 0.0],
     }
     for what, result in right.items():
