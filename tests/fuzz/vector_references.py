@@ -27,6 +27,8 @@ def vectors(call: Call) -> Expected:
         return unknown
     labels = call.arrays.get("target", call.arrays.get("labels"))
     given = None if labels is None else labels.array
+    if labels is not None and getattr(call.loss, "targets", "") == "signed":
+        given = (seen(labels.array, np.dtype(np.float64)) + 1) / 2
     weight = call.arrays.get("sample_weight")
     weights = None if weight is None else seen(weight.array, np.dtype(np.float64))
     loss, reduction = call.loss, call.options["reduction"]
