@@ -234,6 +234,7 @@ def launched(machine):
     return list(dict.fromkeys(name for name, _ in machine.launched))
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("kind", DTYPES)
 @pytest.mark.parametrize("size", [1, 33, 700])
 def test_vectors_of_elements(machine, kind, size):
@@ -244,6 +245,7 @@ def test_vectors_of_elements(machine, kind, size):
     assert (blocks > 1) == (size == 700)
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("reduction", ["mean", "weighted_mean", "sum", "none"])
 @pytest.mark.parametrize("kind", ["float32", "bfloat16"])
 def test_weighted_elements(machine, kind, reduction):
@@ -273,6 +275,7 @@ def test_whole_blocks_of_elements(machine, monkeypatch):
     assert machine.launched == [("elementwise_vectors", 3)]
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("kind", ["float64", "float16"])
 @pytest.mark.parametrize("labels", ["int8", "bool", "uint32", "int64", "float16"])
 def test_elements_of_any_strides_and_dtypes(machine, kind, labels):
@@ -329,6 +332,7 @@ SMOOTHED = nl.CrossEntropy(label_smoothing=0.1, z_loss=0.01, temperature=0.7)
 WIDTHS = [(70, 3), (1, 1), (33, 6), (9, 29), (40, 67), (130, 130), (2, 300)]
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("shape", WIDTHS, ids=str)
 @pytest.mark.parametrize("kind", ["float32", "float16"])
 def test_staged_rows(machine, kind, shape):
@@ -337,6 +341,7 @@ def test_staged_rows(machine, kind, shape):
     assert "softmax_staged" in launched(machine)
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("kind", ["float64", "bfloat16"])
 @pytest.mark.parametrize("reduction", ["mean", "weighted_mean", "none"])
 def test_staged_rows_with_all_options(machine, kind, reduction):
@@ -356,6 +361,7 @@ def test_staged_rows_of_any_strides(machine, labels):
     agree(nl.CrossEntropy(), prediction, target, reduction="none")
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("kind", ["float32", "float16"])
 @pytest.mark.parametrize("road", ["staged", "whole", "split"])
 def test_rows_that_begin_between_vectors(machine, monkeypatch, kind, road):
@@ -381,6 +387,7 @@ def test_rows_that_are_not_finite(machine):
     agree(nl.CrossEntropy(), prediction, target, reduction="none")
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("kind", DTYPES)
 @pytest.mark.parametrize("least", [10**9, 16], ids=["whole", "split"])
 def test_long_rows(machine, monkeypatch, kind, least):
@@ -457,6 +464,7 @@ def test_rows_in_place(machine):
     same([found], [expected], "float32")
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("label", [12, -1, 2**40])
 @pytest.mark.parametrize("least", [0, 10**9, 4], ids=["staged", "whole", "split"])
 def test_labels_out_of_range_reach_nothing(machine, monkeypatch, label, least):
@@ -543,6 +551,7 @@ def agree_on_vectors(loss, given, offset=0, **options):
     same([loss(*arrays, **options)], [expected[0]], kind)
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("kind", ["float32", "bfloat16"])
 @pytest.mark.parametrize("length", [1, 7, 16, 24, 67, 144])
 def test_vectors_of_pairs_and_triplets(machine, kind, length):
@@ -659,6 +668,7 @@ def test_batches_of_all_triplets(machine, kind, mining):
     assert set(launched(machine)) == {f"embedding_{name}" for name in steps}
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize(
     ("kind", "reduction"), [("float16", "weighted_mean"), ("bfloat16", "none")]
 )
