@@ -103,19 +103,34 @@ def _square_near_the_largest_number(call: Call, kind: str, text: str) -> bool:
     return bool(residual > np.sqrt(Number(np.finfo(call.real).max)) / 4)
 
 
-def _product_with_a_small_weight(call: Call, kind: str, text: str) -> bool:
+def _product_near_the_largest_number(call: Call, kind: str, text: str) -> bool:
     found = re.search(r"is -?inf, not from (\S+) to (\S+)", text)
-    if not kind.startswith("wrong") or call.structure != "elementwise" or found is None:
+    if not kind.startswith("wrong") or found is None:
         return False
     expected = max(abs(Number(found[1])), abs(Number(found[2])))
-    return bool("sample_weight" in call.arrays and expected > np.finfo(call.real).max / 1024)
+    products = call.structure == "softmax" or "sample_weight" in call.arrays
+    return bool(products and expected > np.finfo(call.real).max / 1024)
+
+
+def _targets_below_normal_numbers(call: Call, kind: str, text: str) -> bool:
+    weighed = any(isinstance(one, nl.Focal | nl.AsymmetricFocal) for one in _parts(call.loss))
+    if not kind.startswith("wrong") or not weighed:
+        return False
+    _, t = _inputs(call)
+    return bool(((t > 0) & (t < 2 * np.finfo(call.real).tiny)).any())
 
 
 ACCEPTED = [
     Accepted(
-        "products with weights near the largest number",
-        "a number that is out of range stays so, even if a weight below 1 follows",
-        _product_with_a_small_weight,
+        "products near the largest number",
+        "a number that is out of range stays so, even if a weight below 1, or the number of "
+        "classes as a divisor, follows",
+        _product_near_the_largest_number,
+    ),
+    Accepted(
+        "targets of focal losses below normal numbers",
+        "times a weight below 1 they are 0, as any product that is too small",
+        _targets_below_normal_numbers,
     ),
     Accepted(
         "unchecked targets and weights of labels",
