@@ -81,6 +81,7 @@ for arguments in json.load(sys.stdin):
 END = "\n---\n"
 
 
+@pytest.mark.exhaustive
 @needs_simulator
 def test_score_on_a_gpu_is_that_of_the_cpu(command, tmp_path):
     random = np.random.default_rng(3)

@@ -12,6 +12,7 @@ import pytest
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
+@pytest.mark.exhaustive
 def test_data_can_be_made_anew(tmp_path):
     pytest.importorskip("sklearn")
     subprocess.run([sys.executable, EXAMPLES / "make_predictions.py", tmp_path], check=True)

@@ -415,6 +415,7 @@ def test_long_rows_with_all_options(machine, monkeypatch, least):
     agree(loss, prediction, target, derivatives=2, **options)
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("kind", ["float32", "float16"])
 @pytest.mark.parametrize("shape", [(40, 5), (3, 77)], ids=str)
 def test_general_rows(machine, kind, shape):
@@ -562,6 +563,7 @@ def test_vectors_of_pairs_and_triplets(machine, kind, length):
     assert launched(machine) == ["embedding_rows"]
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("kind", ["float32", "float16"])
 @pytest.mark.parametrize("length", [1032, 1091])
 def test_vectors_of_a_whole_block(machine, kind, length):
@@ -575,6 +577,7 @@ def test_many_vectors(machine):
     assert blocks > 1
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("reduction", ["mean", "weighted_mean", "sum", "none"])
 def test_weighted_vectors_of_any_strides(machine, reduction):
     weight = np.arange(6.0) % 4
@@ -620,7 +623,10 @@ def agree_on_batches(loss, count, length, kind="float32", classes=3, labels=None
 # Of vectors that are not normalised.
 IN_UNITS = ("choose_unit", "rescale")
 # The dtype, and the bytes of a block, of which there may be several.
-SHAPES = pytest.mark.parametrize(("kind", "workspace"), [("float32", 1500), ("float64", None)])
+SHAPES = pytest.mark.parametrize(
+    ("kind", "workspace"),
+    [("float32", 1500), pytest.param("float64", None, marks=pytest.mark.exhaustive)],
+)
 
 
 @SHAPES

@@ -15,7 +15,13 @@ SCRIPT = Path(simulator_checks.__file__)
 
 
 @pytest.mark.skipif(find_spec("numba_cuda") is None, reason="needs numba-cuda")
-@pytest.mark.parametrize("group", CHECKS)
+@pytest.mark.parametrize(
+    "group",
+    [
+        pytest.param(one, marks=pytest.mark.exhaustive) if one == "batches" else one
+        for one in CHECKS
+    ],
+)
 def test_losses_in_the_simulator(group):
     done = subprocess.run(
         [sys.executable, SCRIPT, group],

@@ -138,6 +138,7 @@ print(json.dumps([calls]))
 """
 
 
+@pytest.mark.exhaustive  # the random calls are on fenced memory too
 @pytest.mark.skipif(sys.platform == "win32", reason="needs mprotect")
 def test_rows_at_the_edge_of_accessible_memory_are_fine(run):
     widths = [1, 3, 9, 17, 129, 4097]  # each may be a kernel to compile

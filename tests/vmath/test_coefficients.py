@@ -4,7 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
+
+@pytest.mark.exhaustive
 def test_coefficients_are_reproduced_by_the_fitting_script():
     script = Path(__file__).resolve().parents[2] / "tools" / "fit_polynomials.py"
     command = [sys.executable, str(script), "--check"]

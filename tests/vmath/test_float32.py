@@ -62,6 +62,7 @@ def test_float32_power_of_any_two_bit_patterns_is_right(compiled, exactly, large
     assert largest_ulp(compiled("pow")(x, y), exact) <= 0.51
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif("NUMBA_CPU_NAME" in os.environ, reason="is the child of this very test")
 def test_bounds_hold_on_a_machine_without_fused_multiply_add():
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__]
