@@ -57,7 +57,6 @@ def _compiled_for(caller: Any, arguments: tuple[types.Type, ...], context: Any) 
 def can_raise(generic: Callable, record: types.Type, real: types.Type) -> bool:
     """Whether a generic function of a loss, on numbers of ``real``, can end in an exception."""
     forking.check()
-    forking.check()
     numba_settings.check()
     with global_compiler_lock:
         install_vmath()
