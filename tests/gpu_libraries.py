@@ -1,4 +1,4 @@
-"""Libraries that bring arrays to a real GPU: PyTorch, CuPy, and Numba's own arrays."""
+"""Libraries that bring arrays to a real GPU: PyTorch, CuPy, Numba, JAX, and what has DLPack."""
 
 from __future__ import annotations
 
@@ -130,3 +130,49 @@ class Numba(Library):
         from numbaloss.cuda import backend
 
         return float(backend.host_copy(value))
+
+
+class Exchanged:
+    """An array that knows nothing but DLPack."""
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.array.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        return self.array.__dlpack_device__()
+
+
+class DLPack(Torch):
+    """Tensors of PyTorch that hide what they are; results are Numba's."""
+
+    def put(self, array: np.ndarray) -> Any:
+        return Exchanged(super().put(array))
+
+    get, is_result = Numba.get, Numba.is_result
+
+
+class Jax(Library):
+    """Arrays of JAX, which are for reading: float64 only where JAX was told so."""
+
+    kinds = ("float32", "float16", "bfloat16")
+    products_of = kinds
+
+    def __init__(self) -> None:
+        import jax
+
+        self.jax = jax
+
+    def put(self, array: np.ndarray) -> Any:
+        return self.jax.device_put(array)
+
+    def get(self, given: Any, kind: str) -> np.ndarray:
+        return np.array(given)
+
+    def is_result(self, given: Any, kind: str) -> bool:
+        return isinstance(given, self.jax.Array) and str(given.dtype) == kind
+
+    def number(self, value: Any) -> float:
+        return Numba.number(self, value)  # type: ignore[arg-type]

@@ -13,11 +13,13 @@ from unittest import mock
 import gpu_checks_batches  # noqa: F401 - enlists its checks
 import gpu_checks_elementwise  # noqa: F401
 import gpu_checks_embeddings  # noqa: F401
+import gpu_checks_families  # noqa: F401
 import gpu_checks_linear  # noqa: F401
 import gpu_checks_options  # noqa: F401
 import gpu_checks_rows  # noqa: F401
 import numpy as np
 import pytest
+import simulated_families
 import simulation
 from gpu_checks import CHECKS, Library, check
 
@@ -155,6 +157,40 @@ def calls_of_other_threads_do_not_come_between_two_launches(library):
         others[0].join()
     for k, arrays in enumerate(given):
         assert found[k] == pytest.approx(loss(*arrays, reduction="sum"), rel=1e-12)
+
+
+def every_check(library):
+    with library.installed():
+        for function in CHECKS["families"].values():
+            function(library)
+
+
+@check("other families")
+def arrays_of_jax(library):
+    jax = simulated_families.Jax()
+    every_check(jax)
+    p, t = np.linspace(-2, 2, 33, dtype="f4"), np.zeros(33, "f4")
+    with jax.installed():
+        # The library writes to its own arrays of JAX, and to nobody else's.
+        for out, own in (("out", jax.put(p)), ("hess_out", jax.put(p))):
+            with pytest.raises(TypeError, match=rf"^{out} must be .* written to, not .*OfJax"):
+                nl.Huber().value_grad_hess(jax.put(p), jax.put(t), **{out: own})
+        with pytest.raises(TypeError, match=r"^out\[1\] must be .* written to"):
+            nl.InfoNCE().value_and_grad(
+                *(jax.put(one.reshape(11, 3)) for one in (p, p)), out=(None, jax.put(p))
+            )
+        with pytest.raises(TypeError, match=r"values_out must be .* written to"):
+            nl.Huber()(jax.put(p), jax.put(t), reduction="none", values_out=jax.put(p))
+
+
+@check("other families")
+def arrays_that_know_nothing_but_dlpack(library):
+    every_check(simulated_families.DLPack(simulated_families.Exchanged))
+
+
+@check("other families")
+def arrays_of_the_array_api_standard(library):
+    every_check(simulated_families.DLPack(simulated_families.OfNamespace))
 
 
 def main(group):

@@ -314,7 +314,13 @@ def empty(shape: tuple[int, ...], dtype: Any) -> Any:
 
 def upload(array: np.ndarray) -> Any:
     """A copy of a host array on the current device, which is there when this returns."""
-    return SimulatedArray(array.copy()) if SIMULATED else cuda.to_device(array)
+    if SIMULATED:
+        return SimulatedArray(array.copy())
+    found = cuda.to_device(array)
+    # Such a copy may return while the last of it is under way, in the order of the default stream
+    # alone: other streams need not wait for that one.
+    cuda.default_stream().synchronize()
+    return found
 
 
 def download(array: Any, place: Place) -> np.ndarray:

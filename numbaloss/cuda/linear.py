@@ -57,40 +57,41 @@ def evaluate(
 
     Nothing waits for the GPU.
     """
-    found = library(inputs.family)
+    found = library(inputs.family, inputs.operand.kind)
     shape = inputs.operand.array.shape[:-1]
     count = math.prod(shape)
     logits_type = np.broadcast_to(np.zeros((), inputs.operand.array.dtype), (count, inputs.classes))
     whole = Operand(logits_type, inputs.operand.kind, device=place.device)
-    flat = [_flat(found, one, own, shape) for one, own in zip(inputs.rows, inputs.given)]
-    rows = [operand for operand, _ in flat]
-    start = softmax.begin(loss, [whole, *rows], reduction, gradient_scale, check, place)
-    layer = _Layer(found, inputs, outs)
-    step = _rows_of_block(inputs, count, budget, place)
-    logits = found.empty((step, inputs.classes), layer.hidden)
-    flat_values = None
-    if values is not None:
-        flat_values = values._replace(array=values.array.reshape(count))  # in C order
-    record: Record | None = None
-    for first in range(0, count, step):
-        part = slice(first, min(first + step, count))
-        block = logits[: part.stop - part.start]
-        layer.forward(part, block)
-        view, _ = arrays.operand(block, "logits")
-        own = [None if one is None else one._replace(array=one.array[part]) for one in rows]
-        value = None
-        if flat_values is not None:
-            value = flat_values._replace(array=flat_values.array[part])
-        outputs = [value, view if outs is not None else None, None]
-        derivatives = int(outs is not None)
-        record = softmax.go_on(
-            loss, derivatives, [view, *own], outputs, start, record, check, place
-        )
-        if outs is not None:
-            layer.backward(part, block)
-    layer.finish()
-    assert record is not None
-    return record
+    with found.on(place, inputs.family):
+        flat = [_flat(found, one, own, shape) for one, own in zip(inputs.rows, inputs.given)]
+        rows = [operand for operand, _ in flat]
+        start = softmax.begin(loss, [whole, *rows], reduction, gradient_scale, check, place)
+        layer = _Layer(found, inputs, outs)
+        step = _rows_of_block(inputs, count, budget, place)
+        logits = found.empty((step, inputs.classes), layer.hidden)
+        flat_values = None
+        if values is not None:
+            flat_values = values._replace(array=values.array.reshape(count))  # in C order
+        record: Record | None = None
+        for first in range(0, count, step):
+            part = slice(first, min(first + step, count))
+            block = logits[: part.stop - part.start]
+            layer.forward(part, block)
+            view, _ = arrays.operand(block, "logits")
+            own = [None if one is None else one._replace(array=one.array[part]) for one in rows]
+            value = None
+            if flat_values is not None:
+                value = flat_values._replace(array=flat_values.array[part])
+            outputs = [value, view if outs is not None else None, None]
+            derivatives = int(outs is not None)
+            record = softmax.go_on(
+                loss, derivatives, [view, *own], outputs, start, record, check, place
+            )
+            if outs is not None:
+                layer.backward(part, block)
+        layer.finish()
+        assert record is not None
+        return record
 
 
 def _rows_of_block(inputs: Inputs, count: int, budget: int | None, place: Place) -> int:
@@ -116,7 +117,7 @@ class _Layer:
         self.of_bias: Any = None
         if outs is None:
             return
-        of_hidden, of_weight, *rest = [found.own(one) for one in outs]
+        of_hidden, of_weight, *rest = [found.own(one, inputs.operand.kind) for one in outs]
         of_hidden = self._contiguous(of_hidden)
         self.of_hidden = found.rows(of_hidden)
         of_weight = self._contiguous(of_weight)

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import operand
+from ..gpu_arrays import Described
 from . import backend
 from .backend import Place
 
@@ -28,9 +30,14 @@ class Library:
     def __init__(self) -> None:
         self.xp: Any = importlib.import_module("cupy")
 
-    def own(self, array: Any) -> Any:
-        """The same array as one of the library's."""
-        return self.xp.asarray(array)
+    def own(self, array: Any, kind: str = "") -> Any:
+        """The same array as one of the library's; bfloat16 as its bits, where it has none.
+
+        ``kind`` is the dtype of arrays that do not tell: Numba has no bfloat16 either.
+        """
+        if isinstance(array, self.xp.ndarray):
+            return array
+        return self.xp.asarray(Described(operand(array, "array")[0], array))
 
     def empty(self, shape: tuple[int, ...], like: Any) -> Any:
         """An uninitialised array of the dtype and on the device of another."""
@@ -111,10 +118,13 @@ class Torch(Library):
     def __init__(self) -> None:
         self.xp = importlib.import_module("torch")
 
-    def own(self, array: Any) -> Any:
+    def own(self, array: Any, kind: str = "") -> Any:
         if isinstance(array, self.xp.Tensor):
             return array.detach()
-        return self.xp.as_tensor(array, device="cuda")
+        view, _ = operand(array, "array")
+        view = view._replace(kind=kind or view.kind)
+        found = self.xp.as_tensor(Described(view, array), device=f"cuda:{view.device}")
+        return found.view(self.xp.bfloat16) if view.kind == "bfloat16" else found
 
     def empty(self, shape: tuple[int, ...], like: Any) -> Any:
         return self.xp.empty(shape, dtype=like.dtype, device=like.device)
@@ -165,8 +175,8 @@ class Simulated(Library):
     def __init__(self) -> None:
         self.xp = np
 
-    def own(self, array: Any) -> Any:
-        return array if isinstance(array, np.ndarray) else backend.simulated_view(array)
+    def own(self, array: Any, kind: str = "") -> Any:
+        return array if isinstance(array, np.ndarray) else operand(array, "array")[0].array
 
     def on(self, place: Place, family: str) -> Any:
         return nullcontext()
@@ -175,20 +185,25 @@ class Simulated(Library):
         out[...] = (out if add else 0) + a @ b
 
 
-def library(family: str) -> Library:
-    """The library that multiplies arrays of a family.
+def library(family: str, kind: str = "float32") -> Library:
+    """The library that multiplies arrays of a family that come in a dtype.
 
     Raises
     ------
     RuntimeError
         Where neither CuPy nor PyTorch is installed.
+    TypeError
+        For bfloat16 of another library, where PyTorch is not.
     """
     if backend.SIMULATED:
         return Simulated()
     makers: dict[str, Callable[[], Library]] = {"cupy": Library, "torch": Torch}
-    for name in (family, "cupy", "torch"):
+    others = ("torch",) if kind == "bfloat16" else ("cupy", "torch")
+    for name in (family, *others):
         if name in makers and importlib.util.find_spec(name) is not None:
             return makers[name]()
+    if kind == "bfloat16" and importlib.util.find_spec("cupy") is not None:
+        raise TypeError("products of bfloat16 on a GPU need PyTorch, which is not installed")
     raise RuntimeError(
         "linear and in-batch losses on a GPU multiply matrices by CuPy or PyTorch, and neither is "
         "installed: "

@@ -231,10 +231,13 @@ class Results:
         self.arrays = [family.empty_like(like, None) if one is None else one for one in outs]
         self.arrays = [None if one is NOT_WANTED else one for one in self.arrays]
         names = ("values_out", "out", _hessian_name(outs))
-        self.arrays += [None] * (2 - len(outs))
+        nothing = [None] * (2 - len(outs))
+        self.arrays += nothing
         self.views = [
-            None if one is None else arrays.output(one, name)
-            for one, name in zip((values, *self.arrays), names)
+            None if one is None else arrays.output(one, name, made=given is None)
+            for one, name, given in zip(
+                (values, *self.arrays), names, (values_out, *self.outs, *nothing)
+            )
         ]
 
     def put_last(self, axis: int) -> None:

@@ -129,7 +129,10 @@ class Outputs:
             )
         ]
         titles = ["out"] if single else [f"out[{i}]" for i in range(len(names))]
-        self.views = [arrays.output(one, title) for one, title in zip(self.made, titles)]
+        self.views = [
+            arrays.output(one, title, made=own is None)
+            for one, title, own in zip(self.made, titles, self.own)
+        ]
         inputs = [*zip(vectors.operands, names), *others]
         check_outputs_apart(self.views, self.own, titles, vectors.operands, names, inputs)
 

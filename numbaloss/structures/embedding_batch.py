@@ -202,7 +202,7 @@ class BatchEmbedding(Embedding):
         if gpu is not None:
             of_gpu = _gpu_kernels()
             place = of_gpu.Place(gpu, vectors.families[0].stream(given[0]))
-            view = None if values is None else arrays.output(values, "values")
+            view = None if values is None else arrays.output(values, "values", made=True)
             record = of_gpu.evaluate(
                 self, vectors, batch, view, gradients, scale, divisor, budget, place
             )
@@ -216,7 +216,7 @@ class BatchEmbedding(Embedding):
             total = float(found.sum())
         if values is not None:
             with np.errstate(all="ignore"):  # what float32 cannot hold is infinite
-                arrays.output(values, "values").array[...] = batch.original(found)
+                arrays.output(values, "values", made=True).array[...] = batch.original(found)
         value, _, _ = results.deliver(total, divisor, reduction)
         return value, None if outputs is None else outputs.finish()
 

@@ -65,7 +65,7 @@ class RowEmbedding(Embedding):
         shape = vectors.operands[0].array.shape[:-1]
         count = math.prod(shape)
         values = values_of(vectors, shape, reduction)
-        view = None if values is None else arrays.output(values, "values")
+        view = None if values is None else arrays.output(values, "values", made=True)
         outputs = None
         if outs is not None:
             others = [*zip(of_rows, parts)]

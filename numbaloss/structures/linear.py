@@ -220,7 +220,7 @@ class Linear(Loss):
         view: Any = None
         if reduction == "none":
             values = family.empty(shape, layer[0].compute)
-            whole = arrays.output(values, "values")
+            whole = arrays.output(values, "values", made=True)
             view = whole if gpu is not None else whole.array.reshape(shape or 1)
 
         results: list[Any] = []
@@ -232,7 +232,10 @@ class Linear(Loss):
                 one.empty_like(model(one, operand, source), None) if own is None else own
                 for own, one, operand, source in zip(wanted, families, layer, given)
             ]
-            gradients = [arrays.output(one, f"out[{i}]") for i, one in enumerate(results)]
+            gradients = [
+                arrays.output(one, f"out[{i}]", made=own is None)
+                for i, (one, own) in enumerate(zip(results, wanted))
+            ]
             inputs = [*zip(layer, names), *zip(rows, ("target", "sample_weight", "mask"))]
             titles = [f"out[{i}]" for i in range(len(names))]
             check_outputs_apart(gradients, wanted, titles, layer, names, inputs)

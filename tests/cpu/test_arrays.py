@@ -10,6 +10,7 @@ import pytest
 from cases import inputs
 
 import numbaloss as nl
+from numbaloss import gpu_arrays
 from numbaloss.cpu import movers
 from numbaloss.cuda import availability
 
@@ -221,6 +222,26 @@ def test_jax_arrays_go_in_and_come_out():
     np.testing.assert_array_equal(np.asarray(gradient), expected[1])
     with pytest.raises(TypeError, match="out must be an array that can be written to"):
         LOSS.value_and_grad(p, p, out=p)
+
+
+def test_what_the_results_for_arrays_of_jax_on_a_gpu_are_made_by():
+    jax = pytest.importorskip("jax")
+    device = jax.devices()[0]
+    family = gpu_arrays._jax_gpu(device)
+    for kind in ("float16", "bfloat16", "float32"):
+        like = jax.numpy.ones((2, 3), kind)
+        for found, dtype in (
+            (family.empty_like(like, None), kind),
+            (family.empty_like(like, "float32"), "float32"),
+            (family.empty((2, 3), kind), kind),
+        ):
+            assert isinstance(found, jax.Array)
+            assert (str(found.dtype), found.shape, found.devices()) == (dtype, (2, 3), {device})
+        # Nobody else may see what a kernel writes.
+        kept = [family.empty((), kind) for _ in range(3)]
+        assert len({one.unsafe_buffer_pointer() for one in kept}) == 3
+    with pytest.warns(UserWarning, match="x64"), pytest.raises(TypeError, match="jax_enable_x64"):
+        family.empty((3,), "float64")
 
 
 class OnGpu:
