@@ -101,10 +101,13 @@ def epsilon(kind: str) -> float:
     return float(ml_dtypes.finfo(as_kind(np.ones(()), kind).dtype).eps)
 
 
-def assert_close(found: Any, expected: Any, kind: str, factor: float, from_: float = 0.0) -> None:
+def assert_close(
+    found: Any, expected: Any, kind: str, factor: float, from_: float = 0.0, sums: float = 0.0
+) -> None:
     """Equal where infinite or NaN, and within a tolerance of the largest number elsewhere.
 
-    Where that is what numbers leave that cancel, ``from_`` says how large they are.
+    Where that is what numbers leave that cancel, ``from_`` says how large they are; ``sums``, how
+    large sums in float64 are that do.
     """
     found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
     assert found.shape == expected.shape
@@ -115,8 +118,9 @@ def assert_close(found: Any, expected: Any, kind: str, factor: float, from_: flo
         # Rounding to a half may go either way.
         tolerance = epsilon(kind) if kind in HALVES else factor * epsilon(kind)
         smallest = 2.0**-24 if kind == "float16" else 1e-37
+        of_sums = factor * epsilon("float64") * sums
         np.testing.assert_allclose(
-            found[finite], expected[finite], rtol=0, atol=tolerance * largest + smallest
+            found[finite], expected[finite], rtol=0, atol=tolerance * largest + of_sums + smallest
         )
 
 
@@ -127,8 +131,12 @@ def assert_results(
     kind: str,
     factor: float = 50.0,
     from_: float = 0.0,
+    sums: float = 0.0,
 ) -> None:
-    """Results of a call on a GPU against those of the same call on the host."""
+    """Results of a call on a GPU against those of the same call on the host.
+
+    ``sums`` is the size of sums in float64 whose difference values are; see `assert_close`.
+    """
     found, expected = (one if isinstance(one, tuple) else (one,) for one in (found, expected))
     assert len(found) == len(expected)
     for place, (one, other) in enumerate(zip(found, expected)):
@@ -139,7 +147,8 @@ def assert_results(
             assert library.is_result(one, own), (type(one), own)
             one = library.get(one, own)
         # Exponentials of halves are exact to 2^-22, no more.
-        assert_close(one, other, own, 4 * factor if kind in HALVES else factor, from_)
+        factor_ = 4 * factor if kind in HALVES else factor
+        assert_close(one, other, own, factor_, from_, 0.0 if place else sums)
 
 
 def call(loss: Any, derivatives: int, *arguments: Any, **options: Any) -> Any:

@@ -67,6 +67,24 @@ def cancelled(loss: Any, vectors: Any) -> float:
     return float(max(1.0, *(1.0 / lengths[lengths > 0]))) if lengths.any() else 0.0
 
 
+def distances(loss: Any, vectors: Any) -> float:
+    """The largest distance of rows, where values are differences of distances.
+
+    Each is a sum of n terms in one order on the CPU and in another on the GPU, which agree within
+    some root of n units of its own last place: so do differences, and not in units of theirs.
+    """
+    if not isinstance(loss, nl.Triplet) or not vectors[0].size:
+        return 0.0
+    wide = [one.astype("f8") for one in vectors]
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    powers = [np.abs(wide[i] - wide[j]) ** loss.p for i, j in pairs]
+    with np.errstate(all="ignore"):
+        found = np.array([one.sum(axis=-1) ** (1.0 / loss.p) for one in powers])
+    if loss.squared:
+        found = found**2
+    return float(np.max(found, where=np.isfinite(found), initial=0.0))
+
+
 def compare(
     library: Library, loss: Any, vectors: Any, target: Any, factor: float = 100.0, **options: Any
 ) -> None:
@@ -81,10 +99,11 @@ def compare(
     try:
         value, gradients = loss.value_and_grad(*arrays, **own)
         results = value, *gradients
-        assert_results(library, results, expected, kind, factor, cancelled(loss, vectors))
+        sums = distances(loss, vectors)
+        assert_results(library, results, expected, kind, factor, cancelled(loss, vectors), sums)
         own.pop("gradient_scale", None)
         value = loss(*arrays, **own)
-        assert_results(library, value, expected[0], computed(kind), factor)
+        assert_results(library, value, expected[0], computed(kind), factor, sums=sums)
     except AssertionError as error:
         shape = vectors[0].shape
         raise AssertionError(f"{loss!r}, {shape} {kind}, {options}: {error}") from error

@@ -171,9 +171,9 @@ def errors(loss: Any, formula: Callable[..., Any], given: Any) -> dict[str, floa
     wide[0] = wide[0].detach().requires_grad_()
     expected = formula(*wide)
     expected.backward()
-    found = wide[0].grad
+    found, wanted = wide[0].grad, float(expected.detach())
     return {
-        "value": abs(float(value) - float(expected)) / abs(float(expected)),
+        "value": abs(float(value) - wanted) / abs(wanted),
         "gradient": float((first.double() - found).norm() / found.norm()),
     }
 
