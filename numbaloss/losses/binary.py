@@ -163,8 +163,9 @@ def _of_probability(prediction, positive, negative, slope):
     rest = 1.0 - prediction
     value = -positive * max(log(prediction), -100.0) - negative * max(log1p(-prediction), -100.0)
     inverse = 1.0 / max(prediction * rest, 1e-12)
-    curvature = positive * rest * rest + negative * prediction * prediction
-    return value, slope * inverse, curvature * inverse * inverse
+    # Squares of quotients: that of a small probability itself may be too small for a number.
+    right, wrong = rest * inverse, prediction * inverse
+    return value, slope * inverse, positive * right * right + negative * wrong * wrong
 
 
 @register

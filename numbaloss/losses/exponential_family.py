@@ -96,7 +96,8 @@ class Tweedie(Elementwise):
     -----
     Gradient and hessian are continuous in ``power``; the value jumps at 1 and 2 by terms
     in t alone. Targets: any number for power <= 0, >= 0 below 2, > 0 from 2 on. Means one of whose
-    two powers is out of range make the value infinite.
+    two powers is out of range make the value infinite, and so do targets whose product with the
+    first power is (near 3e38 in float32); the hessian, which is larger or smaller, is infinite too.
 
     References
     ----------

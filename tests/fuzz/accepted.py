@@ -71,6 +71,20 @@ def _power_of_mean_out_of_range(call: Call, kind: str, text: str) -> bool:
     return bool(largest * max(found) > 0.99 * np.log(Number(np.finfo(call.real).max)))
 
 
+def _target_times_power_out_of_range(call: Call, kind: str, text: str) -> bool:
+    if not kind.startswith("wrong") or " is inf" not in text.replace("-inf", "inf"):
+        return False
+    p, t = _inputs(call)
+    edge = Number(np.finfo(call.real).max) / 4
+    with np.errstate(all="ignore"):
+        scores = [
+            np.abs(t * np.exp(p * (1 - Number(one.power))))
+            for one in _parts(call.loss)
+            if isinstance(one, nl.Tweedie)
+        ]
+    return any(bool((score > edge).any()) for score in scores)
+
+
 def _distances_out_of_range(call: Call, kind: str, text: str) -> bool:
     if not kind.startswith("wrong") or not isinstance(call.loss, nl.BatchTriplet):
         return False
@@ -147,6 +161,12 @@ ACCEPTED = [
         "powers of a mean of Gamma and Tweedie",
         "their docstrings say that a power of the mean beyond the range makes the value infinite",
         _power_of_mean_out_of_range,
+    ),
+    Accepted(
+        "products of a target and a power of Tweedie",
+        "its docstring says that such a product beyond the range makes all results infinite, even "
+        "if a factor below 1 follows",
+        _target_times_power_out_of_range,
     ),
     Accepted(
         "distances beyond the largest number",

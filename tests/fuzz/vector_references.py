@@ -57,7 +57,8 @@ def vectors(call: Call) -> Expected:
     ]
     if _undecided(call, wide, 64 * eps):
         return unknown
-    size = max([float(np.max(one, initial=0.0)) for one in sizes])
+    inverse = [_inverse_lengths(loss, one) for one in sizes]
+    size = max([float(np.max(one * of, initial=0.0)) for one, of in zip(sizes, inverse)])
     heat = 1.0 / min(getattr(loss, "temperature", 1.0), 1.0)
     units = (
         (1 + size) ** 2 * heat**2 * (1 + np.max(weights, initial=0.0) if weights is not None else 1)
@@ -73,9 +74,22 @@ def vectors(call: Call) -> Expected:
     bands = []
     for i, one in enumerate(gradients[: len(names) * call.derivatives]):
         jump = 8 * max(float(np.max(np.abs(m[i] - one), initial=0.0)) for _, m in moves)
-        error = abs(scale) * (bound * (1 + many * eps) + jump) + abs(scale) * 32 * eps * np.abs(one)
+        error = (bound * (1 + many * eps) * inverse[i][..., None] + jump) * abs(scale)
+        error = error + abs(scale) * 32 * eps * np.abs(one)
         bands.append(around(scale * one, error + 1e-37, False, call.real))
     return Expected(of_value, bands)
+
+
+def _inverse_lengths(loss: Any, lengths: np.ndarray) -> np.ndarray:
+    """What takes vectors to what the loss compares, and gradients back: 1, or 1 / length.
+
+    With u = x / |x|, a gradient g by u is (g - (g.u) u) / |x| by x. A rounding of u by eps leaves
+    eps g of the part along u, which should vanish (of vectors of length 1 that part is all there
+    is): an error as large as those of g, and divided by |x| as they are.
+    """
+    if not getattr(loss, "normalize", type(loss).__name__ == "CosineEmbedding"):
+        return np.ones_like(lengths)
+    return np.divide(1.0, lengths, out=np.ones_like(lengths), where=lengths != 0)
 
 
 def _with_nan(call: Call, wide: list[np.ndarray], unknown: Expected) -> Expected:

@@ -123,3 +123,14 @@ def test_gradient_of_probabilities_does_not_cancel(weight):
             wanted = (terms[0] - terms[1]) / (x * (1 - x))
             size = max(terms) / (x * (1 - x))
             assert abs(mpf(float(got)) - wanted) <= 6 * 2.0**-53 * size
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.3])
+def test_hessian_of_small_probabilities_is_no_square_that_vanishes(weight):
+    loss = nl.BinaryCrossEntropy(from_logits=False, pos_weight=weight)
+    p = np.array([1e-30, 7e-28, 1e-22, 1e-13, 1e-9, 0.3], np.float32)
+    exact = p.astype(np.float64)
+    # (1 - t) p² / (p (1 - p))², with the quotient cut off where PyTorch cuts it off.
+    wanted = (exact / np.maximum(exact * (1 - exact), 1e-12)) ** 2
+    hessian = loss.value_grad_hess(p, np.zeros_like(p), reduction="none")[2]
+    np.testing.assert_allclose(hessian, wanted, rtol=1e-6)

@@ -20,7 +20,7 @@ from numbaloss.registry import snake_case
 if sys.platform == "win32" or np.finfo(np.longdouble).maxexp <= 1024:
     pytest.skip("needs mprotect, and numbers beyond float64", allow_module_level=True)
 
-from fuzz import elementwise_formulas, memory, row_formulas
+from fuzz import elementwise_formulas, memory, row_formulas, vector_references
 from fuzz.accepted import explanation
 from fuzz.bands import misfit
 from fuzz.calls import Call
@@ -164,6 +164,50 @@ def test_what_is_accepted_is_what_the_documents_say(loss, structure, prediction,
         call.arrays[key] = memory.place(memory.Arena(), contents, memory.plain(1))
     assert explanation(call, "wrong value", "") == name
     assert explanation(call, "input changed", "") is None
+
+
+@pytest.mark.parametrize(
+    ("prediction", "target", "text", "name"),
+    [
+        (
+            -0.9,
+            3.4e38,
+            "[0] is inf, not from 1 to 2",
+            "products of a target and a power of Tweedie",
+        ),
+        (-0.9, 3.4e38, "[0] is 0, not from 1 to 2", None),
+        (-0.9, 3.4e36, "[0] is inf, not from 1 to 2", None),
+        (9.0, 3.4e38, "[0] is inf, not from 1 to 2", None),
+    ],
+)
+def test_products_with_powers_of_tweedie_are_accepted_near_the_largest_number(
+    prediction, target, text, name
+):
+    call = Call("elementwise", nl.Tweedie(1.5), np.dtype(np.float32), "value_grad_hess")
+    for key, number in (("prediction", prediction), ("target", target)):
+        contents = np.array([number], np.float32)
+        call.arrays[key] = memory.place(memory.Arena(), contents, memory.plain(1))
+    assert explanation(call, "wrong hessian", text) == name
+
+
+@pytest.mark.parametrize("scale", [0.02, 1.0, 5000.0])
+@pytest.mark.parametrize("length", [1, 3])
+@pytest.mark.parametrize("real", [np.float32, np.float64])
+def test_bands_of_normalised_vectors_are_as_wide_as_their_lengths_make_errors(scale, length, real):
+    rng = np.random.default_rng(2)
+    loss = nl.NTXent(0.5)
+    call = Call("batch", loss, np.dtype(real), "value_and_grad", options={"reduction": "sum"})
+    rows = scale * rng.choice((-1.0, 1.0), (300, length)) * rng.uniform(1, 2, (300, length))
+    for key, contents in (("embeddings", rows.astype(real)), ("labels", np.arange(300) % 2)):
+        placed = memory.place(memory.Arena(), contents, memory.plain(contents.ndim))
+        call.arrays[key] = placed
+    call.positional = ("embeddings", "labels")
+    (band,) = vector_references.vectors(call).derivatives
+    _, (gradient,) = call.evaluate()
+    assert misfit(band, gradient, call.real) is None
+    # Some twenty times as far off as is excused.
+    wrong = gradient + 3e4 * np.finfo(real).eps / scale
+    assert misfit(band, wrong.astype(real), call.real) is not None
 
 
 @pytest.mark.parametrize(
