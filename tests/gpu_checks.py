@@ -6,27 +6,53 @@ comes out is held against the kernels of the CPU.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from unittest import mock
 
 import ml_dtypes
 import numpy as np
 
+# Checks by group and name; those of many cases, in parts that know one each.
 CHECKS: dict[str, dict[str, Callable[[Library], None]]] = {}
+PARTS: dict[tuple[str, str], dict[str, Callable[[Library], None]]] = {}
 HALVES = ("float16", "bfloat16")
 INTEGERS = tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
 
 
-def check(group: str) -> Callable[[Any], Any]:
-    """Enlist a check; those of a group run in one process where they need one of their own."""
+def check(group: str, cases: Sequence[Any] | None = None) -> Callable[[Any], Any]:
+    """Enlist a check; those of a group run in one process where they need one of their own.
 
-    def enlist(function: Callable[[Library], None]) -> Callable[[Library], None]:
-        CHECKS.setdefault(group, {})[function.__name__] = function
+    Where there are cases, the check is a function of a library, the number of a case, and the case
+    itself. On a GPU each of them is a test, since most of the time is that of compilations.
+    """
+
+    def enlist(function: Callable[..., None]) -> Callable[..., None]:
+        name = function.__name__
+        parts: dict[str, Callable[[Library], None]] = {"": function}
+        if cases is not None:
+            parts = {
+                _name_of(number, case): partial(function, number=number, case=case)
+                for number, case in enumerate(cases)
+            }
+
+        def whole(library: Library) -> None:
+            for part in parts.values():
+                part(library)
+
+        CHECKS.setdefault(group, {})[name] = whole
+        PARTS[group, name] = parts
         return function
 
     return enlist
+
+
+def _name_of(number: int, case: Any) -> str:
+    parts = case if isinstance(case, tuple) else (case,)
+    return " ".join([str(number), *(re.sub(r"\W.*", "", repr(one).strip("'")) for one in parts)])
 
 
 class Library:

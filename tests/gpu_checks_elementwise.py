@@ -36,57 +36,55 @@ def numbers(loss: Any, size: int, kind: str, seed: int = 0) -> tuple[Any, Any]:
     return as_kind(prediction, kind), as_kind(target, kind)
 
 
-@check("elementwise")
-def every_loss_at_several_sizes(library: Library) -> None:
-    for number, loss in enumerate(LOSSES):
-        sizes = library.sizes
-        if number and not library.thorough:
-            # Other parameters of a loss run the same code.
-            both = sizes[number % 6], sizes[(number + 3) % 6]
-            sizes = both if loss in EACH else (min(both),)
-        for size in sizes:
-            # Of magnitude |α - 2| / α, with what that takes of the digits.
-            nearly = isinstance(loss, nl.GeneralRobust) and 0 < abs(loss.alpha - 2) < 0.1
-            compare(library, loss, *numbers(loss, size, "float32"), factor=2000 if nearly else 50)
+@check("elementwise", LOSSES)
+def every_loss_at_several_sizes(library: Library, number: int, case: Any) -> None:
+    sizes = library.sizes
+    if number and not library.thorough:
+        # Other parameters of a loss run the same code.
+        both = sizes[number % 6], sizes[(number + 3) % 6]
+        sizes = both if case in EACH else (min(both),)
+    for size in sizes:
+        # Of magnitude |α - 2| / α, with what that takes of the digits.
+        nearly = isinstance(case, nl.GeneralRobust) and 0 < abs(case.alpha - 2) < 0.1
+        compare(library, case, *numbers(case, size, "float32"), factor=2000 if nearly else 50)
 
 
-@check("elementwise")
-def every_loss_of_every_dtype(library: Library) -> None:
-    for loss in EACH:
-        for kind in library.kinds[1:]:
-            compare(library, loss, *numbers(loss, 67, kind, seed=1))
+@check("elementwise", EACH)
+def every_loss_of_every_dtype(library: Library, number: int, case: Any) -> None:
+    for kind in library.kinds[1:]:
+        compare(library, case, *numbers(case, 67, kind, seed=1))
 
 
-@check("elementwise")
-def losses_of_users_and_sums(library: Library) -> None:
-    losses = (
-        Quartic(),
-        Quartic(0.5) - 2.0 * nl.LogCosh(),
-        nl.Huber() + 0.1 * nl.LogCosh(),
-        Branching(),
-        Branching(0.7, 1.5) - 0.5 * nl.Huber(),
-    )
-    for loss in losses:
-        for kind in library.kinds:
-            compare(library, loss, *numbers(nl.Huber(), 131, kind))
+OF_USERS = (
+    Quartic(),
+    Quartic(0.5) - 2.0 * nl.LogCosh(),
+    nl.Huber() + 0.1 * nl.LogCosh(),
+    Branching(),
+    Branching(0.7, 1.5) - 0.5 * nl.Huber(),
+)
 
 
-@check("elementwise")
-def nan_and_infinity_stay_where_they_are(library: Library) -> None:
+@check("elementwise", OF_USERS)
+def losses_of_users_and_sums(library: Library, number: int, case: Any) -> None:
+    for kind in library.kinds:
+        compare(library, case, *numbers(nl.Huber(), 131, kind))
+
+
+@check("elementwise", EACH)
+def nan_and_infinity_stay_where_they_are(library: Library, number: int, case: Any) -> None:
     odd = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, 1e37, -1e37, 1e-40])
-    for loss in EACH:
-        p, t = numbers(loss, 40, "float32")
-        p[:9] = odd
-        t[9] = np.nan
-        options = {"reduction": "none", "check": domain(loss.prediction_domain).everything}
-        expected = loss.value_grad_hess(p, t, **options)
-        found = loss.value_grad_hess(library.put(p), library.put(t), **options)
-        for one, other in zip(found, expected):
-            got = library.get(one, "float32")
-            np.testing.assert_array_equal(np.isnan(got), np.isnan(other), repr(loss))
-            np.testing.assert_array_equal(np.isnan(got)[10:], False)
-            infinite = np.isinf(other)
-            np.testing.assert_array_equal(got[infinite], other[infinite], repr(loss))
+    p, t = numbers(case, 40, "float32")
+    p[:9] = odd
+    t[9] = np.nan
+    options = {"reduction": "none", "check": domain(case.prediction_domain).everything}
+    expected = case.value_grad_hess(p, t, **options)
+    found = case.value_grad_hess(library.put(p), library.put(t), **options)
+    for one, other in zip(found, expected):
+        got = library.get(one, "float32")
+        np.testing.assert_array_equal(np.isnan(got), np.isnan(other), repr(case))
+        np.testing.assert_array_equal(np.isnan(got)[10:], False)
+        infinite = np.isinf(other)
+        np.testing.assert_array_equal(got[infinite], other[infinite], repr(case))
 
 
 @check("elementwise")

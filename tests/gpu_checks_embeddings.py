@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -109,55 +110,52 @@ def compare(
         raise AssertionError(f"{loss!r}, {shape} {kind}, {options}: {error}") from error
 
 
-@check("vectors")
-def every_loss_at_every_length(library: Library) -> None:
+@check("vectors", EVERY)
+def every_loss_at_every_length(library: Library, number: int, case: Any) -> None:
     lengths = (*LENGTHS, library.long_width) if library.thorough else LENGTHS
-    for turn, loss in enumerate(EVERY):
-        for place, length in enumerate(lengths):
-            if not library.thorough and (turn + place) % 2:
-                continue
-            kinds = library.kinds
-            own = kinds if library.thorough else [kinds[(turn + place) // 2 % len(kinds)]]
-            for kind in own:
-                compare(library, loss, *inputs(loss, (library.rows, length), kind))
+    for place, length in enumerate(lengths):
+        if not library.thorough and (number + place) % 2:
+            continue
+        kinds = library.kinds
+        own = kinds if library.thorough else [kinds[(number + place) // 2 % len(kinds)]]
+        for kind in own:
+            compare(library, case, *inputs(case, (library.rows, length), kind))
 
 
-@check("vectors")
-def rows_of_a_whole_block(library: Library) -> None:
-    for loss, kind in zip(FORMS, (*library.kinds, "float32")):
-        # Of whole vectors, and not.
-        for length in (BLOCK_LENGTH, BLOCK_LENGTH - 3):
-            compare(library, loss, *inputs(loss, (2, length), kind))
+@check("vectors", FORMS)
+def rows_of_a_whole_block(library: Library, number: int, case: Any) -> None:
+    kind = (*library.kinds, "float32")[number]
+    # Of whole vectors, and not.
+    for length in (BLOCK_LENGTH, BLOCK_LENGTH - 3):
+        compare(library, case, *inputs(case, (2, length), kind))
 
 
-@check("vectors")
-def more_rows_than_a_block_takes(library: Library) -> None:
-    for loss in FORMS:
-        for shape in ((257, 3), (70, 8), (library.sizes[-1] // 64, 12)):
-            compare(library, loss, *inputs(loss, shape, "float32"))
+@check("vectors", FORMS)
+def more_rows_than_a_block_takes(library: Library, number: int, case: Any) -> None:
+    for shape in ((257, 3), (70, 8), (library.sizes[-1] // 64, 12)):
+        compare(library, case, *inputs(case, shape, "float32"))
 
 
-@check("vectors with options")
-def every_reduction_with_and_without_weights(library: Library) -> None:
-    rng = np.random.default_rng(0)
-    for turn, loss in enumerate([*FORMS, Softened()]):
-        for place, length in enumerate((5, 16)):
-            kind = library.kinds[(turn + place) % len(library.kinds)]
-            vectors, target = inputs(loss, (9, length), kind)
-            weight = rng.random(9)
-            weight[[1, 4]] = 0.0
-            # A row of weight 0 may hold anything.
-            vectors[0][1], vectors[1][4, 2] = np.nan, np.inf
-            for reduction in REDUCTIONS:
-                compare(
-                    library, loss, vectors, target,
-                    sample_weight=weight, reduction=reduction, gradient_scale=0.5,
-                )  # fmt: skip
-            vectors, target = inputs(loss, (9, length), kind)
-            for reduction in REDUCTIONS:
-                compare(library, loss, vectors, target, reduction=reduction)
-        zeros = np.zeros(9)
-        compare(library, loss, vectors, target, sample_weight=zeros, reduction="sum")
+@check("vectors with options", [*FORMS, Softened()])
+def every_reduction_with_and_without_weights(library: Library, number: int, case: Any) -> None:
+    rng = np.random.default_rng(number)
+    for place, length in enumerate((5, 16)):
+        kind = library.kinds[(number + place) % len(library.kinds)]
+        vectors, target = inputs(case, (9, length), kind)
+        weight = rng.random(9)
+        weight[[1, 4]] = 0.0
+        # A row of weight 0 may hold anything.
+        vectors[0][1], vectors[1][4, 2] = np.nan, np.inf
+        for reduction in REDUCTIONS:
+            compare(
+                library, case, vectors, target,
+                sample_weight=weight, reduction=reduction, gradient_scale=0.5,
+            )  # fmt: skip
+        vectors, target = inputs(case, (9, length), kind)
+        for reduction in REDUCTIONS:
+            compare(library, case, vectors, target, reduction=reduction)
+    zeros = np.zeros(9)
+    compare(library, case, vectors, target, sample_weight=zeros, reduction="sum")
 
 
 @check("vectors with options")
@@ -170,112 +168,112 @@ def every_dtype_of_targets_and_weights(library: Library) -> None:
         compare(library, FORMS[2], vectors, None, sample_weight=weight)
 
 
-@check("vectors with options")
-def nan_stays_in_its_row(library: Library) -> None:
-    for loss in EVERY:
-        for length in (8, 9):
-            vectors, target = inputs(loss, (6, length), "float32")
-            vectors[0][1, 3], vectors[1][2] = np.nan, np.nan
-            vectors[-1][3, 0] = np.nan
-            if target is not None:
-                target[4] = np.nan
-            for reduction in ("none", "mean"):
-                compare(library, loss, vectors, target, reduction=reduction)
+@check("vectors with options", EVERY)
+def nan_stays_in_its_row(library: Library, number: int, case: Any) -> None:
+    for length in (8, 9):
+        vectors, target = inputs(case, (6, length), "float32")
+        vectors[0][1, 3], vectors[1][2] = np.nan, np.nan
+        vectors[-1][3, 0] = np.nan
+        if target is not None:
+            target[4] = np.nan
+        for reduction in ("none", "mean"):
+            compare(library, case, vectors, target, reduction=reduction)
 
 
-@check("vectors with options")
-def vectors_that_are_zero_or_equal(library: Library) -> None:
-    for loss in EVERY:
-        for kind in library.kinds[:3]:
-            vectors, target = inputs(loss, (7, 8), kind)
-            vectors[0][0] = 0
-            vectors[1][1] = 0
-            for one in vectors:
-                one[2] = 0
-                one[3] = vectors[0][3]
-            vectors[1][4] = vectors[0][4]
-            vectors[-1][5] = vectors[0][5]
-            compare(library, loss, vectors, target, reduction="none")
+@check("vectors with options", EVERY)
+def vectors_that_are_zero_or_equal(library: Library, number: int, case: Any) -> None:
+    for kind in library.kinds[:3]:
+        vectors, target = inputs(case, (7, 8), kind)
+        vectors[0][0] = 0
+        vectors[1][1] = 0
+        for one in vectors:
+            one[2] = 0
+            one[3] = vectors[0][3]
+        vectors[1][4] = vectors[0][4]
+        vectors[-1][5] = vectors[0][5]
+        compare(library, case, vectors, target, reduction="none")
 
 
-@check("vectors with options")
-def every_layout_of_vectors(library: Library) -> None:
-    shape = (3, 2, 8)
+def laid_out(library: Library) -> dict[str, Callable[[Any], Any]]:
+    """What brings vectors of shape (3, 2, 8) to the GPU in all kinds of order."""
     put, transpose = library.put, library.transpose
-    for turn, kind in enumerate(library.kinds[:3]):
-        for loss in FORMS[turn % 2 :: 2]:
-            vectors, target = inputs(loss, shape, kind)
-            weight = np.arange(3.0)
-            options: dict[str, Any] = {"reduction": "none"}
-            expected = reference(loss, vectors, target, sample_weight=weight, **options)
 
-            def gaps(p: Any) -> Any:
-                wide = np.full((6, 2, 21), 3, p.dtype)
-                wide[::2, :, 1:17:2] = p
-                return put(wide)[::2, :, 1:17:2]
+    def gaps(p: Any) -> Any:
+        wide = np.full((6, 2, 21), 3, p.dtype)
+        wide[::2, :, 1:17:2] = p
+        return put(wide)[::2, :, 1:17:2]
 
-            def rows_apart(p: Any) -> Any:
-                wide = np.full((3, 2, 16), 3, p.dtype)
-                wide[:, :, :8] = p
-                return put(wide)[:, :, :8]
+    def rows_apart(p: Any) -> Any:
+        wide = np.full((3, 2, 16), 3, p.dtype)
+        wide[:, :, :8] = p
+        return put(wide)[:, :, :8]
 
-            ways = {
-                "C order": put,
-                "Fortran order": lambda p: transpose(put(p.transpose(2, 1, 0)), (2, 1, 0)),
-                "mixed order": lambda p: transpose(put(p.transpose(1, 0, 2)), (1, 0, 2)),
-                "gaps": gaps,
-                "rows apart": rows_apart,
-                "shifted": lambda p: put(np.concatenate([p[..., :1], p], axis=2))[:, :, 1:],
-            }
-            if library.reverses:
-                ways["reversed"] = lambda p: put(p[::-1, :, ::-1])[::-1, :, ::-1]
-            for way in ways.values():
-                arrays = [*map(way, vectors)]
-                # All in one layout, and the first alone.
-                for some in (arrays, [arrays[0], *map(put, vectors[1:])]):
-                    own = given(some, None if target is None else put(target))
-                    value, gradients = loss.value_and_grad(
-                        *own, sample_weight=put(weight), **options
-                    )
-                    assert_results(library, (value, *gradients), expected, kind, 100.0)
+    ways = {
+        "C order": put,
+        "Fortran order": lambda p: transpose(put(p.transpose(2, 1, 0)), (2, 1, 0)),
+        "mixed order": lambda p: transpose(put(p.transpose(1, 0, 2)), (1, 0, 2)),
+        "gaps": gaps,
+        "rows apart": rows_apart,
+        "shifted": lambda p: put(np.concatenate([p[..., :1], p], axis=2))[:, :, 1:],
+    }
+    if library.reverses:
+        ways["reversed"] = lambda p: put(p[::-1, :, ::-1])[::-1, :, ::-1]
+    return ways
 
 
-@check("vectors with options")
-def gradients_go_where_they_are_asked_to(library: Library) -> None:
-    for loss, kind in zip(FORMS, (*library.kinds, "float32")):
-        for length in (16, 19):
-            vectors, target = inputs(loss, (4, length), kind)
-            arrays = [library.put(one) for one in given(vectors, target)]
-            value, expected = loss.value_and_grad(*arrays)
-            apart = [library.put(np.zeros((8, length + 1), one.dtype)) for one in vectors]
-            out = tuple(one[::2, 1:] for one in apart)
-            again, found = loss.value_and_grad(*arrays, out=out)
-            own, half = loss.value_and_grad(*arrays, out=(out[0], *[None] * (len(vectors) - 1)))
-            assert half[0] is out[0]
-            # The same to the last bit, wherever they go, but for how sums are split.
-            assert again == pytest.approx(value, rel=1e-5)
-            assert own == pytest.approx(value, rel=1e-5)
-            for one, other, memory, view in zip(found, expected, apart, out):
-                assert one is view
-                got = library.get(memory, kind)
-                assert_close(got[::2, 1:], library.get(other, kind), kind, 20.0)
-                assert not got[1::2].astype("f4").any()
-                assert not got[:, 0].astype("f4").any()
-            # In every run.
-            value_, again_ = loss.value_and_grad(*arrays)
-            assert value_ == value
-            for one, other in zip(again_, expected):
-                np.testing.assert_array_equal(library.get(one, kind), library.get(other, kind))
+@check("vectors with options", FORMS)
+def every_layout_of_vectors(library: Library, number: int, case: Any) -> None:
+    for kind in library.kinds[number % 2 : 3 : 2]:
+        vectors, target = inputs(case, (3, 2, 8), kind)
+        weight = np.arange(3.0)
+        options: dict[str, Any] = {"reduction": "none"}
+        expected = reference(case, vectors, target, sample_weight=weight, **options)
+        for way in laid_out(library).values():
+            arrays = [*map(way, vectors)]
+            # All in one layout, and the first alone.
+            for some in (arrays, [arrays[0], *map(library.put, vectors[1:])]):
+                own = given(some, None if target is None else library.put(target))
+                value, gradients = case.value_and_grad(
+                    *own, sample_weight=library.put(weight), **options
+                )
+                assert_results(library, (value, *gradients), expected, kind, 100.0)
 
 
-@check("vectors with options")
-def single_vectors_and_empty_ones(library: Library) -> None:
-    for loss in [*FORMS, Softened()]:
-        for shape in ((4,), (1, 1), (0, 4), (3, 0, 4), (0, 0), (3, 0), (0,)):
-            vectors, target = inputs(loss, shape, "float32")
-            target = None if target is None else np.asarray(target)
-            for reduction in REDUCTIONS:
-                compare(library, loss, vectors, target, reduction=reduction)
+@check("vectors with options", FORMS)
+def gradients_go_where_they_are_asked_to(library: Library, number: int, case: Any) -> None:
+    kind = (*library.kinds, "float32")[number]
+    for length in (16, 19):
+        vectors, target = inputs(case, (4, length), kind)
+        arrays = [library.put(one) for one in given(vectors, target)]
+        value, expected = case.value_and_grad(*arrays)
+        apart = [library.put(np.zeros((8, length + 1), one.dtype)) for one in vectors]
+        out = tuple(one[::2, 1:] for one in apart)
+        again, found = case.value_and_grad(*arrays, out=out)
+        own, half = case.value_and_grad(*arrays, out=(out[0], *[None] * (len(vectors) - 1)))
+        assert half[0] is out[0]
+        # The same to the last bit, wherever they go, but for how sums are split.
+        assert again == pytest.approx(value, rel=1e-5)
+        assert own == pytest.approx(value, rel=1e-5)
+        for one, other, memory, view in zip(found, expected, apart, out):
+            assert one is view
+            got = library.get(memory, kind)
+            assert_close(got[::2, 1:], library.get(other, kind), kind, 20.0)
+            assert not got[1::2].astype("f4").any()
+            assert not got[:, 0].astype("f4").any()
+        # In every run.
+        value_, again_ = case.value_and_grad(*arrays)
+        assert value_ == value
+        for one, other in zip(again_, expected):
+            np.testing.assert_array_equal(library.get(one, kind), library.get(other, kind))
+
+
+@check("vectors with options", [*FORMS, Softened()])
+def single_vectors_and_empty_ones(library: Library, number: int, case: Any) -> None:
+    for shape in ((4,), (1, 1), (0, 4), (3, 0, 4), (0, 0), (3, 0), (0,)):
+        vectors, target = inputs(case, shape, "float32")
+        target = None if target is None else np.asarray(target)
+        for reduction in REDUCTIONS:
+            compare(library, case, vectors, target, reduction=reduction)
 
 
 @check("errors of vectors")

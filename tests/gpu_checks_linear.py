@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -53,25 +54,28 @@ def assert_layer(library: Library, found: Any, wanted: Any, kind: str) -> None:
             assert_close(got, other, kind, 200.0)
 
 
-@check("linear")
-def layers_of_every_dtype_and_layout(library: Library) -> None:
-    losses = nl.LinearCrossEntropy(), nl.LinearCrossEntropy(label_smoothing=0.1, z_loss=0.01)
-    for kind in library.products_of:
-        for transposed in (False, True):
-            for loss in losses:
-                hidden, weight, bias, labels = layer(kind, transposed)
-                for own_bias in (None, bias):
-                    # A block of all rows, and one of a few.
-                    for workspace in (None, 4 * CLASSES * np.dtype("f4").itemsize):
-                        options = {"transposed": transposed, "workspace": workspace}
-                        wanted = expected(loss, hidden, weight, labels, bias=own_bias,
-                                          transposed=transposed)  # fmt: skip
-                        found = loss.value_and_grad(
-                            *map(library.put, (hidden, weight, labels)),
-                            bias=None if own_bias is None else library.put(own_bias),
-                            **options,
-                        )
-                        assert_layer(library, found, wanted, kind)
+LOSSES = (nl.LinearCrossEntropy(), nl.LinearCrossEntropy(label_smoothing=0.1, z_loss=0.01))
+
+
+@check("linear", [*product(("float32", "float64", "float16", "bfloat16"), LOSSES)])
+def layers_of_every_dtype_and_layout(library: Library, number: int, case: Any) -> None:
+    kind, loss = case
+    if kind not in library.products_of:
+        return
+    for transposed in (False, True):
+        hidden, weight, bias, labels = layer(kind, transposed)
+        for own_bias in (None, bias):
+            # A block of all rows, and one of a few.
+            for workspace in (None, 4 * CLASSES * np.dtype("f4").itemsize):
+                options = {"transposed": transposed, "workspace": workspace}
+                wanted = expected(loss, hidden, weight, labels, bias=own_bias,
+                                  transposed=transposed)  # fmt: skip
+                found = loss.value_and_grad(
+                    *map(library.put, (hidden, weight, labels)),
+                    bias=None if own_bias is None else library.put(own_bias),
+                    **options,
+                )
+                assert_layer(library, found, wanted, kind)
 
 
 @check("linear")

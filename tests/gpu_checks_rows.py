@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -35,32 +36,29 @@ def inputs(loss: Any, form: str, rows: int, classes: int, kind: str, seed: int =
     return as_kind(logits, kind), target
 
 
-@check("rows")
-def every_loss_at_every_width(library: Library) -> None:
-    for number, (loss, form) in enumerate(ROW_CASES):
-        for classes in library.widths:
-            weighted = with_class_weights(loss, classes, 1) if number % 2 else loss
-            p, t = inputs(weighted, form, library.rows, classes, "float32")
-            compare(library, weighted, p, t, factor=tolerance(loss))
+@check("rows", ROW_CASES)
+def every_loss_at_every_width(library: Library, number: int, case: Any) -> None:
+    loss, form = case
+    for classes in library.widths:
+        weighted = with_class_weights(loss, classes, 1) if number % 2 else loss
+        p, t = inputs(weighted, form, library.rows, classes, "float32")
+        compare(library, weighted, p, t, factor=tolerance(loss))
 
 
-@check("rows of all dtypes")
-def every_loss_of_every_dtype(library: Library) -> None:
-    for number, (loss, form) in enumerate(
-        [*EACH_ROW_CASE, (Mellow(), "labels"), (MellowValue(), "dense")]
-    ):
-        kinds = library.kinds[1:]
-        for kind in kinds if number < 4 else kinds[number % 3 : number % 3 + 1]:
-            for classes in (5, 40):
-                p, t = inputs(loss, form, library.rows, classes, kind)
-                compare(library, loss, p, t, factor=tolerance(loss))
+@check("rows of all dtypes", [*EACH_ROW_CASE, (Mellow(), "labels"), (MellowValue(), "dense")])
+def every_loss_of_every_dtype(library: Library, number: int, case: Any) -> None:
+    loss, form = case
+    kinds = library.kinds[1:]
+    for kind in kinds if number < 4 else kinds[number % 3 : number % 3 + 1]:
+        for classes in (5, 40):
+            p, t = inputs(loss, form, library.rows, classes, kind)
+            compare(library, loss, p, t, factor=tolerance(loss))
 
 
-@check("rows of all dtypes")
-def losses_of_users_and_sums(library: Library) -> None:
-    for loss in (Mellow(), MellowValue(0.25) - 0.5 * nl.CrossEntropy()):
-        for form in ("labels", "dense"):
-            compare(library, loss, *inputs(loss, form, 4, 37, "float32"), factor=400.0)
+@check("rows of all dtypes", [Mellow(), MellowValue(0.25) - 0.5 * nl.CrossEntropy()])
+def losses_of_users_and_sums(library: Library, number: int, case: Any) -> None:
+    for form in ("labels", "dense"):
+        compare(library, case, *inputs(case, form, 4, 37, "float32"), factor=400.0)
 
 
 def options_of(loss: Any, rows: int, classes: int, number: int) -> tuple[Any, Any, dict[str, Any]]:
@@ -78,66 +76,64 @@ def options_of(loss: Any, rows: int, classes: int, number: int) -> tuple[Any, An
     return loss, labels, options
 
 
-def compare_options(library: Library, losses: Any, shapes: Any) -> None:
-    turn = 0
-    for loss in losses:
-        for place, (rows, classes) in enumerate(shapes):
-            for number in (4,) if place else range(5):
-                own, labels, options = options_of(loss, rows, classes, number)
-                turn += 1
-                kind = library.kinds[turn % len(library.kinds)]
-                p = as_kind(np.random.default_rng(turn).normal(0, 2, (rows, classes)), kind)
-                for reduction in REDUCTIONS if place else [REDUCTIONS[turn % 4]]:
-                    compare(
-                        library, own, p, labels, 1 + turn % 2, 100.0,
-                        reduction=reduction, **options,
-                    )  # fmt: skip
+def compare_options(library: Library, loss: Any, turn: int, shapes: Any) -> None:
+    """Options one at a time and together; ``turn`` counts, so that all dtypes have theirs."""
+    for place, (rows, classes) in enumerate(shapes):
+        for number in (4,) if place else range(5):
+            own, labels, options = options_of(loss, rows, classes, number)
+            turn += 1
+            kind = library.kinds[turn % len(library.kinds)]
+            p = as_kind(np.random.default_rng(turn).normal(0, 2, (rows, classes)), kind)
+            for reduction in REDUCTIONS if place else [REDUCTIONS[turn % 4]]:
+                compare(
+                    library, own, p, labels, 1 + turn % 2, 100.0, reduction=reduction, **options
+                )
 
 
-@check("rows with options")
-def every_option(library: Library) -> None:
-    compare_options(library, ROADS, ((5, 33), (37, 5)))
+@check("rows with options", ROADS)
+def every_option(library: Library, number: int, case: Any) -> None:
+    compare_options(library, case, 6 * number, ((5, 33), (37, 5)))
 
 
-@check("rows with options")
-def dense_targets_with_every_option(library: Library) -> None:
-    for number in range(2, 5):
-        for loss in (nl.CrossEntropy(label_smoothing=0.2), nl.KLDivergence(), nl.Distillation()):
-            own, _, options = options_of(loss, 6, 9, number)
-            p, t = inputs(loss, "dense", 6, 9, "float32")
-            for reduction in REDUCTIONS[number - 2 : number]:
-                compare(library, own, p, t, 2, 200.0, reduction=reduction, **options)
+OF_DENSE = (nl.CrossEntropy(label_smoothing=0.2), nl.KLDivergence(), nl.Distillation())
 
 
-@check("rows with options")
-def rows_that_do_not_count_may_hold_anything(library: Library) -> None:
+@check("rows with options", OF_DENSE)
+def dense_targets_with_every_option(library: Library, number: int, case: Any) -> None:
+    for which in range(2, 5):
+        own, _, options = options_of(case, 6, 9, which)
+        p, t = inputs(case, "dense", 6, 9, "float32")
+        for reduction in REDUCTIONS[which - 2 : which]:
+            compare(library, own, p, t, 2, 200.0, reduction=reduction, **options)
+
+
+@check("rows with options", ROADS)
+def rows_that_do_not_count_may_hold_anything(library: Library, number: int, case: Any) -> None:
     p = np.random.default_rng(0).normal(size=(6, 11)).astype("f4")
     p[1], p[3, 2], p[4] = np.nan, np.inf, np.nan
     labels = np.array([1, -100, 2, 3, 4, 5])
     mask = np.array([True, True, True, False, True, True])
     weight = np.array([1.0, 1.0, 2.0, 1.0, 0.0, 0.5])
-    for loss in ROADS:
-        for reduction in REDUCTIONS:
-            options: dict[str, Any] = {"mask": mask, "sample_weight": weight}
-            compare(library, loss, p, labels, 2, 100.0, reduction=reduction, **options)
-        # None at all.
-        for reduction in REDUCTIONS:
-            compare(library, loss, p, np.full(6, -100), 2, reduction=reduction)
+    for reduction in REDUCTIONS:
+        options: dict[str, Any] = {"mask": mask, "sample_weight": weight}
+        compare(library, case, p, labels, 2, 100.0, reduction=reduction, **options)
+    # None at all.
+    for reduction in REDUCTIONS:
+        compare(library, case, p, np.full(6, -100), 2, reduction=reduction)
 
 
-@check("rows of all dtypes")
-def nan_and_infinity(library: Library) -> None:
+@check("rows of all dtypes", ("staged", "long", "split"))
+def nan_and_infinity(library: Library, number: int, case: Any) -> None:
     p = np.random.default_rng(0).normal(size=(6, 20)).astype("f4")
     p[0, 1], p[1, :], p[2, 0], p[3, 5], p[4, :6] = np.nan, -np.inf, -np.inf, np.inf, 1e37
     labels = np.array([1, 2, 0, 5, 7, 3])
-    for road in ("staged", "long", "split"):
-        with library.rows_as(road):
-            for loss in ROADS if road == "staged" else ROADS[:2]:
-                compare(library, loss, p, labels, 2, 200.0, reduction="none")
+    with library.rows_as(case):
+        for loss in ROADS if case == "staged" else ROADS[:2]:
+            compare(library, loss, p, labels, 2, 200.0, reduction="none")
 
 
-@check("rows with options")
-def every_layout(library: Library) -> None:
+@check("rows with options", (ROADS[1], ROADS[3]))
+def every_layout(library: Library, number: int, case: Any) -> None:
     shape = (3, 2, 21)
     for kind in library.kinds[:3]:
         p = as_kind(np.random.default_rng(0).normal(size=shape), kind)
@@ -159,18 +155,17 @@ def every_layout(library: Library) -> None:
             "C order": put(labels),
             "Fortran order": transpose(put(labels.T), (1, 0)),
         }
-        for loss in (ROADS[1], ROADS[3]):
-            options = {"sample_weight": weight, "mask": mask, "reduction": "none"}
-            expected = reference(loss, 2, p, labels, **options)
-            for turn, (name, prediction) in enumerate(predictions.items(), start=len(kind)):
-                roads = ("staged", "long", "split")
-                for road in roads if library.thorough else roads[turn % 3 : turn % 3 + 1]:
-                    with library.rows_as(road):
-                        found = loss.value_grad_hess(
-                            prediction, of_labels.get(name, of_labels["C order"]),
-                            sample_weight=put(weight), mask=put(mask), reduction="none",
-                        )  # fmt: skip
-                    assert_results(library, found, expected, kind, 100.0)
+        options = {"sample_weight": weight, "mask": mask, "reduction": "none"}
+        expected = reference(case, 2, p, labels, **options)
+        for turn, (name, prediction) in enumerate(predictions.items(), start=len(kind)):
+            roads = ("staged", "long", "split")
+            for road in roads if library.thorough else roads[turn % 3 : turn % 3 + 1]:
+                with library.rows_as(road):
+                    found = case.value_grad_hess(
+                        prediction, of_labels.get(name, of_labels["C order"]),
+                        sample_weight=put(weight), mask=put(mask), reduction="none",
+                    )  # fmt: skip
+                assert_results(library, found, expected, kind, 100.0)
 
 
 @check("rows of all dtypes")
@@ -194,59 +189,61 @@ def rows_of_one_dimension_and_empty_ones(library: Library) -> None:
                 compare(library, loss, p, labels, 2, reduction=reduction)
 
 
-@check("long rows")
-def rows_that_do_not_fit_into_shared_memory(library: Library) -> None:
-    shapes = ((3, library.long_width), (4, 33)), ((2, library.split_width), (2, 33))
-    for road, road_shapes in zip(("long", "split"), shapes):
-        with library.rows_as(road):
-            compare_options(library, [*ROADS[:2], nl.CategoricalFocal(1.5)], road_shapes)
+@check("long rows", [*product(("long", "split"), [*ROADS[:2], nl.CategoricalFocal(1.5)])])
+def rows_that_do_not_fit_into_shared_memory(library: Library, number: int, case: Any) -> None:
+    road, loss = case
+    shapes = {
+        "long": ((3, library.long_width), (4, 33)),
+        "split": ((2, library.split_width), (2, 33)),
+    }
+    with library.rows_as(road):
+        compare_options(library, loss, 6 * (number % 3), shapes[road])
 
 
-@check("long rows")
-def results_go_where_they_are_asked_to(library: Library) -> None:
+@check("long rows", ("staged", "long", "split"))
+def results_go_where_they_are_asked_to(library: Library, number: int, case: Any) -> None:
     widths = {"staged": 33, "long": library.long_width, "split": library.split_width}
-    for road, classes in widths.items():
-        for loss in ROADS if road == "staged" else ROADS[:3]:
-            kind = library.kinds[len(road) % len(library.kinds)]
-            p, labels = inputs(loss, "labels", 3, classes, kind)
-            with library.rows_as(road):
-                expected = loss.value_and_grad(library.put(p), library.put(labels))
-                own = library.put(p)
-                value, inside = loss.value_and_grad(own, library.put(labels), out=own)
-                again = loss.value_and_grad(library.put(p), library.put(labels))
-                apart = library.put(np.zeros((6, classes + 1), p.dtype))
-                out = apart[::2, 1:]
-                found = loss.value_and_grad(library.put(p), library.put(labels), out=out)
-            assert inside is own
-            assert found[1] is out
-            # The same to the last bit, in every run and wherever it goes.
-            assert value == again[0] == expected[0]
-            gradient = library.get(expected[1], kind)
-            for one in (own, again[1]):
-                np.testing.assert_array_equal(library.get(one, kind), gradient)
-            np.testing.assert_array_equal(library.get(apart, kind)[::2, 1:], gradient)
-            assert not library.get(apart, kind)[1::2].astype("f4").any()
+    classes = widths[case]
+    for loss in ROADS if case == "staged" else ROADS[:3]:
+        kind = library.kinds[len(case) % len(library.kinds)]
+        p, labels = inputs(loss, "labels", 3, classes, kind)
+        with library.rows_as(case):
+            expected = loss.value_and_grad(library.put(p), library.put(labels))
+            own = library.put(p)
+            value, inside = loss.value_and_grad(own, library.put(labels), out=own)
+            again = loss.value_and_grad(library.put(p), library.put(labels))
+            apart = library.put(np.zeros((6, classes + 1), p.dtype))
+            out = apart[::2, 1:]
+            found = loss.value_and_grad(library.put(p), library.put(labels), out=out)
+        assert inside is own
+        assert found[1] is out
+        # The same to the last bit, in every run and wherever it goes.
+        assert value == again[0] == expected[0]
+        gradient = library.get(expected[1], kind)
+        for one in (own, again[1]):
+            np.testing.assert_array_equal(library.get(one, kind), gradient)
+        np.testing.assert_array_equal(library.get(apart, kind)[::2, 1:], gradient)
+        assert not library.get(apart, kind)[1::2].astype("f4").any()
 
 
-@check("errors")
-def labels_out_of_range_are_named(library: Library) -> None:
+@check("errors", ROADS)
+def labels_out_of_range_are_named(library: Library, number: int, case: Any) -> None:
     p = np.random.default_rng(0).normal(size=(4, 3, 9)).astype("f4")
     for wrong in (9, -1, 2**40):
         labels = np.ones((4, 3), "i8")
         labels[2, 1] = labels[3, 0] = wrong
         for road in ("staged", "long", "split"):
-            for loss in ROADS:
-                for reduction, in_place in (("mean", True), ("sum", True), ("none", False)):
-                    own = library.put(p)
-                    with (
-                        library.rows_as(road),
-                        pytest.raises(ValueError, match=rf"^target\[2, 1\] is {wrong}; labels"),
-                    ):
-                        loss.value_and_grad(
-                            own, library.put(labels), out=own if in_place else None,
-                            reduction=reduction,
-                        )  # fmt: skip
-                    np.testing.assert_array_equal(library.get(own, "float32"), p)
+            for reduction, in_place in (("mean", True), ("sum", True), ("none", False)):
+                own = library.put(p)
+                with (
+                    library.rows_as(road),
+                    pytest.raises(ValueError, match=rf"^target\[2, 1\] is {wrong}; labels"),
+                ):
+                    case.value_and_grad(
+                        own, library.put(labels), out=own if in_place else None,
+                        reduction=reduction,
+                    )  # fmt: skip
+                np.testing.assert_array_equal(library.get(own, "float32"), p)
 
 
 @check("errors")

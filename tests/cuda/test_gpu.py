@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from itertools import product
 from pathlib import Path
 
 import gpu_checks_batches  # noqa: F401 - enlists its checks
@@ -28,7 +29,8 @@ from cases import (
     inputs,
     row_inputs,
 )
-from gpu_checks import CHECKS
+from gpu_checks import CHECKS, PARTS
+from gpu_kernels import ALL
 
 import numbaloss as nl
 from numbaloss.cuda import availability
@@ -36,7 +38,19 @@ from numbaloss.cuda import availability
 pytestmark = pytest.mark.gpu
 
 LIBRARIES = {"torch": "Torch", "cupy": "CuPy", "numba": "Numba"}
-NAMES = [(group, name) for group, checks in CHECKS.items() for name in checks]
+# The kernels are the same for all libraries: what compiles many of them runs in full for one.
+FEW = 5
+
+
+def calls():
+    """A test for each part of each check and library; every one where NUMBALOSS_TEST_ALL is set."""
+    for library, ((group, name), parts) in product(LIBRARIES, PARTS.items()):
+        for place, (title, part) in enumerate(parts.items()):
+            if library == "torch" or ALL or place % FEW == 0:
+                parameters = f"{group}-{name}-{library}" + (f"-{title}" if title else "")
+                yield pytest.param(library, group, part, id=parameters)
+
+
 CYCLES = 400_000_000  # of a GPU, some 0.2 s
 
 
@@ -72,16 +86,15 @@ def library(request):
     return getattr(gpu_libraries, LIBRARIES[name])()
 
 
-@pytest.mark.parametrize("library", LIBRARIES, indirect=True)
-@pytest.mark.parametrize(("group", "name"), NAMES)
-def test_arrays_of_libraries(library, group, name):
+@pytest.mark.parametrize(("library", "group", "part"), [*calls()], indirect=["library"])
+def test_arrays_of_libraries(library, group, part):
     if isinstance(library, gpu_libraries.Numba):
         multiply = [*filter(importlib.util.find_spec, ("cupy", "torch"))]
         if group in ("linear", "batches", "families") and not multiply:
             pytest.skip("matrices are multiplied by CuPy or PyTorch")
         if "torch" not in multiply:
             library.products_of = gpu_libraries.CuPy.products_of
-    CHECKS[group][name](library)
+    part(library)
 
 
 # Streams
