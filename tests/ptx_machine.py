@@ -20,6 +20,7 @@ import re
 import struct
 import weakref
 from ctypes.util import find_library
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -139,6 +140,12 @@ def _bits16(x: float) -> int:
         return 0x7C00 if x > 0 else 0xFC00
 
 
+def _upper(x: float) -> int:
+    """The bits of a bfloat16."""
+    bits = _bits32(x)
+    return 0x7FFF if x != x else (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
+
+
 def _divide(a: float, b: float) -> float:
     if b != 0.0:
         return a / b
@@ -149,9 +156,37 @@ def _root(a: float) -> float:
     return math.sqrt(a) if a >= 0.0 else math.nan
 
 
+def _off(x: float, steps: int) -> float:
+    """A result of the special function unit: as many steps off as PTX allows, up or down."""
+    if not 2.0**-126 <= abs(x) < math.inf or math.frexp(x)[0] == 0.5:
+        return x
+    steps = steps if hash(x) & 64 else -steps
+    return x + steps * 2.0 ** (math.frexp(x)[1] - 24)
+
+
+def _flushed(x: float) -> float:
+    """Without denormal numbers."""
+    return math.copysign(0.0, x) if abs(x) < 2.0**-126 else x
+
+
 def _exp2(a: float) -> float:
     with np.errstate(all="ignore"):
-        return float(np.exp2(np.float32(a)))
+        return float(np.float32(_off(float(np.exp2(np.float64(a))), 2)))
+
+
+def _inverse(a: float) -> float:
+    return ctypes.c_float(_off(_divide(1.0, a), 1)).value
+
+
+def _fma_downwards(a: float, b: float, c: float) -> float:
+    """a * b + c rounded down to a float32, by its neighbours."""
+    exact = Fraction(a) * Fraction(b) + Fraction(c)
+    found = np.float32(float(exact))
+    return float(found if Fraction(float(found)) <= exact else np.nextafter(found, -np.inf))
+
+
+def _in_unit(a: float) -> float:
+    return min(max(a, 0.0), 1.0) if a == a else 0.0
 
 
 def _whole(a: float, how: str) -> float:
@@ -447,6 +482,8 @@ class Program:
         kind = how[-1]
         if op == "mov" and "{" in one.text:
             return self._regrouped(one)
+        if op == "cvt" and how in (["rn", "bf16x2", "f32"], ["rn", "f16x2", "f32"]):
+            return self._pair(one)
         if op == "cvt":
             return self.write(one.operands[0], how[-2], self._converted(one))
         width = int(kind[1:]) if kind != "pred" else 1
@@ -480,6 +517,15 @@ class Program:
                 value = f"c_float({value}).value"
         elif real and how == ["approx", "f32"]:
             value = {"ex2": f"_exp2({a})"}.get(op)
+        elif real and how == ["approx", "ftz", "f32"]:
+            value = {
+                "ex2": f"_flushed(_exp2(_flushed({a})))",
+                "rcp": f"_flushed(_inverse(_flushed({a})))",
+            }.get(op)
+        elif how == ["rn", "sat", "f32"] and op == "fma":
+            value = f"_in_unit(_fma32({a}, {b}, {c}))"
+        elif how == ["rm", "f32"] and op == "fma":
+            value = f"_fma_downwards({a}, {b}, {c})"
         elif not real:
             u, v = (self.read(s, f"u{width}") for s in (sources * 2)[:2])
             if op in ("mul", "mad") and how[0] == "wide":
@@ -521,6 +567,12 @@ class Program:
             return f"not {_ORDERED['num'].format(a, b)}"
         # The unordered ones: true for NaN, and so what the opposite one is not.
         return f"not {_ORDERED[_OPPOSITE[test[:-1]]].format(a, b)}"
+
+    def _pair(self, one: Instruction) -> str:
+        """Two floats as halves in a word; the first one is the upper."""
+        bits = "_bits16" if one.name[2] == "f16x2" else "_upper"
+        high, low = (f"{bits}({self.read(source, 'f32')})" for source in one.operands[1:])
+        return self.write(one.operands[0], "u32", f"{high} << 16 | {low}")
 
     def _converted(self, one: Instruction) -> str:
         *how, to, source = one.name[1:]

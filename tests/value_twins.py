@@ -220,6 +220,13 @@ def focal(self, prediction, target):
     return first + negative * _faded(-prediction, self.gamma_negative)
 
 
+@gives(binary._FocalSquare)
+def focal_square(self, prediction, target):
+    right, wrong = nl.sigmoid(prediction), nl.sigmoid(-prediction)
+    first = self.positive * target * (wrong * wrong) * nl.softplus(-prediction)
+    return first + self.negative * (1.0 - target) * (right * right) * nl.softplus(prediction)
+
+
 @gives(binary._FocalWhole)
 def focal_whole(self, prediction, target):
     first = self.positive * target * _faded_whole(prediction, self.power_positive)

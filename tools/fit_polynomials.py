@@ -58,6 +58,11 @@ def log1p_rest(e: mpf) -> mpf:
     return mp.log1p(e) / e - 1 if e > mpf("1e-30") else -e / 2
 
 
+def log1p_ratio(e: mpf) -> mpf:
+    """log(1 + e) / e, continued through 0."""
+    return mp.log1p(e) / e if e > mpf("1e-30") else mpf(1)
+
+
 def tanh_rest(z: mpf) -> mpf:
     """(tanh(x) - x) / x^3 with z = x^2, continued through 0."""
     x = mp.sqrt(z)
@@ -138,6 +143,11 @@ def fits() -> list[Fit]:
             exp2_ratio, lambda r: r / mp.power(2, r), -half, half, 6, False),
         Fit("POW_ATANH_64", "atanh(s) = s + s^3/3 + s^5 p(s^2), |s| <= (sqrt(2)-1)/(sqrt(2)+1)",
             atanh_rest, lambda z: z * z, mpf(0), mpf("0.02945"), 6, False),
+    ]  # fmt: skip
+    rows += [
+        Fit(name, "log(1+e) = e p(e), e in [0, 1], for GPUs", log1p_ratio,
+            lambda e: 1 / log1p_ratio(e), mpf(0), mpf(1), degree, True)
+        for name, degree in (("LOG1P_UNIT_GPU", 9), ("LOG1P_UNIT_ROUGH", 7))
     ]  # fmt: skip
     return rows
 

@@ -9,7 +9,6 @@ that it costs an instruction and no compilation.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -18,7 +17,6 @@ from numba import types
 
 from ..arrays import Operand, gpu_view
 from ..formulas.fitting import lower_for
-from ..formulas.points import point
 from ..formulas.structure import Structure, parameters_of, plans_of
 from ..structures.arguments import batch_length
 from ..structures.elementwise import Elementwise, Inspection
@@ -32,88 +30,36 @@ from .memory import (
     any_reader,
     compute_type,
     lanes,
+    of_halves,
     raw_reader,
     reader,
+    unforeseen,
     vector_reader,
+    vector_words,
     vector_writer,
     writer,
+)
+from .points import (
+    CHECK_BINARY,
+    CHECK_PREDICTION,
+    CHECK_TARGET,
+    CHECK_WEIGHT,
+    MASKED,
+    PAIRED,
+    SIGNED,
+    WEIGHTED,
+    recoded,
+    several,
+    unusual,
+    weighed,
+    with_questions,
 )
 from .reduce import SCRATCH
 from .results import Record
 
 # Blocks for each multiprocessor: two rounds of full occupancy, so that the last ones even out.
 BLOCKS_EACH = 16
-CHECK_TARGET, CHECK_BINARY, CHECK_PREDICTION, WEIGHTED, CHECK_WEIGHT, MASKED, SIGNED, PAIRED = (
-    1 << bit for bit in range(8)
-)
 _AS_GIVEN = Recoding()
-
-
-@cache
-def _one(kind: str, derivatives: int) -> Callable:
-    """``one(loss, p, t, w, job)``: value, gradient, hessian of an element; 1 if out of range."""
-    real = compute_type(kind)
-    zero, one, half = real(0), real(1), real(0.5)
-    with_gradient, with_hessian = derivatives > 0, derivatives > 1
-
-    @device_function
-    def one_(loss, p, t, w, job):
-        scale, low, high, lowest, highest, near_low, near_high, flags = job
-        bad = zero
-        if flags & SIGNED:
-            t = t * half + half
-        if flags & CHECK_TARGET:
-            bad += one if ((t < near_low) or (t > near_high)) and w != zero else zero
-            # A rounding beyond the domain: the bound is meant.
-            t = low if t < low else t
-            t = high if t > high else t
-        value, gradient, curvature = point(loss, p, t)
-        v = real(value)
-        # NaN is settled here rather than in every loss: min, max and comparisons lose it.
-        v = p + t if (p != p) or (t != t) else v
-        g = h = zero
-        if with_gradient:
-            g = v if v != v else real(gradient) * scale
-        if with_hessian:
-            h = v if v != v else real(curvature) * scale
-        if flags != 0:
-            if flags & CHECK_BINARY:
-                off = (t == t) and (t != low) and (t != high)
-                bad += one if off and w != zero else zero
-            if flags & CHECK_PREDICTION:
-                bad += one if ((p < lowest) or (p > highest)) and w != zero else zero
-            if flags & WEIGHTED:
-                if flags & CHECK_WEIGHT:
-                    bad += zero if w >= zero else one
-                # Not a product alone: 0 * NaN is NaN.
-                v = zero if w == zero else v * w
-                g = zero if w == zero else g * w
-                h = zero if w == zero else h * w
-        return v, g, h, bad
-
-    return one_
-
-
-def _several(one: Callable, count: int) -> Callable:
-    """``one`` for tuples of ``count`` elements, a power of two; values and offenders summed too."""
-    if count == 1:
-
-        @device_function
-        def single(loss, p, t, w, job):
-            v, g, h, bad = one(loss, p[0], t[0], w[0], job)
-            return (v,), (g,), (h,), v, bad
-
-        return single
-    half = count // 2
-    part = _several(one, half)
-
-    @device_function
-    def both(loss, p, t, w, job):
-        a = part(loss, p[:half], t[:half], w[:half], job)
-        b = part(loss, p[half:], t[half:], w[half:], job)
-        return a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3], a[4] + b[4]
-
-    return both
 
 
 # Number of elements; addresses of prediction, target, weight, values, gradient and hessian;
@@ -131,18 +77,23 @@ def _signature(structure: Structure, real: str) -> tuple[Any, ...]:
 
 
 @cache
-def vectors(structure: Structure, kind: str, derivatives: int) -> Kernel:
-    """The kernel for contiguous arrays of one dtype, at addresses of whole vectors."""
+def vectors(structure: Structure, kind: str, derivatives: int, signed: bool = False) -> Kernel:
+    """The kernel for contiguous arrays of one dtype, at addresses of whole vectors.
+
+    Targets that are ``signed`` are asked for when it is compiled: of all that a call may ask for,
+    they alone would cost every element an instruction.
+    """
     install_vmath()
     real, count = compute_type(kind), lanes(kind)
-    one = _one(kind, derivatives)
-    several = _several(one, count)
+    one, some = with_questions(kind, derivatives), several(kind, derivatives, count)
+    look, weigh, recode = unusual(count), weighed(kind, count), recoded(kind, count)
     load, store = reader(kind), writer(kind)
-    loads, stores = vector_reader(kind), vector_writer(kind)
+    loads, stores, same = vector_reader(kind), vector_writer(kind), unforeseen()
+    words, numbers, nothing = vector_words(kind)
     computed = np.dtype(real).name
     store_value, store_values, each = writer(computed), vector_writer(computed), lanes(computed)
-    rest = count - each
-    ones, unit, zero = (real(1),) * count, real(1), real(0)
+    rest, halves, tell_halves = count - each, kind in ("float16", "bfloat16"), of_halves()
+    unit, zero = real(1), real(0)
     with_gradient, with_hessian = derivatives > 0, derivatives > 1
     begin, leave = reduce.begin(computed), reduce.leave()
 
@@ -150,6 +101,8 @@ def vectors(structure: Structure, kind: str, derivatives: int) -> Kernel:
         loss, size, p, t, w, v, g, h, flags, code_t, code_w, layout, mask, pos_weight,
         scale, low, high, lowest, highest, near_low, near_high, recoding, tail,
     ):  # fmt: skip
+        if halves:
+            tell_halves()
         scratch = cuda.shared.array(SCRATCH, real)
         thread = cuda.threadIdx.x
         first = cuda.blockIdx.x * cuda.blockDim.x + thread
@@ -157,38 +110,52 @@ def vectors(structure: Structure, kind: str, derivatives: int) -> Kernel:
         scale, stop = begin(tail, scale, size)
         job = scale, low, high, lowest, highest, near_low, near_high, flags
         total, bad = 0.0, zero
-        whole = stop // count
         # By `while`, as elsewhere, this loop takes 12 registers more.
-        for k in range(first, whole, threads):
+        for k in range(first, (stop + (count - 1)) // count, threads):
             i = k * count
-            ws = ones
-            if flags & WEIGHTED:
-                ws = loads(w, i)
-            vs, gs, hs, part, wrong = several(loss, loads(p, i), loads(t, i), ws, job)
-            total += np.float64(part)
-            bad += wrong
-            if v != 0:
-                store_values(v, i, vs[:each])
-                if rest > 0:
-                    store_values(v, i + each, vs[rest:])
-            if with_gradient and not (with_hessian and g == 0):
-                stores(g, i, gs)
-            if with_hessian:
-                stores(h, i, hs)
-        i = whole * count + first
-        if i < stop:
-            x = unit
-            if flags & WEIGHTED:
-                x = load(w, i)
-            value, gradient, hessian, wrong = one(loss, load(p, i), load(t, i), x, job)
-            total += np.float64(value)
-            bad += wrong
-            if v != 0:
-                store_value(v, i, value)
-            if with_gradient and not (with_hessian and g == 0):
-                store(g, i, gradient)
-            if with_hessian:
-                store(h, i, hessian)
+            slow = i + count > stop
+            if not slow:
+                ws = nothing()
+                if flags & WEIGHTED:
+                    ws = words(w, i)
+                ps, ts = loads(p, i), loads(t, i)
+                if signed:
+                    ts = recode(ts)
+                slow = look(ps, ts, job)
+                vs, gs, hs, part = some(loss, ps, ts, scale)
+                if flags & WEIGHTED:
+                    vs, gs, hs, part, negative = weigh(vs, gs, hs, numbers(ws))
+                    slow = slow | negative
+                # NaN of a formula is NaN of the derivatives too.
+                slow = slow | (part != part)
+                if not slow:
+                    total += np.float64(part)
+                    if v != 0:
+                        store_values(v, i, vs[:each])
+                        if rest > 0:
+                            store_values(v, i + each, vs[rest:])
+                    if with_gradient and not (with_hessian and g == 0):
+                        stores(g, i, gs)
+                    if with_hessian:
+                        stores(h, i, hs)
+            if slow:
+                j = i
+                while j < min(i + count, stop):
+                    asked = same(flags)
+                    again = scale, low, high, lowest, highest, near_low, near_high, asked
+                    x = unit
+                    if asked & WEIGHTED:
+                        x = load(w, j)
+                    value, gradient, hessian, wrong = one(loss, load(p, j), load(t, j), x, again)
+                    total += np.float64(value)
+                    bad += wrong
+                    if v != 0:
+                        store_value(v, j, value)
+                    if with_gradient and not (with_hessian and g == 0):
+                        store(g, j, gradient)
+                    if with_hessian:
+                        store(h, j, hessian)
+                    j = same(j + 1)
         leave(total, bad, thread, scratch, tail)
 
     return Kernel(elementwise_vectors, _signature(structure, computed), structure)
@@ -199,7 +166,7 @@ def strided(structure: Structure, kind: str, derivatives: int) -> Kernel:
     """The kernel for any arrays: targets and weights of any dtype, all of any strides."""
     install_vmath()
     real = compute_type(kind)
-    one = _one(kind, derivatives)
+    one = with_questions(kind, derivatives)
     computed = np.dtype(real).name
     load, store, store_value = reader(kind), writer(kind), writer(computed)
     load_any, number, byte = any_reader(computed), raw_reader("int64"), raw_reader("bool")
@@ -417,7 +384,7 @@ class _Run:
         aside = [mask, pos_weight]
         size, place = prediction.array.size, 0
         if aside == [None, None] and in_vectors(kind, [*operands[:3], *outputs[1:]], outputs[0]):
-            kernel = vectors(found.structure, kind, derivatives)
+            kernel = vectors(found.structure, kind, derivatives, recoding.signed)
             units = -(-size // (lanes(kind) * backend.THREADS))
         else:
             kernel = strided(found.structure, kind, derivatives)

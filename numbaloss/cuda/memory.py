@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic as _intrinsic
 
 from ..arrays import NO_LABEL
+from ..vmath.gpu_bits import say_for_halves
 from . import backend
 from .backend import device_function
 
@@ -77,22 +79,63 @@ def _vector_pointer(builder: Any, kind: str, address: Any, index: Any) -> Any:
 
 
 def _unpacked(builder: Any, vector: Any, kind: str) -> list[Any]:
-    word, short = ir.IntType(32), ir.IntType(16)
+    word = ir.IntType(32)
     found = [builder.extract_element(vector, word(i)) for i in range(vector.type.count)]
+    return _halves(builder, found, kind)
+
+
+def _halves(builder: Any, words: list[Any], kind: str) -> list[Any]:
+    """The elements in the words of a vector."""
     if itemsize(kind) >= 4:
-        return found
-    pairs = [(one, builder.lshr(one, word(16))) for one in found]
+        return words
+    word, short = ir.IntType(32), ir.IntType(16)
+    pairs = [(one, builder.lshr(one, word(16))) for one in words]
     return [builder.trunc(one, short) for pair in pairs for one in pair]
+
+
+def _rounded_pairs(builder: Any, numbers: list[Any], kind: str) -> list[Any]:
+    """Computed floats as they are stored, two halves in a word."""
+    if itemsize(kind) >= 4:
+        return numbers
+    old = _in_pairs(builder, [_narrow(builder, number, kind) for number in numbers])
+    if "nvptx" not in builder.module.triple:
+        return old
+    # GPUs before the A100 have no instruction for pairs. The compiler knows its GPU, and drops
+    # what is not for it.
+    word, text = ir.IntType(32), ir.PointerType(ir.IntType(8))
+    reflect = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(word, [text]), "__nvvm_reflect"
+    )
+    asked = bytearray(b"__CUDA_ARCH\0")
+    asked = ir.Constant(ir.ArrayType(ir.IntType(8), len(asked)), asked)
+    name = cgutils.global_constant(builder.module, "numbaloss_arch", asked)
+    arch = builder.call(reflect, [builder.bitcast(name, text)])
+    has_pairs = builder.icmp_signed(">=", arch, word(800))
+    short = "f16" if kind == "float16" else "bf16"
+    real = ir.FloatType()
+    assembly = ir.InlineAsm(
+        ir.FunctionType(word, [real, real]),
+        f"cvt.rn.{short}x2.f32 $0, $2, $1;",
+        "=r,f,f",
+        side_effect=False,
+    )
+    found = []
+    for low, high, words in zip(numbers[::2], numbers[1::2], old):
+        pair = builder.call(assembly, [low, high])
+        found.append(builder.select(has_pairs, pair, words))
+    return found
+
+
+def _in_pairs(builder: Any, words: list[Any]) -> list[Any]:
+    word = ir.IntType(32)
+    wide = [builder.zext(one, word) for one in words]
+    return [
+        builder.or_(low, builder.shl(high, word(16))) for low, high in zip(wide[::2], wide[1::2])
+    ]
 
 
 def _packed(builder: Any, words: list[Any], kind: str) -> Any:
     word = ir.IntType(32)
-    if itemsize(kind) < 4:
-        wide = [builder.zext(one, word) for one in words]
-        words = [
-            builder.or_(low, builder.shl(high, word(16)))
-            for low, high in zip(wide[::2], wide[1::2])
-        ]
     vector = ir.Constant(ir.VectorType(words[0].type, len(words)), ir.Undefined)
     for i, one in enumerate(words):
         vector = builder.insert_element(vector, one, word(i))
@@ -195,6 +238,70 @@ def vector_reader(kind: str) -> Callable:
 
 
 @cache
+def vector_words(kind: str) -> tuple[Callable, Callable, Callable]:
+    """``words(address, index)``, ``numbers(words)``, ``nothing()``: a vector in two steps.
+
+    As words, a vector waits for its use in 4 registers. The last gives words nobody looks at.
+    """
+    if backend.SIMULATED:
+        return vector_reader(kind), lambda words: words, lambda: None
+    stored = {"float32": types.float32, "float64": types.float64}.get(kind, types.int32)
+    given = types.UniTuple(stored, VECTOR_BYTES // max(itemsize(kind), 4))
+    result = types.UniTuple(_of_compute(kind), lanes(kind))
+
+    @intrinsic
+    def words(typing_context: Any, address: Any, index: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            vector = builder.load(_vector_pointer(builder, kind, *arguments), align=VECTOR_BYTES)
+            word = ir.IntType(32)
+            found = [builder.extract_element(vector, word(i)) for i in range(len(given))]
+            return context.make_tuple(builder, given, found)
+
+        return given(types.int64, types.int64), generate
+
+    @intrinsic
+    def numbers(typing_context: Any, words: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            found = [builder.extract_value(arguments[0], i) for i in range(len(given))]
+            found = [_widen(builder, one, kind) for one in _halves(builder, found, kind)]
+            return context.make_tuple(builder, result, found)
+
+        return result(given), generate
+
+    @intrinsic
+    def nothing(typing_context: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return ir.Constant(context.get_value_type(given), ir.Undefined)
+
+        return given(), generate
+
+    return words, numbers, nothing
+
+
+@cache
+def unforeseen() -> Callable:
+    """``same(number)``: the same integer, of which the compiler knows nothing.
+
+    In a loop that is seldom entered it keeps the compiler from making several copies of it, one
+    for each flag or several turns at a time.
+    """
+    if backend.SIMULATED:
+        return lambda number: number
+
+    @intrinsic
+    def same(typing_context: Any, number: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            long = ir.IntType(64)
+            kind = ir.FunctionType(long, [long])
+            assembly = ir.InlineAsm(kind, "mov.b64 $0, $1;", "=l,l", side_effect=True)
+            return builder.call(assembly, arguments, attrs=("convergent",))
+
+        return types.int64(types.int64), generate
+
+    return same
+
+
+@cache
 def vector_writer(kind: str) -> Callable:
     """``write(address, index, numbers)``: what :func:`vector_reader` reads."""
     count = lanes(kind)
@@ -212,7 +319,7 @@ def vector_writer(kind: str) -> Callable:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             place = _vector_pointer(builder, kind, *arguments[:2])
             numbers = [builder.extract_value(arguments[2], i) for i in range(count)]
-            words = [_narrow(builder, number, kind) for number in numbers]
+            words = _rounded_pairs(builder, numbers, kind)
             builder.store(_packed(builder, words, kind), place, align=VECTOR_BYTES)
             return context.get_dummy_value()
 
@@ -473,6 +580,12 @@ def ticket() -> Callable:
 
 
 @cache
+def of_halves() -> Callable:
+    """``tell()``: makes do with functions as exact as halves are, in all of a kernel."""
+    return (lambda: None) if backend.SIMULATED else say_for_halves
+
+
+@cache
 def fast_decay() -> Callable:
     """``decay(x)``: e to the power of x <= 0 by the GPU's own exponential, in float32.
 
@@ -560,12 +673,15 @@ __all__ = [
     "integer_writer",
     "itemsize",
     "lanes",
+    "of_halves",
     "raw_reader",
     "reader",
     "shared_reader",
     "shared_writer",
     "ticket",
+    "unforeseen",
     "vector_reader",
+    "vector_words",
     "vector_writer",
     "writer",
 ]

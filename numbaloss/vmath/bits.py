@@ -180,11 +180,10 @@ def without_sign(builder: Any, number: Any) -> Any:
     """The code for the absolute value of a float."""
     if "nvptx" not in builder.module.triple:
         return _call_intrinsic("llvm.fabs", 1)(None, builder, None, [number])
-    # The GPU's compiler refuses a declaration of fabs; without the sign bit it is the same.
-    width = 32 if number.type == ir.FloatType() else 64
-    word = ir.IntType(width)
-    bits = builder.and_(builder.bitcast(number, word), word((1 << (width - 1)) - 1))
-    return builder.bitcast(bits, number.type)
+    # The GPU's compiler refuses a declaration of llvm.fabs, and knows its own as well.
+    name = "llvm.nvvm.fabs.f" if number.type == ir.FloatType() else "llvm.nvvm.fabs.d"
+    kind = ir.FunctionType(number.type, [number.type])
+    return builder.call(builder.module.declare_intrinsic(name, (), kind), [number])
 
 
 @intrinsic

@@ -12,11 +12,13 @@ from numba.extending import overload
 import numbaloss.vmath as faces
 
 from ..forking import protected
-from . import float32, float64, pow32, pow64
+from . import float32, float64, gpu32, pow32, pow64
 from .target import compiling_for_gpu, for_gpu
 
 _lock = protected(threading.Lock())
 _installed = False
+# Whether compiled for a GPU: what a body is for.
+CPU, GPU = (False,), (True,)
 
 
 def install() -> None:
@@ -31,12 +33,14 @@ def install() -> None:
         for name in faces.__all__:
             face = getattr(faces, name)
             if name == "pow":
-                _attach(face, float32.pow, float32.OPTIONS, _singles_for_cpu)
-                _attach(face, pow32.pow, pow32.OPTIONS, _singles_for_gpu)
+                _attach(face, float32.pow, float32.OPTIONS, _all_are(types.float32), CPU)
+                _attach(face, pow32.pow, pow32.OPTIONS, _all_are(types.float32), GPU)
                 _attach(face, pow64.pow, pow64.OPTIONS, _all_are(types.float64))
                 _attach(face, _widened_pair(face), float64.OPTIONS, _none_of_ours)
                 continue
-            _attach(face, getattr(float32, name), float32.OPTIONS, _all_are(types.float32))
+            single = _all_are(types.float32)
+            _attach(face, getattr(float32, name), float32.OPTIONS, single, CPU)
+            _attach(face, getattr(gpu32, name), gpu32.OPTIONS, single, GPU)
             _attach(face, getattr(float64, name), float64.OPTIONS, _all_are(types.float64))
             _attach(face, _widened(face), float64.OPTIONS, _none_of_ours)
         _installed = True
@@ -47,6 +51,7 @@ def _attach(
     body: Any,
     options: Any,
     accepts: Callable[..., bool],
+    targets: tuple[bool, ...] = CPU + GPU,
 ) -> None:
     """Let calls of ``face`` whose argument types ``accepts`` admits compile to ``body``."""
     implementation = getattr(body, "py_func", body)
@@ -62,20 +67,12 @@ def _attach(
         choose.__signature__ = signature  # type: ignore[attr-defined]
         overload(face, jit_options=flags)(choose)
 
-    attach_for(False, options)
-    attach_for(True, for_gpu(options))
+    for gpu in targets:
+        attach_for(gpu, for_gpu(options) if gpu else options)
 
 
 def _all_are(kind: Any) -> Callable[..., bool]:
     return lambda *arguments: all(argument == kind for argument in arguments)
-
-
-def _singles_for_cpu(*arguments: Any) -> bool:
-    return _all_are(types.float32)(*arguments) and not compiling_for_gpu()
-
-
-def _singles_for_gpu(*arguments: Any) -> bool:
-    return _all_are(types.float32)(*arguments) and compiling_for_gpu()
 
 
 def _none_of_ours(*arguments: Any) -> bool:
