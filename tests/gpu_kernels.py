@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -36,12 +35,16 @@ OF_NO_LOSS = (
     *VECTORS_AS_GIVEN, "center", "measure_rows", "measure_columns", "close", "mine_rows",
     "mine_columns", "gather", "add_columns", "total",
 )  # fmt: skip
+# Rows of losses that look at the label alone, without hessians and walks.
+IN_REGISTERS = "narrow_rows", "register_rows"
 OF_FORMS = {
     "softmax": ("positives", "emit"),
     "pairs": ("emit_pairs",),
     "triplets": ("settle", "emit_triplets"),
 }
 IN_BATCH = (*OF_NO_LOSS, *(name for names in OF_FORMS.values() for name in names))
+# Of rows that a thread takes.
+CLASSES = 10
 # Those that a test run without this variable leaves out take half an hour.
 ALL = bool(os.environ.get("NUMBALOSS_TEST_ALL"))
 
@@ -106,6 +109,11 @@ class Case(NamedTuple):
         return "-".join(f"{name} {self.kind}{orders} sm_{major}{minor}".split())
 
     @property
+    def whole(self) -> bool:
+        """Whether rows in registers are whole vectors: by turns."""
+        return self.capability == (9, 0)
+
+    @property
     def in_batch(self) -> bool:
         """Whether it looks at all pairs of a batch."""
         return self.kernel in IN_BATCH
@@ -113,7 +121,7 @@ class Case(NamedTuple):
     @property
     def of_rows(self) -> bool:
         """Whether exponentials of halves may be the GPU's own."""
-        return self.kernel in ("staged", "long", "general")
+        return self.kernel in (*IN_REGISTERS, "staged", "long", "general")
 
 
 def _parts(structure: Any) -> tuple[Any, bool]:
@@ -150,6 +158,8 @@ def reached() -> dict[str, list[tuple[tuple[type, ...], bool]]]:
         general.append(_parts(structure))
     of_vectors = map(_parts, _structures([*EMBEDDING_ROW_LOSSES, Softened(), PairsValue()]))
     return found | {
+        "narrow_rows": by_label,
+        "register_rows": by_label,
         "staged": by_label,
         "long": by_label,
         "general": general,
@@ -160,8 +170,8 @@ def reached() -> dict[str, list[tuple[tuple[type, ...], bool]]]:
 def every_case() -> Iterator[Case]:
     """Each kernel with each loss, one at a time, for all that it may be compiled for."""
     for name, losses in reached().items():
-        shapes = (False,) if name in ("vectors", "strided") else (False, True)
-        derivatives = (0, 1) if name == "embedding_rows" else (0, 1, 2)
+        shapes = (False,) if name in ("vectors", "strided", *IN_REGISTERS) else (False, True)
+        derivatives = (0, 1) if name in ("embedding_rows", *IN_REGISTERS) else (0, 1, 2)
         for loss, *rest in product(losses, KINDS, derivatives, shapes, CAPABILITIES):
             yield Case(name, *loss, *rest)
 
@@ -174,6 +184,7 @@ def sums_of_all() -> Iterator[Case]:
     sums.
     """
     size = {"vectors": 8, "strided": 11, "staged": 10, "long": 10, "general": 7}
+    size |= dict.fromkeys(IN_REGISTERS, 10)
     for name, losses in reached().items():
         if name == "embedding_rows":
             for place, loss in enumerate(losses):
@@ -185,7 +196,8 @@ def sums_of_all() -> Iterator[Case]:
         for turn, kind in enumerate(KINDS, start=len(name)):
             walked = name in ("staged", "general") and turn % 4 > 1
             # Hessians take the vectors out of long rows' stores.
-            rest = kind, 1 if name == "long" else 2, walked, CAPABILITIES[turn % 2]
+            gradients = name in ("long", *IN_REGISTERS)
+            rest = kind, 1 if gradients else 2, walked, CAPABILITIES[turn % 2]
             for start in range(0, len(singles), size[name]):
                 # Halves are float32 between other moves, and so are elements of any strides those
                 # of vectors; dense rows run the code of the losses whatever the dtype.
@@ -227,6 +239,12 @@ def kernel_of(case: Case) -> Any:
     if case.kernel in ("vectors", "strided"):
         return getattr(elementwise, case.kernel)(structure, case.kind, case.derivatives)
     module = importlib.import_module(f"numbaloss.cuda.{case.kernel}")
+    if case.kernel == "narrow_rows":
+        rows = module.shape(case.kind, CLASSES).rows
+        return module.kernel(structure, case.kind, case.derivatives, CLASSES, rows)
+    if case.kernel == "register_rows":
+        vectors = module.kept(case.kind)[0]
+        return module.kernel(structure, case.kind, case.derivatives, vectors, case.whole)
     return module.kernel(structure, case.kind, case.derivatives, case.walked)
 
 
@@ -242,60 +260,10 @@ def without_gpu(capability: tuple[int, int]) -> Iterator[None]:
 
 
 @cache
-def compiled(case: Case) -> tuple[str, frozenset[str]]:
-    """What a kernel is compiled to, and the intrinsics that it is made of."""
-    with without_gpu(case.capability), intrinsics() as found:
-        text = kernel_of(case).ptx(case.capability)
-    return text, frozenset(found)
-
-
 def ptx(case: Case) -> str:
     """What a kernel is compiled to."""
-    return compiled(case)[0]
-
-
-@contextmanager
-def intrinsics() -> Iterator[set[str]]:
-    """The intrinsics of LLVM in all code that is handed to NVVM meanwhile."""
-    from numba.cuda.cudadrv.nvvm import CompilationUnit
-
-    found: set[str] = set()
-    add = CompilationUnit.add_module
-
-    def add_module(self: Any, text: bytes) -> None:
-        found.update(re.findall(r'@"?(llvm\.[\w.]+)', text.decode()))
-        add(self, text)
-
-    with mock.patch.object(CompilationUnit, "add_module", add_module):
-        yield found
-
-
-# Those that NVVM takes: tried with those of CUDA 12.6 to 12.9 and 13.0 to 13.5. A kernel with any
-# other may compile with one of them alone: CUDA 13.5 has llvm.trunc, CUDA 13.0 has not.
-ACCEPTED = re.compile(
-    r"llvm\.("
-    r"used"
-    r"|(fma|fmuladd|sqrt|minnum|maxnum|minimum|maximum|roundeven)\.f(32|64)"
-    r"|(abs|bitreverse|bswap|ctlz|ctpop|cttz|expect|fsh[lr]|[su](min|max)|[su]add\.sat)\.i(32|64)"
-    r"|[su](add|sub|mul)\.with\.overflow\.i(32|64)"
-    r"|nvvm\.(barrier0|membar\.gl|shfl\.sync\.i32|vote\.ballot\.sync|redux\.sync\.add)"
-    r"|nvvm\.read\.ptx\.sreg\.n?(tid|ctaid)\.[xyz]"
-    r"|nvvm\.(fabs|trunc|floor|ceil|round|saturate|fmin|fmax)\.[fd]"
-    r"|nvvm\.(sqrt|rcp|add|mul|div|fma)\.rn\.[fd]"
-    r"|nvvm\.(ex2|lg2|rsqrt)\.approx\.f"
-    r")"
-)
-# Refused by CUDA 13.0 the first, by 12.9 both: to be replaced.
-TO_BE_REPLACED = re.compile(r"llvm\.(trunc|copysign)\.f(32|64)")
-
-
-def refused(names: Iterable[str]) -> list[str]:
-    """Which intrinsics are none of those that every NVVM takes."""
-    return sorted(
-        name
-        for name in names
-        if not ACCEPTED.fullmatch(name) and not TO_BE_REPLACED.fullmatch(name)
-    )
+    with without_gpu(case.capability):
+        return kernel_of(case).ptx(case.capability)
 
 
 def instructions(text: str) -> Counter[str]:

@@ -64,6 +64,17 @@ class Memory:
             raise ValueError(f"{size} bytes at {address:#x} are not aligned")
 
 
+def _warp_of(thread: int) -> range:
+    """The threads of a thread's warp."""
+    first = thread // WARP * WARP
+    return range(first, first + WARP)
+
+
+def _several(thread: int) -> int:
+    """What stands for several threads of a thread's warp, and no others."""
+    return -3 - thread // WARP
+
+
 class Watch:
     """Who of a block was where in a memory since the last barrier."""
 
@@ -75,14 +86,22 @@ class Watch:
         self.writers: dict[int, int] = {}
         self.readers: dict[int, int] = {}
 
+    def warp_barrier(self, thread: int) -> None:
+        """A barrier of the warp of a thread alone."""
+        gone = {_several(thread), *_warp_of(thread)}
+        for threads in (self.writers, self.readers):
+            for place in [place for place, one in threads.items() if one in gone]:
+                del threads[place]
+
     def note(self, address: int, size: int, thread: int, writes: bool) -> None:
         for place in range(address, address + size, self.step):
             clash = self.writers.get(place, thread) != thread
             if writes:
                 clash |= self.readers.get(place, thread) != thread
                 self.writers[place] = thread
-            elif self.readers.setdefault(place, thread) != thread:
-                self.readers[place] = -1  # several
+            elif (earlier := self.readers.setdefault(place, thread)) != thread:
+                own = earlier in (_several(thread), *_warp_of(thread))
+                self.readers[place] = _several(thread) if own else -1
             if clash:
                 raise RuntimeError(f"threads race for byte {place} of {self.name} memory")
 
@@ -100,6 +119,10 @@ class Shared:
     def barrier(self) -> None:
         self.own.barrier()
         self.everywhere.barrier()
+
+    def warp_barrier(self, thread: int) -> None:
+        self.own.warp_barrier(thread)
+        self.everywhere.warp_barrier(thread)
 
     def check(self, address: int, size: int, thread: int, writes: bool) -> None:
         if not 0 <= address <= len(self.bytes) - size:
@@ -327,7 +350,7 @@ class Program:
 
     def __init__(self, text: str) -> None:
         text = re.sub(r"//[^\n]*", "", text)
-        head, body = re.search(r"\.entry\s+\S+\s*\((.*?)\)\s*\{(.*)\}", text, re.S).groups()
+        head, body = re.search(r"\.entry\s+\S+\s*\((.*?)\)[^{]*\{(.*)\}", text, re.S).groups()
         self.parameters = re.findall(r"\.param \.(\w+) (\w+)", head)
         self.places = {name: place for place, (_, name) in enumerate(self.parameters)}
         self.symbols, self.static = {}, 0
@@ -700,12 +723,20 @@ class Program:
                     at = (compiled[at] or self.function(at))(registers, thread)
                 thread.at = at
             shuffled = {thread.at for thread in warp} - {EXIT}
-            shuffled = {at for at in shuffled if self.waits[at][0].name[0] == "shfl"}
+            shuffled = {at for at in shuffled if self.waits[at][0].name[:2] != ["bar", "sync"]}
             if not shuffled:
                 return
             at = {thread.at for thread in warp}
             if len(at) > 1:
                 raise RuntimeError(f"lanes of a warp part at a shuffle: {self._names(at)}")
+            one = self.waits[warp[0].at][0]
+            if one.name == ["bar", "warp", "sync"]:
+                if one.operands != ["0xFFFFFFFF"] and one.operands != ["-1"]:
+                    raise NotImplementedError(one.text)
+                warp[0].shared.warp_barrier(warp[0].number)
+                for thread in warp:
+                    thread.at = self.function(thread.at)(thread.registers, thread)
+                continue
             self._shuffle(warp, warp[0].at)
 
     def _names(self, at: set[int]) -> list[str]:

@@ -82,9 +82,16 @@ class Kernel:
     """A function for the GPU, compiled for one list of argument types at its first launch."""
 
     def __init__(
-        self, function: Callable, arguments: tuple[Any, ...], of: Structure | None = None
+        self,
+        function: Callable,
+        arguments: tuple[Any, ...],
+        of: Structure | None = None,
+        bounds: int | tuple[int, int] = 0,
     ) -> None:
+        # Blocks of so many threads must find registers, or so many blocks of so many threads at
+        # a time; 0: the compiler takes what it likes.
         self.function, self.arguments, self.of = function, arguments, of
+        self.bounds = bounds
         self._compiled: dict[tuple[int, int], Any] = {}
         self._ready: OrderedDict[Any, Any] = OrderedDict()
 
@@ -92,8 +99,13 @@ class Kernel:
         """The kernel in PTX, for a compute capability; needs no GPU."""
         self._refuse()
         with self._blamed():
-            text, _ = cuda.compile_ptx(self.function, self.arguments, cc=capability)
+            text, _ = cuda.compile_ptx(
+                self.function, self.arguments, cc=capability, **self._bounds()
+            )
         return text
+
+    def _bounds(self) -> dict[str, Any]:
+        return {"launch_bounds": self.bounds} if self.bounds else {}
 
     def _refuse(self) -> None:
         """Raise for a formula that can raise: on a GPU nobody would hear of it."""
@@ -113,37 +125,47 @@ class Kernel:
             raise TypeError(complaint(self.of, error, where=" for a GPU")) from error
 
     def launch(
-        self, place: Place, blocks: int, arguments: tuple[Any, ...], shared: int = 0
+        self,
+        place: Place,
+        blocks: int,
+        arguments: tuple[Any, ...],
+        shared: int = 0,
+        threads: int | None = None,
     ) -> None:
         """Run so many blocks on a stream, with so many bytes of shared memory each."""
+        if threads is None:
+            threads = THREADS
         if SIMULATED:
-            cuda.jit(self.function)[blocks, THREADS, 0, shared](*arguments)
+            cuda.jit(self.function)[blocks, threads, 0, shared](*arguments)
             return
-        key = place.device, place.stream, blocks, shared
+        key = place.device, place.stream, blocks, shared, threads
         ready = self._ready.get(key)
         if ready is None:
-            ready = self._configure(place, blocks, shared)
+            ready = self._configure(place, blocks, shared, threads)
             self._ready[key] = ready
             while len(self._ready) > 256:
                 self._ready.popitem(last=False)
         ready(*arguments)
 
-    def _configure(self, place: Place, blocks: int, shared: int) -> Callable[..., None]:
+    def _configure(
+        self, place: Place, blocks: int, shared: int, threads: int
+    ) -> Callable[..., None]:
         self._refuse()
         capability = tuple(cuda.get_current_device().compute_capability)
         compiled = self._compiled.get(capability)
         if compiled is None:
             with self._blamed():
-                compiled = cuda.jit(numba.types.void(*self.arguments))(self.function)
+                signature = numba.types.void(*self.arguments)
+                compiled = cuda.jit(signature, **self._bounds())(self.function)
             self._compiled[capability] = compiled
         with warnings.catch_warnings():
             # Small arrays make small grids: nothing to warn of.
             warnings.simplefilter("ignore")
-            configured = compiled[blocks, THREADS, stream_of(place), shared]
-        return self._short_road(compiled, configured, blocks, shared) or configured
+            configured = compiled[blocks, threads, stream_of(place), shared]
+        return self._short_road(compiled, configured, blocks, shared, threads) or configured
 
     def _short_road(
-        self, compiled: Any, configured: Any, blocks: int, shared: int
+        self, compiled: Any, configured: Any, blocks: int, shared: int, threads: int
     ) -> Callable[..., None] | None:
         """A launch without Numba's look at each of some 50 arguments, most of the time of a launch.
 
@@ -155,7 +177,7 @@ class Kernel:
 
             (kernel,) = compiled.overloads.values()
             handle, stream = kernel._codelibrary.get_cufunc().kernel, configured.stream
-            config = LaunchConfig(grid=(blocks, 1, 1), block=(THREADS, 1, 1), shmem_size=shared)
+            config = LaunchConfig(grid=(blocks, 1, 1), block=(threads, 1, 1), shmem_size=shared)
         except (ImportError, AttributeError, TypeError, ValueError):
             return None
         flatten = [_flattener(kind) for kind in self.arguments]

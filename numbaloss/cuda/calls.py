@@ -51,6 +51,7 @@ class Call:
         before: Record | None = None,
         numerator: float = 1.0,
         shared: int = 0,
+        threads: int | None = None,
     ) -> Record:
         """Run a kernel; its last argument is the tail: see :data:`.reduce.TAIL`."""
         record = self.workspace.record()
@@ -65,7 +66,8 @@ class Call:
             record.address,
         )
         with backend.on_device(self.place.device), self._accessible():
-            kernel.launch(self.place, min(blocks, MOST_BLOCKS), (*arguments, tail), shared)
+            most = min(blocks, MOST_BLOCKS)
+            kernel.launch(self.place, most, (*arguments, tail), shared, threads)
         return record
 
     def run(self, kernel: Kernel, blocks: int, arguments: tuple[Any, ...]) -> None:

@@ -16,15 +16,10 @@ import numpy as np
 from ..formulas.structure import Structure
 from . import reduce
 from .backend import Kernel, cuda, device_function
-from .memory import (
-    compute_type,
-    lanes,
-    reader,
-    vector_reader,
-    vector_writer,
-    writer,
-)
+from .memory import compute_type, lanes, reader, writer
+from .powers import larger, power
 from .reduce import SCRATCH
+from .row_vectors import combined, elements_before, int32, loader, powers_of_vectors, storer
 from .rows import (
     CLASS_GRADIENT,
     CLASS_HESSIAN,
@@ -45,6 +40,8 @@ from .rows import (
     OF_VALUES,
     PIECE,
     PIECES,
+    POWER_HIGH,
+    POWER_LOW,
     PREDICTION,
     ROW_GRADIENT,
     ROW_HESSIAN,
@@ -56,12 +53,10 @@ from .rows import (
     STEP,
     VALUES,
     beginnings,
-    decay,
     describer,
     judge,
     signature,
 )
-from .staged import head_of
 
 # Steps: everything at once, or in two launches.
 WHOLE_ROWS, MEASURE, EMIT = range(3)
@@ -69,114 +64,59 @@ WHOLE_ROWS, MEASURE, EMIT = range(3)
 # from the maximum, sum of the weights, and the label's logit if the piece has it: in place, it may
 # be gone when another block wants it.
 NUMBERS = 5
+# Vectors of a thread that are on their way at the same time.
+VECTORS_AT_ONCE = 4
 
 
-@cache
-def _largest(count: int) -> Callable:
-    """The largest of a tuple of numbers, NaN aside."""
-    if count == 1:
-        return device_function(lambda numbers: numbers[0])
-    half = count // 2
-    part = _largest(half)
-
-    @device_function
-    def largest(numbers):
-        a, b = part(numbers[:half]), part(numbers[half:])
-        return a if a > b else b
-
-    return largest
-
-
-@cache
-def _sum_of_exponentials(kind: str, count: int) -> Callable:
-    falling = decay(kind)
-    if count == 1:
-        return device_function(lambda x, base, inverse: falling((x[0] - base) * inverse))
-    half = count // 2
-    part = _sum_of_exponentials(kind, half)
-
-    @device_function
-    def total(x, base, inverse):
-        return part(x[:half], base, inverse) + part(x[half:], base, inverse)
-
-    return total
-
-
-@cache
-def _exponentials(kind: str, count: int) -> Callable:
-    """Exponentials of a tuple of numbers, times a factor."""
-    falling = decay(kind)
-    if count == 1:
-        return device_function(
-            lambda x, base, inverse, factor: (falling((x[0] - base) * inverse) * factor,)
-        )
-    half = count // 2
-    part = _exponentials(kind, half)
-
-    @device_function
-    def exponentials(x, base, inverse, factor):
-        first = part(x[:half], base, inverse, factor)
-        return first + part(x[half:], base, inverse, factor)
-
-    return exponentials
+def most_threads(kind: str) -> int:
+    """Of a block: so many find registers."""
+    return 512 if kind == "float64" else 1024
 
 
 @cache
 def _measurer(kind: str) -> Callable:
-    """``measure(job, at, low, high, label, inverse, thread)``: a thread's share of a piece.
+    """``measure(job, at, low, high, label, powers, thread)``: a thread's share of a piece.
 
     Returns its maximum, and the sum of its exponentials relative to that, without the label's.
     """
-    real, count = compute_type(kind), lanes(kind)
+    real, count, vectors = compute_type(kind), lanes(kind), VECTORS_AT_ONCE
+    computed = np.dtype(real).name
     zero, lowest = real(0), real(-np.inf)
-    load, loads, falling = reader(kind), vector_reader(kind), decay(kind)
-    largest, sum_of, head = _largest(count), _sum_of_exponentials(kind, count), head_of(kind)
+    load, load_row = reader(kind), loader(kind, vectors, False)
+    power_of, powers_of, choose = power(kind), powers_of_vectors(kind, vectors), larger(computed)
+    before = elements_before(kind)
+    largest = combined(computed, vectors * count, True)
+    total_of = combined(computed, vectors * count)
 
     @device_function
-    def add(top, total, x, counts, inverse):
-        if x > top:
-            # Nothing has been added while the maximum was -inf.
-            total = zero if top == lowest else total * falling((top - x) * inverse)
-            top = x
-        base = zero if top == lowest else top
-        if counts:
-            total += falling((x - base) * inverse)
-        return top, total
-
-    @device_function
-    def measure(job, at, low, high, label, inverse, thread):
+    def measure(job, at, low, high, label, powers, thread):
+        up, down = powers
         top, total = lowest, zero
         address, threads = job[PREDICTION], cuda.blockDim.x
         if job[FLAGS] & DIRECT_IN:
-            first = low + head(address, at + low, high - low)
-            j = low + thread
-            if j < first:
-                top, total = add(top, total, load(address, at + j), j != label, inverse)
-            j = first + thread * count
-            while j + count <= high:
-                x = loads(address, at + j)
-                most = largest(x)
-                if most > top:
-                    total = zero if top == lowest else total * falling((top - most) * inverse)
-                    top = most
-                base = zero if top == lowest else top
-                if label >= j and label < j + count:  # one thread, once a row
-                    k = j
-                    while k < j + count:
-                        if k != label:
-                            total += falling((load(address, at + k) - base) * inverse)
-                        k += 1
-                else:
-                    total += sum_of(x, base, inverse)
-                j += threads * count
-            j = first + ((high - first) & -count) + thread
-            if j < high:
-                top, total = add(top, total, load(address, at + j), j != label, inverse)
+            at += low
+            size, own = int32(high - low), int32(label - low)
+            step = int32(threads * count)
+            j = int32(thread * count - before(address, at))
+            while j < size:
+                x = load_row(address, at, j, step, size)
+                most = choose(top, largest(x))
+                base = zero if most == lowest else most
+                # The sum is 0 as long as the maximum is -inf.
+                total = zero if total == zero else total * power_of(top - base, up, down)
+                total += total_of(powers_of(x, base, up, down, int32(own - j), step))
+                top = most
+                j = int32(j + vectors * step)
         else:
             j = low + thread
             while j < high:
                 x = load(address, at + j * job[CLASS_PREDICTION])
-                top, total = add(top, total, x, j != label, inverse)
+                if x > top:
+                    total = zero if top == lowest else total * power_of(top - x, up, down)
+                    top = x
+                base = zero if top == lowest else top
+                if j != label:
+                    total += power_of(x - base, up, down)
                 j += threads
         return top, total
 
@@ -211,10 +151,10 @@ def _merger(kind: str) -> Callable:
     """What the pieces of a row have left, together."""
     real = compute_type(kind)
     zero, lowest = real(0), real(-np.inf)
-    load_real, falling = reader(np.dtype(real).name), decay(kind)
+    load_real, power_of = reader(np.dtype(real).name), power(kind)
 
     @device_function
-    def merge(job, row, inverse):
+    def merge(job, row, inverse, powers):
         left, pieces = job[LEFT], job[PIECES]
         first = row * pieces * NUMBERS
         top = lowest
@@ -229,12 +169,12 @@ def _merger(kind: str) -> Callable:
         while k < pieces:
             place = first + k * NUMBERS
             own = load_real(left, place)
-            down = ((zero if own == lowest else own) - base) * inverse
+            down = (zero if own == lowest else own) - base
             part = load_real(left, place + 1)
             # A piece of -inf alone has the sum 0, whatever the exponential of its distance.
-            others += zero if part == zero else part * falling(down)
+            others += zero if part == zero else part * power_of(down, powers[0], powers[1])
             mass = load_real(left, place + 3)
-            spread += load_real(left, place + 2) + (zero if mass == zero else down * mass)
+            spread += load_real(left, place + 2) + (zero if mass == zero else down * inverse * mass)
             k += 1
         return base, others, spread
 
@@ -244,45 +184,44 @@ def _merger(kind: str) -> Callable:
 @cache
 def _emitter(kind: str, derivatives: int, walked: bool) -> Callable:
     """Gradient, and hessian, of a thread's share of a piece."""
-    real, count = compute_type(kind), lanes(kind)
+    real, count, vectors = compute_type(kind), lanes(kind), VECTORS_AT_ONCE
     zero = real(0)
-    load, loads, store, stores = (
-        reader(kind), vector_reader(kind), writer(kind), vector_writer(kind),
-    )  # fmt: skip
-    load_real, falling = reader(np.dtype(real).name), decay(kind)
-    exponentials, head = _exponentials(kind, count), head_of(kind)
+    load, store, load_real = reader(kind), writer(kind), reader(np.dtype(real).name)
+    load_row, store_row = loader(kind, vectors, False), storer(kind, vectors, False)
+    power_of, powers_of = power(kind), powers_of_vectors(kind, vectors)
+    before = elements_before(kind)
     with_hessian = derivatives > 1
     find = beginnings(walked)
 
     @device_function
-    def emit(job, row, at, low, high, label, thread, base, inverse, coefficients):
+    def emit_vectors(job, at, start, size, label, thread, base, powers, factor, at_label):
+        step = int32(cuda.blockDim.x * count)
+        j = int32(thread * count - before(job[PREDICTION], at))
+        while j < size:
+            x = load_row(job[PREDICTION], at, j, step, size)
+            e = powers_of(x, base, powers[0], powers[1], int32(label - j), step)
+            store_row(job[GRADIENT], start, j, step, size, e, factor, label, at_label)
+            j = int32(j + vectors * step)
+
+    @device_function
+    def emit(job, row, at, low, high, label, thread, base, powers, coefficients):
         factor, shift, at_label, r, square, linear, bent, counts = coefficients
-        flags, threads = job[FLAGS], cuda.blockDim.x
+        flags = job[FLAGS]
         start = find(job, row, job[ROW_GRADIENT], OF_GRADIENT)
+        if flags & DIRECT_OUT and counts and not with_hessian and not flags & SMOOTH:
+            size, own = int32(high - low), int32(label - low)
+            at, start = at + low, start + low
+            emit_vectors(job, at, start, size, own, thread, base, powers, factor, at_label)
+            return
         of_hessian = start
         if with_hessian:
             of_hessian = find(job, row, job[ROW_HESSIAN], OF_HESSIAN)
-        first, whole = high, high
-        if flags & DIRECT_OUT and counts and not with_hessian and not flags & SMOOTH:
-            # Element by element up to a whole vector, and after the last one.
-            first = low + head(job[PREDICTION], at + low, high - low)
-            whole = first + ((high - first) & -count)
-            j = first + thread * count
-            while j < whole:
-                g = exponentials(loads(job[PREDICTION], at + j), base, inverse, factor)
-                stores(job[GRADIENT], start + j, g)
-                if label >= j and label < j + count:
-                    store(job[GRADIENT], start + label, at_label)
-                j += threads * count
         j = low + thread
         while j < high:
-            if j >= first and j < whole:
-                j += (whole - j + threads - 1) // threads * threads
-                continue
             g = h = zero
             if counts:
                 x = load(job[PREDICTION], at + j * job[CLASS_PREDICTION])
-                e = falling((x - base) * inverse)
+                e = power_of(x - base, powers[0], powers[1])
                 g = e * factor
                 if flags & SMOOTH:
                     g += shift * load_real(job[CLASS_WEIGHT], j)
@@ -293,7 +232,7 @@ def _emitter(kind: str, derivatives: int, walked: bool) -> Callable:
             if with_hessian:
                 store(job[HESSIAN], of_hessian + j * job[CLASS_HESSIAN], h)
             store(job[GRADIENT], start + j * job[CLASS_GRADIENT], g)
-            j += threads
+            j += cuda.blockDim.x
 
     return emit
 
@@ -305,7 +244,7 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
     computed = np.dtype(real).name
     zero, lowest = real(0), real(-np.inf)
     load, store_real, load_real = reader(kind), writer(computed), reader(computed)
-    falling, find, describe = decay(kind), beginnings(walked), describer(kind, walked)
+    power_of, find, describe = power(kind), beginnings(walked), describer(kind, walked)
     measure, spread_of, merge = _measurer(kind), _spreader(kind), _merger(kind)
     emit = _emitter(kind, derivatives, walked)
     judge_row = judge(structure, kind, derivatives)
@@ -316,7 +255,7 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
         scratch = cuda.shared.array(SCRATCH, real)
         thread = cuda.threadIdx.x
         rows, pieces, step, flags = job[ROWS], job[PIECES], job[STEP], job[FLAGS]
-        inverse = reals[INVERSE]
+        inverse, powers = reals[INVERSE], (reals[POWER_HIGH], reals[POWER_LOW])
         scale, rows = begin(tail, reals[SCALE], rows)
         total, bad = 0.0, zero
         unit = cuda.blockIdx.x
@@ -330,11 +269,11 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
             base, others, spread = zero, zero, zero
             # All that follows is decided alike by all threads of the block.
             if step != EMIT and counts:
-                top, own = measure(job, at, low, high, label, inverse, thread)
+                top, own = measure(job, at, low, high, label, powers, thread)
                 most = reduce.block_max(top, thread, scratch)
                 base = zero if most == lowest else most
                 if own != zero:
-                    own = own * falling((top - base) * inverse)
+                    own = own * power_of(top - base, powers[0], powers[1])
                 others = reduce.block_sum(own, thread, scratch)
                 mass = zero
                 if flags & SMOOTH:
@@ -350,7 +289,7 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
                         x = load(job[PREDICTION], at + label * job[CLASS_PREDICTION])
                         store_real(job[LEFT], unit * NUMBERS + 4, x)
             if step == EMIT and counts:
-                base, others, spread = merge(job, row, inverse)
+                base, others, spread = merge(job, row, inverse, powers)
             if step != MEASURE:
                 value = factor = shift = at_label = r = square = linear = bent = zero
                 if counts:
@@ -360,7 +299,7 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
                     else:
                         chosen = load(job[PREDICTION], at + label * job[CLASS_PREDICTION])
                     distance = (chosen - base) * inverse
-                    own = falling(distance)
+                    own = power_of(chosen - base, powers[0], powers[1])
                     value, factor, shift, at_label, r, square, linear, bent = judge_row(
                         loss, reals, flags, scale,
                         (base, others, distance, own, spread, weight, own_weight),
@@ -375,10 +314,10 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
                     # In place, the label's logit must have been read by all.
                     cuda.syncthreads()
                     emit(
-                        job, row, at, low, high, label, thread, base, inverse,
+                        job, row, at, low, high, label, thread, base, powers,
                         (factor, shift, at_label, r, square, linear, bent, counts),
                     )  # fmt: skip
             unit += cuda.gridDim.x
         leave(total, bad, thread, scratch, tail)
 
-    return Kernel(softmax_long, signature(structure, computed), structure)
+    return Kernel(softmax_long, signature(structure, computed), structure, most_threads(kind))

@@ -43,6 +43,15 @@ VALUE, TOTAL, OFFENDERS, SCALE = range(4)
 RECORD = 4
 
 
+@device_function
+def wait_for_warp():
+    """Let no thread of a warp go on before all have made their reads and writes."""
+    if backend.SIMULATED:
+        cuda.syncthreads()
+    else:
+        cuda.syncwarp()
+
+
 def _groups(combine: Callable[[Any, Any], Any]) -> Callable:
     """``reduce(number, width, thread, scratch)`` over groups of ``width`` threads of a warp.
 
@@ -68,10 +77,10 @@ def _groups(combine: Callable[[Any, Any], Any]) -> Callable:
 
     @device_function
     def by_shuffles(number, width, thread, scratch):
-        offset = width >> 1
+        offset = np.int32(width >> 1)
         while offset > 0:
             number = combined(number, cuda.shfl_xor_sync(ALL_LANES, number, offset))
-            offset >>= 1
+            offset = np.int32(offset >> 1)
         return number
 
     return by_shuffles
@@ -89,9 +98,10 @@ group_sum = _groups(_add)
 group_max = _groups(_larger)
 
 
-def _blocks(group: Callable, combine: Callable[[Any, Any], Any]) -> Callable:
-    """``reduce(number, thread, scratch)`` over all threads of a block."""
-    combined = combine if backend.SIMULATED else device_function(combine)
+def _blocks(group: Callable) -> Callable:
+    """``reduce(number, thread, scratch)`` over all threads of a block, a power of two of warps."""
+    if backend.SIMULATED:  # whose blocks are one warp
+        return device_function(lambda number, thread, scratch: group(number, WARP, thread, scratch))
 
     @device_function
     def over_block(number, thread, scratch):
@@ -99,17 +109,17 @@ def _blocks(group: Callable, combine: Callable[[Any, Any], Any]) -> Callable:
         if thread % WARP == 0:
             scratch[thread // WARP] = number
         cuda.syncthreads()
-        found = scratch[0]
-        for i in range(1, cuda.blockDim.x // WARP):
-            found = combined(found, scratch[i])
+        warps = cuda.blockDim.x // WARP
+        # Every warp adds up what all have left: one more barrier would cost more.
+        found = group(scratch[thread & (warps - 1)], warps, thread, scratch)
         cuda.syncthreads()
         return found
 
     return over_block
 
 
-block_sum = _blocks(group_sum, _add)
-block_max = _blocks(group_max, _larger)
+block_sum = _blocks(group_sum)
+block_max = _blocks(group_max)
 
 
 @cache

@@ -77,7 +77,8 @@ PLAIN, TESTED = 1 << 11, 1 << 12  # rows are taken as they are; predictions are 
 # Numbers that describe a call, in the compute type.
 INVERSE, ON, OFF, WHOLE, SCALE, LOW, HIGH, NEAR_LOW, NEAR_HIGH, SHARE = range(10)
 LOWEST, HIGHEST, NEAR_LOWEST, NEAR_HIGHEST = range(10, 14)  # of predictions
-REALS = 14
+POWER_HIGH, POWER_LOW = 14, 15  # what distances are multiplied by: see `powers`
+REALS = 16
 
 
 def signature(structure: Structure, real: str) -> tuple[Any, ...]:

@@ -13,10 +13,11 @@ from ..formulas.structure import Structure, parameters_of, plans_of
 from ..structures.arguments import batch_length
 from ..structures.loss import domain
 from ..structures.softmax import Softmax
-from . import backend, general, long, reduce, rows, scan, staged
+from . import backend, general, long, narrow_rows, reduce, register_rows, rows, scan, staged
 from .backend import Place
 from .calls import Call, Operands, address, blocks_for, code, layout
 from .memory import VECTOR_BYTES, itemsize
+from .powers import scales
 from .results import Record
 
 __all__ = ["Place", "evaluate", "is_checked"]
@@ -27,6 +28,8 @@ BLOCKS_EACH = 16
 WARP_CLASSES = 1024
 # Threads take so many classes each, where a row needs less than a warp of them.
 CLASSES_EACH = 4
+# Blocks that have a long row each, for each multiprocessor.
+LONG_BLOCKS_EACH = 1
 # Pieces of rows that blocks share hold so many classes, at least.
 LEAST_PIECE = 4096
 
@@ -74,6 +77,7 @@ def _plan(loss: Softmax, dtype: np.dtype, labelled: bool, classes: int) -> Plan:
     )
     numbers = [0.0] * rows.REALS
     numbers[rows.INVERSE] = 1.0 / options.temperature
+    numbers[rows.POWER_HIGH : rows.POWER_LOW + 1] = scales(dtype.name, 1.0 / options.temperature)
     numbers[rows.ON] = 1.0 - options.label_smoothing
     numbers[rows.OFF] = options.label_smoothing / classes
     numbers[rows.WHOLE] = 0.0 if weights is None else float(weights.sum(dtype=np.float64))
@@ -270,6 +274,9 @@ class _Run:
             blocks = self._blocks(job)
             return self._go(general.kernel(*make), job, head, blocks, **options)
         direct = self._direct(job, outputs, walked)
+        quick = self._quick(job, head, make, direct, outputs)
+        if quick is not None:
+            return self._go(*quick, **options)
         if self.classes <= staged.most_classes(real):
             job[rows.FLAGS] |= direct[0]
             row_bytes = self.classes * np.dtype(real).itemsize
@@ -284,22 +291,80 @@ class _Run:
         per_block = backend.THREADS >> job[rows.SHIFT]
         return blocks_for(-(-self.count // per_block), self.call.place.device, BLOCKS_EACH)
 
+    def _quick(
+        self, job: list[int], head: Any, make: Any, direct: tuple[int, int], outputs: Operands
+    ) -> tuple[Any, ...] | None:
+        """A launch that keeps rows in registers; None where they cannot be."""
+        structure, kind, derivatives, walked = make
+        gradient, place, classes = outputs[1], self.call.place, self.classes
+        if derivatives > 1 or walked or job[rows.FLAGS] & rows.SMOOTH:
+            return None
+        if (gradient is None) is (derivatives > 0) or classes > register_rows.MOST_CLASSES:
+            return None
+        few = narrow_rows.shape(kind, classes)
+        if few is not None and self._is_stretch(job):
+            for flag, array in (rows.DIRECT_IN, rows.PREDICTION), (rows.DIRECT_OUT, rows.GRADIENT):
+                job[rows.FLAGS] |= 0 if job[array] % VECTOR_BYTES else flag
+            kernel = narrow_rows.kernel(structure, kind, derivatives, classes, few.rows)
+            units = -(-self.count // (few.threads * few.rows))
+            each = BLOCKS_EACH * backend.THREADS // few.threads
+            blocks = blocks_for(units, place.device, each)
+            return kernel, job, head, blocks, few.shared, few.threads
+        wanted = rows.DIRECT_IN | (0 if gradient is None else rows.DIRECT_OUT)
+        if direct[1] & wanted != wanted:
+            return None
+        size = itemsize(kind)
+        steps = classes * size, job[rows.ROW_PREDICTION] * size, job[rows.PREDICTION]
+        whole = all(one % VECTOR_BYTES == 0 for one in steps)
+        processors = backend.processors(place.device)
+        shape = register_rows.shape(kind, classes, whole, self.count, processors)
+        if shape is None:
+            return None
+        job[rows.WIDTH], job[rows.SHIFT] = shape.width, shape.width.bit_length() - 1
+        fixed = shape.fixed(kind)
+        kernel = register_rows.kernel(structure, kind, derivatives, shape.vectors, whole, fixed)
+        units = -(-self.count // (shape.threads // shape.width))
+        each = max(2, BLOCKS_EACH * backend.THREADS // shape.threads)
+        return kernel, job, head, blocks_for(units, place.device, each), 0, shape.threads
+
+    def _is_stretch(self, job: list[int]) -> bool:
+        """Whether logits, and gradients, follow one another without gaps."""
+        return (
+            job[rows.CLASS_PREDICTION] == 1
+            and job[rows.ROW_PREDICTION] == self.classes
+            and job[rows.CLASS_GRADIENT] in (0, 1)
+            and job[rows.ROW_GRADIENT] in (0, self.classes)
+        )
+
     def _go(
-        self, kernel: Any, job: list[int], head: Any, blocks: int, shared: int = 0, **options: Any
+        self,
+        kernel: Any,
+        job: list[int],
+        head: Any,
+        blocks: int,
+        shared: int = 0,
+        threads: int | None = None,
+        **options: Any,
     ) -> Record:
         parameters, reals = head
         arguments = parameters, tuple(job), reals
-        return self.call.launch(kernel, blocks, arguments, shared=shared, **options)
+        return self.call.launch(
+            kernel, blocks, arguments, shared=shared, threads=threads, **options
+        )
 
     def _long(self, kernel: Any, job: list[int], head: Any, real: str, **options: Any) -> Record:
         """Rows too long for shared memory: a block each, or shared where there are few."""
         device = self.call.place.device
+        threads, kind = backend.THREADS, "float64" if real == "float64" else "float32"
+        if not backend.SIMULATED:
+            threads = min(4 * threads, long.most_threads(kind))
         wanted = 4 * backend.processors(device)
         pieces = min(-(-wanted // self.count), -(-self.classes // LEAST_PIECE))
         if pieces < 2:
             job[rows.PIECE], job[rows.STEP] = self.classes, long.WHOLE_ROWS
-            blocks = blocks_for(self.count, device, BLOCKS_EACH)
-            return self._go(kernel, job, head, blocks, **options)
+            # Few rows at the same time, so that the second walk finds them in the cache.
+            blocks = blocks_for(self.count, device, LONG_BLOCKS_EACH)
+            return self._go(kernel, job, head, blocks, threads=threads, **options)
         # Whole vectors of every dtype.
         piece = math.ceil(self.classes / pieces / VECTOR_BYTES) * VECTOR_BYTES
         pieces = -(-self.classes // piece)
@@ -321,14 +386,16 @@ class _Run:
         size = itemsize(prediction.kind)
         near = job[rows.CLASS_PREDICTION] == 1
         block = near and not walked and job[rows.ROW_PREDICTION] == self.classes
-        staged_, long_ = rows.DIRECT_IN if block else 0, rows.DIRECT_IN if near else 0
+        short = self.classes < 1 << 30  # so that indexes within a row have 32 bits
+        staged_ = rows.DIRECT_IN if block else 0
+        long_ = rows.DIRECT_IN if near and short else 0
         if gradient is not None and job[rows.CLASS_GRADIENT] == 1 and not walked:
             # Both arrays are cut into vectors at the same places.
             apart = (address(prediction) - address(gradient)) % VECTOR_BYTES == 0
             steps = (job[rows.ROW_PREDICTION] - job[rows.ROW_GRADIENT]) * size % VECTOR_BYTES
             if job[rows.ROW_GRADIENT] == self.classes and (apart or not block):
                 staged_ |= rows.DIRECT_OUT
-            if near and apart and steps == 0:
+            if long_ and apart and steps == 0:
                 long_ |= rows.DIRECT_OUT
         return staged_, long_
 

@@ -31,6 +31,7 @@ from .memory import (
     vector_writer,
     writer,
 )
+from .powers import power
 from .reduce import SCRATCH
 from .rows import (
     CLASS_GRADIENT,
@@ -49,6 +50,8 @@ from .rows import (
     OF_HESSIAN,
     OF_PREDICTION,
     OF_VALUES,
+    POWER_HIGH,
+    POWER_LOW,
     PREDICTION,
     ROW_GRADIENT,
     ROW_HESSIAN,
@@ -61,7 +64,6 @@ from .rows import (
     VALUES,
     WIDTH,
     beginnings,
-    decay,
     describer,
     group,
     judge,
@@ -144,7 +146,7 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
     )  # fmt: skip
     copy_in, copy_out = movers(kind)
     head_, each = head_of(kind), lanes(computed)
-    falling, find, describe = decay(kind), beginnings(walked), describer(kind, walked)
+    power_of, find, describe = power(kind), beginnings(walked), describer(kind, walked)
     total_of, maximum_of = group()
     judge_row = judge(structure, kind, derivatives)
     with_gradient, with_hessian = derivatives > 0, derivatives > 1
@@ -155,7 +157,7 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
         scratch = cuda.shared.array(SCRATCH, real)
         thread = cuda.threadIdx.x
         classes, width, flags, rows = job[CLASSES], job[WIDTH], job[FLAGS], job[ROWS]
-        inverse = reals[INVERSE]
+        inverse, high, low = reals[INVERSE], reals[POWER_HIGH], reals[POWER_LOW]
         scale, rows = begin(tail, reals[SCALE], rows)
         at_once = cuda.blockDim.x >> job[SHIFT]
         mine, lane = thread >> job[SHIFT], thread & (width - 1)
@@ -197,19 +199,19 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
             others, spread = zero, zero
             j = lane
             while j < size:
-                distance = (logits[here + j] - base) * inverse
-                e = falling(distance)
+                distance = logits[here + j] - base
+                e = power_of(distance, high, low)
                 logits[here + j] = e
                 others += zero if j == label else e
                 if flags & SMOOTH:
                     w = load_real(job[CLASS_WEIGHT], j)
-                    spread += zero if w == zero else w * distance
+                    spread += zero if w == zero else w * (distance * inverse)
                 j += width
             others = total_of(others, width, thread, scratch)
             if flags & SMOOTH:
                 spread = total_of(spread, width, thread, scratch)
             distance = (chosen - base) * inverse
-            own = falling(distance)
+            own = power_of(chosen - base, high, low)
             value = factor = shift = at_label = r = square = linear = bent = zero
             if size > 0:
                 value, factor, shift, at_label, r, square, linear, bent = judge_row(

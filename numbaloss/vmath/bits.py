@@ -195,7 +195,17 @@ def with_sign(typing_context: Any, magnitude: Any, sign: Any) -> Any:
 @intrinsic
 def truncate(typing_context: Any, x: Any) -> Any:
     """``x`` rounded towards zero."""
-    return x(x), _call_intrinsic("llvm.trunc", 1)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        if "nvptx" not in builder.module.triple:
+            return _call_intrinsic("llvm.trunc", 1)(context, builder, signature, arguments)
+        # The compilers of CUDA before 13.1 refuse LLVM's own.
+        kind = arguments[0].type
+        name = "llvm.nvvm.trunc.f" if kind == ir.FloatType() else "llvm.nvvm.trunc.d"
+        function = builder.module.declare_intrinsic(name, (), ir.FunctionType(kind, [kind]))
+        return builder.call(function, arguments)
+
+    return x(x), generate
 
 
 def square_root_of(builder: Any, number: Any) -> Any:

@@ -21,7 +21,9 @@ ml_dtypes = pytest.importorskip("ml_dtypes")
 from numbaloss.cuda import (  # noqa: E402 (skipped without its package)
     backend,
     embedding_batch,
+    narrow_rows,
     products,
+    register_rows,
     softmax,
     staged,
 )
@@ -114,7 +116,7 @@ class Machine:
     def __init__(self):
         self.programs, self.launched = {}, []
 
-    def configure(self, kernel, place, blocks, shared):
+    def configure(self, kernel, place, blocks, shared, threads):
         program = self.programs.get(kernel)
         if program is None:
             with without_gpu(CAPABILITY):
@@ -123,7 +125,7 @@ class Machine:
         handle = SimpleNamespace(kernel=lambda *given: self.run(name, program, *given))
         library = SimpleNamespace(get_cufunc=lambda: handle)
         compiled = SimpleNamespace(overloads={0: SimpleNamespace(_codelibrary=library)})
-        return kernel._short_road(compiled, SimpleNamespace(stream=0), blocks, shared)
+        return kernel._short_road(compiled, SimpleNamespace(stream=0), blocks, shared, threads)
 
     def run(self, name, program, config, arguments):
         (blocks, *_), (threads, *_) = config.grid, config.block
@@ -139,9 +141,7 @@ def machine(monkeypatch):
     """The machine, with blocks of 64 threads and two multiprocessors."""
     core = pytest.importorskip("cuda.core")
     monkeypatch.setattr(core, "LaunchConfig", SimpleNamespace)
-    monkeypatch.setattr(
-        core, "launch", lambda stream, config, handle, *flat: handle(_as_launched(config), flat)
-    )
+    monkeypatch.setattr(core, "launch", lambda stream, config, handle, *flat: handle(config, flat))
     for name, stand_in in {
         "THREADS": 64,
         "require": lambda: None,
@@ -162,11 +162,6 @@ def machine(monkeypatch):
     )
     _machine.launched.clear()
     return _machine
-
-
-def _as_launched(config):
-    """The configuration of a launch, with the threads that blocks have now."""
-    return SimpleNamespace(**{**vars(config), "block": (backend.THREADS, 1, 1)})
 
 
 def host(given, kind=None):
@@ -327,6 +322,50 @@ def test_an_error_leaves_elements_as_they_were(machine):
     np.testing.assert_array_equal(on_machine.array, prediction)
 
 
+@pytest.fixture
+def no_registers(monkeypatch):
+    """Rows go the roads of those that registers cannot keep."""
+    for roads in (narrow_rows, register_rows):
+        monkeypatch.setattr(roads, "shape", lambda *given: None)
+
+
+@pytest.mark.every(3)
+@pytest.mark.parametrize("kind", DTYPES)
+@pytest.mark.parametrize("shape", [(600, 2), (257, 7), (300, 10), (140, 16), (1, 13)], ids=str)
+def test_rows_of_a_thread(machine, kind, shape):
+    prediction, target = rows(kind, *shape)
+    target[::7] = -100
+    for derivatives in range(2):
+        agree(nl.CrossEntropy(), prediction, target, derivatives=derivatives)
+    weight = np.random.default_rng(1).random(shape[0]) * (target % 3 > 0)
+    loss = nl.CrossEntropy(class_weight=np.arange(shape[1]), temperature=1.7)
+    options = {"sample_weight": weight, "reduction": "weighted_mean"}
+    agree(loss, prediction, target, derivatives=1, **options)
+    assert set(launched(machine)) == {"softmax_narrow", "softmax_scan"}
+
+
+@pytest.mark.every(3)
+@pytest.mark.parametrize("kind", DTYPES)
+@pytest.mark.parametrize("offset", [0, 1, 3])
+@pytest.mark.parametrize("shape", [(40, 33), (9, 64), (7, 301), (5, 600), (6, 1032)], ids=str)
+def test_rows_in_registers(machine, kind, offset, shape):
+    prediction, target = rows(kind, *shape)
+    target[::3] = -100
+    agree(nl.CrossEntropy(temperature=0.6), prediction, target, derivatives=0, offset=offset)
+    # In place, so that vectors begin at the same classes of both arrays.
+    on_machine, loss = Array.copy(prediction, offset), nl.CrossEntropy()
+    found = loss.value_and_grad(on_machine, put(target), out=on_machine, reduction="none")
+    expected = loss.value_and_grad(prediction, target, reduction="none")
+    same(found, expected, kind)
+    assert set(launched(machine)) == {"softmax_registers", "softmax_scan"}
+
+
+@pytest.mark.parametrize(("kind", "classes"), [("float32", 17_000), ("bfloat16", 16_640)])
+def test_rows_in_the_registers_of_1024_threads(machine, kind, classes):
+    agree(nl.CrossEntropy(), *rows(kind, 1, classes))
+    assert "softmax_registers" in launched(machine)
+
+
 SMOOTHED = nl.CrossEntropy(label_smoothing=0.1, z_loss=0.01, temperature=0.7)
 # Rows and classes of rows that a thread, some threads, a warp or a whole block take.
 WIDTHS = [(70, 3), (1, 1), (33, 6), (9, 29), (40, 67), (130, 130), (2, 300)]
@@ -335,7 +374,7 @@ WIDTHS = [(70, 3), (1, 1), (33, 6), (9, 29), (40, 67), (130, 130), (2, 300)]
 @pytest.mark.every(3)
 @pytest.mark.parametrize("shape", WIDTHS, ids=str)
 @pytest.mark.parametrize("kind", ["float32", "float16"])
-def test_staged_rows(machine, kind, shape):
+def test_staged_rows(machine, no_registers, kind, shape):
     prediction, target = rows(kind, *shape)
     agree(nl.CrossEntropy(), prediction, target)
     assert "softmax_staged" in launched(machine)
@@ -364,7 +403,7 @@ def test_staged_rows_of_any_strides(machine, labels):
 @pytest.mark.every(3)
 @pytest.mark.parametrize("kind", ["float32", "float16"])
 @pytest.mark.parametrize("road", ["staged", "whole", "split"])
-def test_rows_that_begin_between_vectors(machine, monkeypatch, kind, road):
+def test_rows_that_begin_between_vectors(machine, no_registers, monkeypatch, kind, road):
     if road != "staged":
         monkeypatch.setattr(staged, "most_classes", lambda real: 8)
     monkeypatch.setattr(softmax, "LEAST_PIECE", 16 if road == "split" else 10**9)
@@ -390,7 +429,7 @@ def test_rows_that_are_not_finite(machine):
 @pytest.mark.every(3)
 @pytest.mark.parametrize("kind", DTYPES)
 @pytest.mark.parametrize("least", [10**9, 16], ids=["whole", "split"])
-def test_long_rows(machine, monkeypatch, kind, least):
+def test_long_rows(machine, no_registers, monkeypatch, kind, least):
     monkeypatch.setattr(staged, "most_classes", lambda real: 8)
     monkeypatch.setattr(softmax, "LEAST_PIECE", least)
     for shape in ((3, 301), (5, 33), (1, 1000)):
@@ -404,7 +443,7 @@ def test_long_rows(machine, monkeypatch, kind, least):
 
 
 @pytest.mark.parametrize("least", [10**9, 16], ids=["whole", "split"])
-def test_long_rows_with_all_options(machine, monkeypatch, least):
+def test_long_rows_with_all_options(machine, no_registers, monkeypatch, least):
     monkeypatch.setattr(staged, "most_classes", lambda real: 8)
     monkeypatch.setattr(softmax, "LEAST_PIECE", least)
     prediction, target = rows("float32", 4, 131)
@@ -467,12 +506,16 @@ def test_rows_in_place(machine):
 
 @pytest.mark.every(3)
 @pytest.mark.parametrize("label", [12, -1, 2**40])
-@pytest.mark.parametrize("least", [0, 10**9, 4], ids=["staged", "whole", "split"])
-def test_labels_out_of_range_reach_nothing(machine, monkeypatch, label, least):
+@pytest.mark.parametrize("road", ["narrow", "registers", "staged", "whole", "split"])
+def test_labels_out_of_range_reach_nothing(machine, monkeypatch, label, road):
     """The machine would tell of an access out of bounds."""
-    if least:
+    if road != "narrow":
+        monkeypatch.setattr(narrow_rows, "shape", lambda *given: None)
+    if road not in ("narrow", "registers"):
+        monkeypatch.setattr(register_rows, "shape", lambda *given: None)
+    if road in ("whole", "split"):
         monkeypatch.setattr(staged, "most_classes", lambda real: 8)
-        monkeypatch.setattr(softmax, "LEAST_PIECE", least)
+        monkeypatch.setattr(softmax, "LEAST_PIECE", 10**9 if road == "whole" else 4)
     prediction, target = rows("float32", 20, 12)
     target[7] = label
     loss = nl.CrossEntropy(class_weight=np.ones(12))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from gpu_kernels import ALL, CAPABILITIES, Case, every_case, in_batch_cases, ptx
+from gpu_kernels import ALL, CAPABILITIES, IN_REGISTERS, Case, every_case, in_batch_cases, ptx
 
 import numbaloss as nl
 from numbaloss.losses import binary, embeddings, multiclass
@@ -27,6 +27,8 @@ OFTEN = [
     Case("vectors", (binary._FocalPower,), False, "float32", 2, False, (8, 0)),
     Case("vectors", (nl.Huber,), False, "float64", 2, False, (8, 0)),
     Case("strided", (binary._OfLogits,), False, "float32", 2),
+    Case("narrow_rows", (multiclass._LogLikelihood,), False, "float32", 1),
+    Case("register_rows", (multiclass._LogLikelihood,), False, "float32", 1),
     Case("staged", (multiclass._LogLikelihood,), False, "float32", 1),
     Case("staged", (multiclass._WithZLoss,), False, "float32", 2, True, (8, 0)),
     Case("long", (multiclass._LogLikelihood,), False, "float32", 1, False, (8, 0)),
@@ -108,6 +110,6 @@ def test_kernels_over_similarities_leave_room_for_many_threads(assembler, case):
 
 
 def test_the_list_has_every_kernel_and_capability():
-    kernels = {"vectors", "strided", "staged", "long", "general", "embedding_rows"}
+    kernels = {"vectors", "strided", *IN_REGISTERS, "staged", "long", "general", "embedding_rows"}
     assert {case.kernel for case in OFTEN} == kernels
     assert {case.capability for case in OFTEN} == set(CAPABILITIES)

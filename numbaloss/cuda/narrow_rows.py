@@ -1,0 +1,332 @@
+"""Rows of few classes, of losses that look at the label's log-probability alone: a thread a row.
+
+Warps fetch stretches of 32 rows and multiples, 16 bytes a thread, and hand them round through
+shared memory: each thread then has a row in registers, and no sum crosses threads. So that rows of
+an even number of classes do not meet in few banks of shared memory, a place is left free after
+every 32 numbers. A warp has its own part of shared memory, and waits for nobody else.
+
+The number of classes is part of the code, as registers have no index.
+
+Not for label smoothing, hessians and rows that are no single stretch: see :mod:`.staged`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from math import gcd
+from typing import NamedTuple
+
+import numpy as np
+
+from ..formulas.structure import Structure
+from . import backend, reduce
+from .backend import Kernel, cuda, device_function
+from .memory import (
+    compute_type,
+    itemsize,
+    lanes,
+    reader,
+    vector_reader,
+    vector_writer,
+    writer,
+)
+from .powers import power
+from .reduce import SCRATCH, WARP
+from .row_vectors import combined, int32, powers, scaled, shared_cells
+from .rows import (
+    DIRECT_IN,
+    DIRECT_OUT,
+    FLAGS,
+    GRADIENT,
+    INVERSE,
+    JUDGED,
+    POWER_HIGH,
+    POWER_LOW,
+    PREDICTION,
+    ROW_VALUES,
+    ROWS,
+    SCALE,
+    VALUES,
+    describer,
+    judge,
+    signature,
+)
+
+# Rows of more classes take too many registers; fewer where stretches of several rows are needed for
+# whole vectors.
+MOST_CLASSES, MOST_IN_VECTORS = 24, 32
+# Bytes that a thread has on their way at least, and what a block may have of shared memory.
+LEAST_BYTES, SHARED_BYTES = 64, 47 * 1024
+# Vectors of a thread that are on their way at the same time.
+VECTORS_AT_ONCE = 6
+# Threads of a block, of which registers allow so many at a time: fewer where rows are longer.
+LEAST_THREADS, MOST_THREADS = 64, 256
+AT_ONCE, AT_ONCE_OF_LONG, LONG = 4, 2, 20
+
+
+class Shape(NamedTuple):
+    """How rows are shared out."""
+
+    rows: int  # of each thread
+    threads: int  # of a block
+    shared: int  # bytes of shared memory
+
+
+def shape(kind: str, classes: int) -> Shape | None:
+    """How rows are shared out; None for too many classes."""
+    each, size = lanes(kind), itemsize(kind)
+    if classes > (MOST_CLASSES if classes % each else MOST_IN_VECTORS):
+        return None
+    rows = each // gcd(classes, each)
+    while rows * classes * size < LEAST_BYTES:
+        rows *= 2
+    warp = rows * classes * (WARP + 1) * np.dtype(compute_type(kind)).itemsize
+    threads = backend.THREADS
+    while threads > LEAST_THREADS and threads // WARP * warp > SHARED_BYTES:
+        threads //= 2
+    shared = threads // WARP * warp
+    return Shape(rows, threads, shared) if shared <= SHARED_BYTES else None
+
+
+@cache
+def _fetcher(kind: str, first: int, count: int) -> Callable:
+    """``fetch(address, at)``: every 32nd vector, as one tuple of numbers."""
+    loads = vector_reader(kind)
+    if count == 1:
+        ahead = first * WARP * lanes(kind)
+        return device_function(lambda address, at: loads(address, at + ahead))
+    half = count // 2
+    part, rest = _fetcher(kind, first, half), _fetcher(kind, first + half, count - half)
+    return device_function(lambda address, at: part(address, at) + rest(address, at))
+
+
+@cache
+def _placer(real: str, count: int, each: int, first: int) -> Callable:
+    """``place(numbers, shared, at)``: vectors of ``each`` numbers, into shared memory."""
+    if count == 1:
+        _, put = shared_cells(real)
+
+        @device_function
+        def one(numbers, shared, at):
+            put(shared, int32(at + first), numbers[0])
+
+        return one
+    # Vectors of a thread are 32 vectors apart, and a free place comes after every 32 numbers.
+    half = count // 2 if count <= each else count // each // 2 * each
+    further = half if count <= each else half * (WARP + 1)
+    part = _placer(real, half, each, first)
+    rest = _placer(real, count - half, each, first + further)
+
+    @device_function
+    def several(numbers, shared, at):
+        part(numbers[:half], shared, at)
+        rest(numbers[half:], shared, at)
+
+    return several
+
+
+@cache
+def _collector(real: str, count: int, first: int) -> Callable:
+    """``collect(shared, at)``: neighbours from shared memory, as a tuple."""
+    if count == 1:
+        get, _ = shared_cells(real)
+        return device_function(lambda shared, at: (get(shared, int32(at + first)),))
+    half = count // 2
+    part, rest = _collector(real, half, first), _collector(real, count - half, first + half)
+    return device_function(lambda shared, at: part(shared, at) + rest(shared, at))
+
+
+@cache
+def movers(kind: str, vectors: int) -> tuple[Callable, Callable]:
+    """``fetch(address, start, lane, shared, at)`` and ``send``: a warp's whole stretch."""
+    return _fetch_vectors(kind, 0, vectors), _send_vectors(kind, 0, vectors)
+
+
+@cache
+def _fetch_vectors(kind: str, first: int, count: int) -> Callable:
+    each, real = lanes(kind), np.dtype(compute_type(kind)).name
+    if count <= VECTORS_AT_ONCE:
+        fetch, place = _fetcher(kind, first, count), _placer(real, count * each, each, 0)
+        here = first * each * (WARP + 1)
+
+        @device_function
+        def some(address, start, lane, shared, at):
+            place(fetch(address, start + lane * each), shared, int32(at + here))
+
+        return some
+    part = _fetch_vectors(kind, first, VECTORS_AT_ONCE)
+    rest = _fetch_vectors(kind, first + VECTORS_AT_ONCE, count - VECTORS_AT_ONCE)
+
+    @device_function
+    def several(address, start, lane, shared, at):
+        part(address, start, lane, shared, at)
+        rest(address, start, lane, shared, at)
+
+    return several
+
+
+@cache
+def _send_vectors(kind: str, first: int, count: int) -> Callable:
+    each, stores = lanes(kind), vector_writer(kind)
+    if count == 1:
+        collect = _collector(np.dtype(compute_type(kind)).name, each, 0)
+        ahead, here = first * WARP * each, first * each * (WARP + 1)
+
+        @device_function
+        def one(address, start, lane, shared, at):
+            stores(address, start + ahead + lane * each, collect(shared, at + here))
+
+        return one
+    half = count // 2
+    part = _send_vectors(kind, first, half)
+    rest = _send_vectors(kind, first + half, count - half)
+
+    @device_function
+    def several(address, start, lane, shared, at):
+        part(address, start, lane, shared, at)
+        rest(address, start, lane, shared, at)
+
+    return several
+
+
+@cache
+def _taker(real: str, count: int) -> tuple[Callable, Callable]:
+    """``take(shared, base, k)``: neighbours from place k of a stretch on; ``put`` writes them."""
+    if count == 1:
+        get_cell, put_cell = shared_cells(real)
+
+        @device_function
+        def take(shared, base, k):
+            return (get_cell(shared, int32(base + k + (k >> 5))),)
+
+        @device_function
+        def put(shared, base, k, numbers):
+            put_cell(shared, int32(base + k + (k >> 5)), numbers[0])
+
+        return take, put
+    half = count // 2
+    (take_part, put_part), (take_rest, put_rest) = (
+        _taker(real, half), _taker(real, count - half),
+    )  # fmt: skip
+
+    @device_function
+    def take_several(shared, base, k):
+        return take_part(shared, base, k) + take_rest(shared, base, int32(k + half))
+
+    @device_function
+    def put_several(shared, base, k, numbers):
+        put_part(shared, base, k, numbers[:half])
+        put_rest(shared, base, int32(k + half), numbers[half:])
+
+    return take_several, put_several
+
+
+@cache
+def kernel(structure: Structure, kind: str, derivatives: int, classes: int, each: int) -> Kernel:
+    """The kernel of a loss for one dtype and one number of classes; threads take ``each`` rows."""
+    real = compute_type(kind)
+    computed = np.dtype(real).name
+    of_logits = np.dtype(real) if backend.SIMULATED else real  # which takes no classes
+    load, store = reader(kind), writer(kind)
+    fetch, send = movers(kind, each * classes // lanes(kind))
+    of_row, (get, put) = _row(structure, kind, derivatives, classes), shared_cells(computed)
+    zero, count = real(0), lanes(kind)
+    with_gradient = derivatives > 0
+    begin, leave, wait = reduce.begin(computed), reduce.leave(), reduce.wait_for_warp
+    of_warp = WARP * each
+    numbers, room = of_warp * classes, (WARP + 1) * each * classes
+
+    def softmax_narrow(loss, job, reals, tail):
+        shared = cuda.shared.array(0, of_logits)
+        scratch = cuda.shared.array(SCRATCH, real)
+        thread = cuda.threadIdx.x
+        lane, warp = int32(thread % WARP), int32(thread // WARP)
+        scale, rows = begin(tail, reals[SCALE], job[ROWS])
+        base = int32(warp * room)
+        # Where a thread's vectors go, with the free places before them.
+        at = int32(base + lane * count + (lane * count >> 5))
+        total, bad = 0.0, zero
+        first = cuda.blockIdx.x * cuda.blockDim.x * each
+        while first < rows:
+            row = first + warp * of_warp
+            here = int32(min(of_warp, rows - row))
+            start, size = row * classes, int32(here * classes)
+            whole = size == numbers
+            if whole and job[FLAGS] & DIRECT_IN:
+                fetch(job[PREDICTION], start, lane, shared, at)
+            else:
+                k = lane
+                while k < size:
+                    put(shared, int32(base + k + (k >> 5)), load(job[PREDICTION], start + k))
+                    k = int32(k + WARP)
+            wait()
+            k = lane
+            while k < here:
+                value, wrong = of_row(
+                    loss, job, reals, scale, row + k, shared, base, int32(k * classes)
+                )
+                total += np.float64(value)
+                bad += wrong
+                k = int32(k + WARP)
+            wait()
+            if with_gradient:
+                if whole and job[FLAGS] & DIRECT_OUT:
+                    send(job[GRADIENT], start, lane, shared, at)
+                else:
+                    k = lane
+                    while k < size:
+                        number = get(shared, int32(base + k + (k >> 5)))
+                        store(job[GRADIENT], start + k, number)
+                        k = int32(k + WARP)
+                wait()
+            first += cuda.blockDim.x * cuda.gridDim.x * each
+        leave(total, bad, thread, scratch, tail)
+
+    at_once = AT_ONCE_OF_LONG if computed == "float64" or classes > LONG else AT_ONCE
+    bounds = MOST_THREADS, at_once
+    return Kernel(softmax_narrow, signature(structure, computed), structure, bounds)
+
+
+@cache
+def _row(structure: Structure, kind: str, derivatives: int, classes: int) -> Callable:
+    """A thread's row: its value, and its gradient in the place of its logits."""
+    real = compute_type(kind)
+    computed = np.dtype(real).name
+    zero, lowest, nothing = real(0), real(-np.inf), (real(0),) * classes
+    (take, put), store_value = _taker(computed, classes), writer(computed)
+    get_cell, put_cell = shared_cells(computed)
+    powers_of, power_of, times = powers(kind, classes), power(kind), scaled(classes)
+    largest, total_of = combined(computed, classes, True), combined(computed, classes)
+    describe, judge_row = describer(kind, False), judge(structure, kind, derivatives)
+    with_gradient = derivatives > 0
+
+    @device_function
+    def of_row(loss, job, reals, scale, row, shared, base, k):
+        weight, label, own_weight, wrong, _ = describe(job, row)
+        high, low = reals[POWER_HIGH], reals[POWER_LOW]
+        value = factor = at_label = zero
+        e = nothing
+        # Rows that do not count: whatever they hold, it is not looked at.
+        if weight != zero:
+            x = take(shared, base, k)
+            own = int32(k + label)
+            chosen = get_cell(shared, int32(base + own + (own >> 5)))
+            top = largest(x)
+            top = zero if top == lowest else top
+            e = powers_of(x, top, high, low, int32(label))
+            distance = chosen - top
+            value, factor, _, at_label, _, _, _, _ = judge_row(
+                loss, reals, job[FLAGS], scale,
+                (top, total_of(e), distance * reals[INVERSE], power_of(distance, high, low),
+                 zero, weight, own_weight),
+            )  # fmt: skip
+        if with_gradient:
+            put(shared, base, k, times(e, factor))
+            own = int32(k + label)
+            put_cell(shared, int32(base + own + (own >> 5)), at_label)
+        if job[VALUES] != 0:
+            store_value(job[VALUES], row * job[ROW_VALUES], value)
+        return value, wrong if job[FLAGS] & JUDGED else zero
+
+    return of_row

@@ -1,0 +1,194 @@
+"""Rows that fit into registers, of losses that look at the label's log-probability alone.
+
+The threads that share a row keep its logits in registers, up to 32 numbers each: logits come from
+memory once, 16 bytes a thread, all loads of a row on their way at the same time, and the gradient
+leaves in the same way. A row goes to part of a warp, or to a whole block, so that up to 32,768
+classes of float32 are read once. Nothing passes through shared memory but the sums of long rows.
+
+How many threads share a row is no part of the code; how many vectors a thread keeps is, since
+registers have no index. Two numbers of vectors do for all widths.
+
+Not for label smoothing, hessians and logits whose classes are not neighbours in memory: see
+:mod:`.staged`.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+
+from ..formulas.structure import Structure
+from . import backend, reduce
+from .backend import Kernel, cuda
+from .memory import compute_type, lanes, reader, writer
+from .powers import power
+from .reduce import SCRATCH
+from .row_vectors import combined, elements_before, int32, loader, powers_of_vectors, storer
+from .rows import (
+    CLASSES,
+    FLAGS,
+    GRADIENT,
+    INVERSE,
+    JUDGED,
+    POWER_HIGH,
+    POWER_LOW,
+    PREDICTION,
+    ROW_GRADIENT,
+    ROW_PREDICTION,
+    ROW_VALUES,
+    ROWS,
+    SCALE,
+    SHIFT,
+    VALUES,
+    WIDTH,
+    describer,
+    group,
+    judge,
+    signature,
+)
+
+# Threads of a block at most: their registers are then all that a multiprocessor has. Kernels of
+# fewer threads take no more registers either: the more threads, the more loads on their way.
+MOST_THREADS = 1024
+# Classes are counted in 32 bits.
+MOST_CLASSES = 1 << 30
+# Fewer threads than this are no block.
+LEAST_THREADS = 64
+
+
+def kept(kind: str) -> tuple[int, int]:
+    """Vectors that a thread keeps: usually, and in the largest blocks."""
+    return (4, 8) if kind == "float32" else (4, 4)
+
+
+class Shape(NamedTuple):
+    """How a row is shared out."""
+
+    vectors: int  # of each thread
+    width: int  # threads that share a row
+    threads: int  # of a block
+
+    def fixed(self, kind: str) -> int:
+        """Threads that the kernel is compiled for, where it keeps as much as it can; else 0."""
+        return self.threads if self.vectors > kept(kind)[0] else 0
+
+
+def shape(kind: str, classes: int, whole: bool, count: int, processors: int) -> Shape | None:
+    """How rows are shared out; None for rows that are too long.
+
+    ``whole``: all rows begin and end with whole vectors. ``count``: how many rows there are.
+    """
+    each, (usual, most) = lanes(kind), kept(kind)
+    vectors = -(-(classes + (0 if whole else each - 1)) // each)
+    block, warp = backend.THREADS, min(reduce.WARP, backend.THREADS)
+    # Where rows are few, each gets a block, whatever its length.
+    lonely = count * warp < block * processors and vectors > warp
+    width = _power_of_two(-(-vectors // usual))
+    if width <= warp and not lonely:
+        return Shape(usual, width, block)
+    if backend.SIMULATED:
+        return Shape(usual, width, width) if width == block else None
+    width, largest = max(width, LEAST_THREADS), most_threads(kind)
+    if width > largest // 2 and most > usual:  # two blocks at a time hide each other's barriers
+        width = largest // 2 if vectors <= largest // 2 * most else largest
+        return Shape(most, width, width) if vectors <= width * most else None
+    return Shape(usual, width, width) if width <= largest else None
+
+
+def most_threads(kind: str) -> int:
+    """Of a block, by the registers that numbers take."""
+    return MOST_THREADS // 2 if kind == "float64" else MOST_THREADS
+
+
+def _power_of_two(number: int) -> int:
+    """The first one that is not smaller."""
+    return 1 << (number - 1).bit_length()
+
+
+@cache
+def kernel(
+    structure: Structure,
+    kind: str,
+    derivatives: int,
+    vectors: int,
+    whole: bool,
+    threads: int = 0,
+) -> Kernel:
+    """The kernel of a loss for one dtype, and for threads that keep so many vectors each.
+
+    ``whole``: rows begin and end with whole vectors. Where rows have blocks of so many ``threads``,
+    vectors lie at fixed distances, which takes no registers.
+    """
+    real = compute_type(kind)
+    computed = np.dtype(real).name
+    zero, lowest, none = real(0), real(-np.inf), int32(0)
+    count, before = lanes(kind), elements_before(kind)
+    numbers, apart = vectors * count, int32(threads * count)
+    load, store_value = reader(kind), writer(computed)
+    load_row, store_row = loader(kind, vectors, whole), storer(kind, vectors, whole)
+    powers_of, power_of = powers_of_vectors(kind, vectors), power(kind)
+    largest, total_of_thread = combined(computed, numbers, True), combined(computed, numbers)
+    describe = describer(kind, False)
+    (total_of, maximum_of), wait = group(), reduce.wait_for_warp
+    judge_row = judge(structure, kind, derivatives)
+    with_gradient = derivatives > 0
+    begin, leave = reduce.begin(computed), reduce.leave()
+
+    def softmax_registers(loss, job, reals, tail):
+        scratch = cuda.shared.array(SCRATCH, real)
+        thread = cuda.threadIdx.x
+        # Classes are counted in 32 bits: indexes of 64 take two registers each.
+        classes, width, flags, rows = int32(job[CLASSES]), job[WIDTH], job[FLAGS], job[ROWS]
+        inverse, high, low = reals[INVERSE], reals[POWER_HIGH], reals[POWER_LOW]
+        scale, rows = begin(tail, reals[SCALE], rows)
+        at_once = cuda.blockDim.x >> job[SHIFT]
+        mine, lane = thread >> job[SHIFT], thread & (width - 1)
+        total, bad = 0.0, zero
+        step = apart if threads > 0 else int32(width * count)
+        first = cuda.blockIdx.x * at_once
+        while first < rows:
+            row = first + mine
+            weight, label_, own_weight, wrong = zero, 0, zero, zero
+            if row < rows:
+                weight, label_, own_weight, wrong, _ = describe(job, row)
+            label = int32(label_)
+            # Rows that do not count have no classes: whatever they hold, it is not looked at.
+            size_ = classes if weight != zero else none
+            at = row * job[ROW_PREDICTION]
+            j = int32(lane * count)
+            if not whole:  # vectors begin where memory has them: the first one before the row
+                j = int32(j - before(job[PREDICTION], at))
+            x = load_row(job[PREDICTION], at, j, step, size_)
+            chosen = load(job[PREDICTION], at + label) if size_ > 0 else zero
+            top = maximum_of(largest(x), width, thread, scratch)
+            base = zero if top == lowest else top
+            e = powers_of(x, base, high, low, int32(label - j), step)
+            others = total_of(total_of_thread(e), width, thread, scratch)
+            value = factor = at_label = zero
+            if size_ > 0:
+                distance = chosen - base
+                own = power_of(distance, high, low)
+                value, factor, _, at_label, _, _, _, _ = judge_row(
+                    loss, reals, flags, scale,
+                    (base, others, distance * inverse, own, zero, weight, own_weight),
+                )  # fmt: skip
+            # In place, the label's logit must have been read by all who share the row.
+            wait()
+            if row < rows:
+                if lane == 0:
+                    total += np.float64(value)
+                    if flags & JUDGED:
+                        bad += wrong
+                    if job[VALUES] != 0:
+                        store_value(job[VALUES], row * job[ROW_VALUES], value)
+                if with_gradient:
+                    at = row * job[ROW_GRADIENT]
+                    store_row(
+                        job[GRADIENT], at, j, step, classes, e, factor, label, at_label
+                    )  # fmt: skip
+            first += at_once * cuda.gridDim.x
+        leave(total, bad, thread, scratch, tail)
+
+    return Kernel(softmax_registers, signature(structure, computed), structure, most_threads(kind))

@@ -1,0 +1,261 @@
+"""What a thread does with its vectors of a row: loads, exponentials, sums, stores.
+
+Numbers stay in tuples, and so in registers: every function calls itself on halves, down to one
+vector or one number. Classes are counted in 32 bits, since indexes of 64 take two registers each.
+Some rows begin and end between vectors of memory: elements of their first and last vector go one
+by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.extending import intrinsic as _intrinsic
+
+from . import backend
+from .backend import device_function
+from .memory import (
+    VECTOR_BYTES,
+    compute_type,
+    itemsize,
+    lanes,
+    reader,
+    vector_reader,
+    vector_writer,
+    writer,
+)
+from .powers import larger, power
+
+intrinsic: Any = _intrinsic
+int32 = np.int32
+
+
+@cache
+def elements_before(kind: str) -> Callable:
+    """``before(address, at)``: elements from the beginning of a vector of memory to this one."""
+    size = itemsize(kind)
+    return device_function(lambda address, at: ((address + at * size) & (VECTOR_BYTES - 1)) // size)
+
+
+@cache
+def shared_cells(real: str) -> tuple[Callable, Callable]:
+    """``get(shared, i)`` and ``put(shared, i, number)``, with an index of 32 bits, 0 or more.
+
+    Numba would look at every access whether it is below 0.
+    """
+    if backend.SIMULATED:
+
+        def put_simulated(shared: Any, i: int, number: Any) -> None:
+            shared[i] = number
+
+        return lambda shared, i: shared[i], put_simulated
+    number = getattr(types, real)
+
+    def place(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        return builder.gep(array.data, [arguments[1]])
+
+    @intrinsic
+    def get(typing_context: Any, shared: Any, i: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.load(place(context, builder, signature, arguments))
+
+        return number(shared, types.int32), generate
+
+    @intrinsic
+    def put(typing_context: Any, shared: Any, i: Any, value: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            builder.store(arguments[2], place(context, builder, signature, arguments))
+            return context.get_dummy_value()
+
+        return types.void(shared, types.int32, number), generate
+
+    return get, put
+
+
+@cache
+def combined(real: str, count: int, largest: bool = False) -> Callable:
+    """The sum or the largest of a tuple of numbers, by halves."""
+    if count == 1:
+        return device_function(lambda numbers: numbers[0])
+    half = count // 2
+    part, rest = combined(real, half, largest), combined(real, count - half, largest)
+    if largest:
+        choose = larger(real)
+        return device_function(lambda numbers: choose(part(numbers[:half]), rest(numbers[half:])))
+    return device_function(lambda numbers: part(numbers[:half]) + rest(numbers[half:]))
+
+
+@cache
+def _load_some(kind: str, count: int) -> Callable:
+    """``load(address, at, j, classes)``: a vector of which some elements lie outside of the row."""
+    load, lowest = reader(kind), compute_type(kind)(-np.inf)
+    if count == 1:
+
+        @device_function
+        def single(address, at, j, classes):
+            return (load(address, at + j) if j >= 0 and j < classes else lowest,)
+
+        return single
+    half = count // 2
+    part = _load_some(kind, half)
+
+    @device_function
+    def some(address, at, j, classes):
+        return part(address, at, j, classes) + part(address, at, int32(j + half), classes)
+
+    return some
+
+
+@cache
+def loader(kind: str, vectors: int, whole: bool) -> Callable:
+    """``load(address, at, j, step, classes)``: a thread's logits; -inf where the row has none.
+
+    ``j`` is the class of the first element, ``step`` leads from vector to vector.
+    """
+    count = lanes(kind)
+    loads, some = vector_reader(kind), _load_some(kind, count)
+    nothing = (compute_type(kind)(-np.inf),) * count
+    if vectors == 1:
+
+        @device_function
+        def one(address, at, j, step, classes):
+            if j >= classes:
+                return nothing
+            if whole or (j >= 0 and j + count <= classes):
+                return loads(address, at + j)
+            return some(address, at, j, classes)
+
+        return one
+    half = vectors // 2
+    part = loader(kind, half, whole)
+
+    @device_function
+    def several(address, at, j, step, classes):
+        first = part(address, at, j, step, classes)
+        return first + part(address, at, int32(j + half * step), step, classes)
+
+    return several
+
+
+@cache
+def powers(kind: str, count: int, first: int = 0) -> Callable:
+    """``powers(x, base, high, low, label)``: exponentials of neighbours, 0 for the label's.
+
+    ``label`` is how far it lies behind the first of them.
+    """
+    zero, power_of, own = compute_type(kind)(0), power(kind), int32(first)
+    if count == 1:
+
+        @device_function
+        def one(x, base, high, low, label):
+            e = power_of(x[0] - base, high, low)
+            return (zero if label == own else e,)
+
+        return one
+    half = count // 2
+    part, rest = powers(kind, half, first), powers(kind, count - half, first + half)
+
+    @device_function
+    def several(x, base, high, low, label):
+        found = part(x[:half], base, high, low, label)
+        return found + rest(x[half:], base, high, low, label)
+
+    return several
+
+
+@cache
+def powers_of_vectors(kind: str, vectors: int) -> Callable:
+    """The same of vectors that lie ``step`` classes apart."""
+    count = lanes(kind)
+    if vectors == 1:
+        one = powers(kind, count)
+        return device_function(
+            lambda x, base, high, low, label, step: one(x, base, high, low, label)
+        )
+    half = vectors // 2
+    middle, part = half * count, powers_of_vectors(kind, half)
+
+    @device_function
+    def several(x, base, high, low, label, step):
+        found = part(x[:middle], base, high, low, label, step)
+        return found + part(x[middle:], base, high, low, int32(label - half * step), step)
+
+    return several
+
+
+@cache
+def scaled(count: int) -> Callable:
+    """Each number of a tuple times a factor."""
+    if count == 1:
+        return device_function(lambda numbers, factor: (numbers[0] * factor,))
+    half = count // 2
+    part, rest = scaled(half), scaled(count - half)
+
+    @device_function
+    def both(numbers, factor):
+        return part(numbers[:half], factor) + rest(numbers[half:], factor)
+
+    return both
+
+
+@cache
+def _store_some(kind: str, count: int) -> Callable:
+    """What :func:`_load_some` is for loads."""
+    store = writer(kind)
+    if count == 1:
+
+        @device_function
+        def single(address, at, j, classes, numbers):
+            if j >= 0 and j < classes:
+                store(address, at + j, numbers[0])
+
+        return single
+    half = count // 2
+    part = _store_some(kind, half)
+
+    @device_function
+    def some(address, at, j, classes, numbers):
+        part(address, at, j, classes, numbers[:half])
+        part(address, at, int32(j + half), classes, numbers[half:])
+
+    return some
+
+
+@cache
+def storer(kind: str, vectors: int, whole: bool) -> Callable:
+    """``store(address, at, j, step, classes, numbers, factor, label, at_label)``."""
+    count = lanes(kind)
+    store, stores, some = writer(kind), vector_writer(kind), _store_some(kind, count)
+    times = scaled(count)
+    if vectors == 1:
+
+        @device_function
+        def one(address, at, j, step, classes, numbers, factor, label, at_label):
+            if j >= classes:
+                return
+            found = times(numbers, factor)
+            if whole or (j >= 0 and j + count <= classes):
+                stores(address, at + j, found)
+            else:
+                some(address, at, j, classes, found)
+            # By the same thread, so that it comes after what the vector had in this place.
+            if label >= j and label < j + count:
+                store(address, at + label, at_label)
+
+        return one
+    half = vectors // 2
+    middle = half * count
+    part = storer(kind, half, whole)
+
+    @device_function
+    def several(address, at, j, step, classes, numbers, factor, label, at_label):
+        part(address, at, j, step, classes, numbers[:middle], factor, label, at_label)
+        further = int32(j + half * step)
+        part(address, at, further, step, classes, numbers[middle:], factor, label, at_label)
+
+    return several
