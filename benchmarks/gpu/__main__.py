@@ -8,6 +8,7 @@ import random
 import sys
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -28,7 +29,17 @@ from . import (
 from .cases import Case
 from .libraries import Library, Torch
 
-PARTS = ("elementwise", "rows", "linear", "embeddings", "calls", "hosts")
+# The parts, and how they share the time where there is a limit.
+PARTS = {
+    "elementwise": 0.25,
+    "rows": 0.45,
+    "linear": 0.08,
+    "embeddings": 0.12,
+    "calls": 0.05,
+    "hosts": 0.05,
+}
+# Of a part's time, what may go into torch.compile.
+COMPILE_SHARE = 0.3
 NO_GPU = 3
 # A copy of 1 GiB; seconds of device time a figure; seconds that torch.compile may take.
 COPIED = 2**28
@@ -63,6 +74,8 @@ def _arguments(given: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART",
                         help=f"some of {', '.join(PARTS)} [all]")  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="few cases, no torch.compile")
+    parser.add_argument("--seconds", type=float, metavar="N",
+                        help="begin nothing later; what tells most comes first")  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="FILE", help="write results")
     parser.add_argument("--load", type=Path, metavar="FILE", help="read results, run nothing")
     parser.add_argument("--markdown", type=Path, metavar="FILE",
@@ -142,12 +155,22 @@ def _parts(arguments: argparse.Namespace, work: race.Run, names: list[str], seed
         "hosts": lambda: hosts.run(work, seed),
     }
     _copy(work, "before")
-    for part in PARTS:
+    left = sum(PARTS[part] for part in parts)
+    end = perf_counter() + arguments.seconds if arguments.seconds else inf
+    for part, share in PARTS.items():
         if part in parts:
+            if arguments.seconds:
+                # What a part leaves over goes to those that follow.
+                box = max(0.0, end - perf_counter()) * share / left
+                work.deadline = perf_counter() + box
+                if part in work.compile_seconds:
+                    work.compile_seconds[part] = COMPILE_SHARE * box
+            left -= share
             try:
                 makers[part]()
             except Exception as error:
                 work.failed(part, error)
+    work.deadline = inf
     _copy(work, "after")
 
 

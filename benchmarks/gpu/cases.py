@@ -53,6 +53,8 @@ HALF_WIDTHS = (1024, 4096, 16384, 32768, 131072, 262144)
 FEW_ROWS = ((1, 262144), (8, 131072))
 COMPILED_WIDTHS = (10, 128, 1000, 4096, 32000, 131072)
 COMPILED_HALF_WIDTHS = (4096, 32768)
+FIRST_WIDTHS = (10, 100, 1000, 4096, 32000, 131072)
+FIRST_HALF_WIDTHS = (1024, 4096, 32768, 131072)
 QUICK_WIDTHS = (10, 128, 1000, 4096, 131072)
 
 
@@ -94,6 +96,17 @@ class Case:
         total = self.elements * item * (1 + OUTPUTS[self.method])
         total += self.samples * LABEL_SIZE if self.targets == "labels" else self.elements * item
         return total + (self.samples * item if self.weighted else 0)
+
+    @property
+    def rank(self) -> int:
+        """Where time is short, cases of a lower rank come first."""
+        plain = not self.details.removeprefix(self.dtype)
+        if self.part == "rows":
+            widths = FIRST_HALF_WIDTHS if self.dtype == "bfloat16" else FIRST_WIDTHS
+            first = self.shape[1] in widths and self.shape[0] > FEW_ROWS[-1][0]
+            return 0 if plain and first else 1
+        large = self.elements == LARGE
+        return (0 if plain and self.dtype in ("float32", "bfloat16") else 1) if large else 2
 
     @property
     def footprint(self) -> int:

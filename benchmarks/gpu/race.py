@@ -6,7 +6,7 @@ import gc
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from math import ceil
+from math import ceil, inf
 from time import perf_counter
 from typing import Any
 
@@ -38,6 +38,8 @@ class Run:
     # Seconds that may go into torch.compile, by part.
     compile_seconds: dict[str, float] = field(default_factory=dict)
     lost: bool = False
+    # When a part must come to its end, by `perf_counter`.
+    deadline: float = inf
 
     def note(self, text: str) -> None:
         if text not in self.notes:
@@ -54,6 +56,9 @@ class Run:
     ) -> None:
         """Have something measured that fills in its result; errors are results too."""
         if self.lost:
+            return
+        if perf_counter() > self.deadline:
+            self.note(f"no time was left for some of: {plain['part']}")
             return
         self.report(title)
         self.results.append(plain)
@@ -87,10 +92,16 @@ class Skipped(Exception):
 
 
 def run(work: Run, cases: Iterable[Case]) -> None:
-    for case in cases:
+    """Measure cases, the most telling ones first; results are in the order of the cases."""
+    given = list(cases)
+    places = {id(plain): place for place, plain in enumerate(work.results)}
+    for case in sorted(given, key=lambda case: case.rank):
         shape = " x ".join(f"{count:,}" for count in case.shape)
         title = ", ".join(part for part in (case.title, shape, case.details) if part)
-        work.add(title, partial(_measure, work, case), case.plain())
+        plain = case.plain()
+        places[id(plain)] = len(work.results) + given.index(case) + len(given)
+        work.add(title, partial(_measure, work, case), plain)
+    work.results.sort(key=lambda plain: places[id(plain)])
 
 
 def _measure(work: Run, case: Case, plain: dict[str, Any]) -> None:
