@@ -126,8 +126,8 @@ def compiled(library: Library, case: Case, sets: list[Arrays]) -> dict[str, Step
     return {"grad_and_value": whole, "backward": _backward(forward, sets)}
 
 
-# What somebody writes who knows CuPy: one fused kernel for the gradient, one for the sum of the
-# values. (CuPy has no kernel that maps and reduces at once.)
+# What somebody writes who knows CuPy: a fused kernel for the gradient, one for the values, and
+# CuPy's sum. (A ReductionKernel that maps and adds up runs in a single block: 270 times our time.)
 CUPY = {
     "squared_error": ("(p - t) * (p - t)", "T(2) * (p - t)"),
     "huber": (
@@ -142,15 +142,13 @@ CUPY = {
 
 
 def cupy_kernels(cupy: Any, loss: str) -> tuple[Any, Any]:
-    """Sum of the values, and gradient of their mean."""
+    """The values, and the gradient of their mean."""
     value, gradient = CUPY[loss]
-    total = cupy.ReductionKernel(
-        "T p, T t", "T y", value, "a + b", "y = a", "0", f"benchmark_{loss}_sum"
-    )
+    values = cupy.ElementwiseKernel("T p, T t", "T v", f"v = {value}", f"benchmark_{loss}_values")
     slope = cupy.ElementwiseKernel(
         "T p, T t", "T g", f"g = ({gradient}) * (T(1) / T(_ind.size()))", f"benchmark_{loss}_grad"
     )
-    return total, slope
+    return values, slope
 
 
 def with_cupy(library: Library, case: Case, sets: list[Arrays]) -> dict[str, Step]:
@@ -164,14 +162,14 @@ def with_cupy(library: Library, case: Case, sets: list[Arrays]) -> dict[str, Ste
         return {}
     import cupy
 
-    total, slope = cupy_kernels(cupy, case.loss)
+    values, slope = cupy_kernels(cupy, case.loss)
     names = ("prediction", "target", "gradient")
     arrays = [[cupy.asarray(getattr(given, name)) for name in names] for given in sets]
 
     def step(index: int) -> tuple[Any, Any]:
         p, t, g = arrays[index]
         slope(p, t, g)
-        return total(p, t) / case.elements, sets[index].gradient
+        return values(p, t).sum() / case.elements, sets[index].gradient
 
     return {"kernels": step}
 

@@ -347,7 +347,7 @@ def test_batches_are_ordered_on_the_current_stream_of_torch_and_nobody_waits(tor
     def body():
         torch.cuda._sleep(CYCLES)
         queries[:, 0] = keys[:, 0] = 1.0
-        keys[0, 0] = -1.0
+        keys[:1, 0] = -1.0  # a single element would be set by a copy that waits
         value, (of_queries, _) = loss.value_and_grad(queries, keys, wait=False)
         twice = of_queries * 2
         ready.record()
