@@ -89,7 +89,7 @@ def launch(fields: np.ndarray, count: int, labels: int, weight: int) -> tuple[fl
     """Look through so many rows: what they come to, and how many labels and weights are bad."""
     chunk = max(CHUNK_ROWS, -(-count // 1024))
     arrays = 0, labels, weight, 0, 0, 0
-    arguments = _code().address, 0, 0, count, chunk, threads.handle(fields), 1.0, *arrays
+    arguments = address(), 0, 0, count, chunk, threads.handle(fields), 1.0, *arrays
     return threads.launch_chunks(arguments, -(-count // chunk))
 
 
@@ -100,6 +100,11 @@ def fields_of(loss: Softmax, classes: int) -> np.ndarray:
     fields[LABELLED] = 1
     say_ignored(fields, loss)
     return fields
+
+
+def address() -> int:
+    """Where the loop over labels and weights is."""
+    return _code().address
 
 
 @cache

@@ -229,9 +229,9 @@ def _evaluate(
         if turned:
             fields[slot] = -fields[slot] if classes <= narrow.MOST_CLASSES else 0
     handles = [0 if one is None else threads.handle(one.array) for one in given]
-    run = _Run(found, fields, handles, in_columns)
+    run = Run(found, fields, handles, in_columns)
     try:
-        total, offenders = _launch(run, real, count, classes)
+        total, offenders = launch(run, real, count, classes)
     except Raised:
         if check:
             raise_first_entry(loss, inputs)
@@ -262,7 +262,9 @@ def _exception(loss: Softmax, raised: Raised, inputs: Operands, check: bool) -> 
     return exception_of(loss, raised, prediction.compute, place)
 
 
-class _Run(NamedTuple):
+class Run(NamedTuple):
+    """A call: what it takes beside the number of rows and of classes."""
+
     plan: Plan
     fields: np.ndarray
     handles: list[int]
@@ -276,7 +278,7 @@ class _Run(NamedTuple):
 
     def launch(self, function: int, size: int, chunk: int) -> tuple[float, float]:
         """Run a function over ``size`` rows, or pieces of rows, ``chunk`` at a time."""
-        return _over(function, self.plan, self.fields, self.handles, size, chunk)
+        return over(function, self.plan, self.fields, self.handles, size, chunk)
 
     def launch_rows(
         self, real: str, function: int, count: int, classes: int, chunk: int, unit: int
@@ -284,11 +286,11 @@ class _Run(NamedTuple):
         """The same over whole rows wider than tiles; ``unit`` of them go together."""
         if not any(self.in_columns):
             return self.launch(function, count, chunk)
-        over = partial(_over, plan=self.plan, fields=self.fields, handles=self.handles)
-        return row_blocks.launch(real, function, self.in_columns, count, classes, chunk, unit, over)
+        run = partial(over, plan=self.plan, fields=self.fields, handles=self.handles)
+        return row_blocks.launch(real, function, self.in_columns, count, classes, chunk, unit, run)
 
 
-def _over(
+def over(
     function: int,
     plan: Plan,
     fields: np.ndarray,
@@ -297,6 +299,7 @@ def _over(
     chunk: int,
     description: int = 0,
 ) -> tuple[float, float]:
+    """Run a function over ``size`` rows, or pieces of rows, ``chunk`` at a time."""
     handle = threads.handle
     # Formulas that raise leave word of it there, those of this call alone.
     memory = plan.parameters.copy() if plan.catching else plan.parameters
@@ -316,13 +319,13 @@ def chunk_of(count: int, work: int, multiple: int = 1) -> int:
     return -(-max(least, most) // multiple) * multiple
 
 
-def _launch(run: _Run, real: str, count: int, classes: int) -> tuple[float, float]:
+def launch(run: Run, real: str, count: int, classes: int) -> tuple[float, float]:
     """Choose the loops for rows of this width, and this many."""
     piece = wide.piece_size(real)
     pieces = -(-classes // piece)
     fast = run.plan.fast
     if classes <= narrow.MOST_CLASSES or (fast and pieces == 1):
-        address, width = _short_rows(run, real, classes)
+        address, width = short_rows(run, real, classes)
         chunk = chunk_of(count, classes, width)
         if classes <= narrow.MOST_CLASSES:
             return run.launch(address, count, chunk)
@@ -348,7 +351,7 @@ def _launch(run: _Run, real: str, count: int, classes: int) -> tuple[float, floa
     return total, offenders
 
 
-def _short_rows(run: _Run, real: str, classes: int) -> tuple[int, int]:
+def short_rows(run: Run, real: str, classes: int) -> tuple[int, int]:
     """Address of the loop over rows that are a tile's or a piece's; of how many at a time."""
     if classes > narrow.MOST_CLASSES:
         run.share(real, wide.GROUP)
@@ -358,105 +361,6 @@ def _short_rows(run: _Run, real: str, classes: int) -> tuple[int, int]:
     run.fields[rows.TO_COLUMNS] = tiles.to_columns.address
     run.fields[rows.TO_ROWS] = tiles.to_rows.address
     return tiles.chunk.address, tiles.width
-
-
-class _Ready(NamedTuple):
-    """A call on plain arrays, but for their addresses, the number of rows and the scale."""
-
-    plan: Plan
-    fields: np.ndarray
-    scan_fields: np.ndarray
-    chunk: int  # address of the loop; 0 for long rows, which have several
-    width: int
-
-
-_FLOAT32, _FLOAT64, _INT64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
-# C-contiguous, aligned; writeable: NumPy's flags as one number.
-_AS_IS, _WRITEABLE = 0x101, 0x400
-
-
-def run_direct(
-    loss: Softmax,
-    derivatives: int,
-    prediction: Any,
-    target: Any,
-    reduction: str,
-    gradient_scale: float,
-    out: Any = None,
-) -> tuple[Any, ...] | None:
-    """Value and derivatives for plain arrays with integer labels, a few us sooner.
-
-    None where the arguments are others, or bad: the general road knows what to do.
-    """
-    if type(prediction) is not np.ndarray or type(target) is not np.ndarray:
-        return None
-    dtype, shape, size = prediction.dtype, prediction.shape, prediction.size
-    if not (
-        (dtype is _FLOAT32 or dtype is _FLOAT64)
-        and target.dtype is _INT64
-        and size
-        and target.shape == shape[:-1]
-        and prediction.flags.num & target.flags.num & _AS_IS == _AS_IS
-    ):
-        return None
-    if out is not None and not (
-        type(out) is np.ndarray
-        and out.dtype is dtype
-        and out.shape == shape
-        and out.flags.num & (_AS_IS | _WRITEABLE) == _AS_IS | _WRITEABLE
-        and not np.may_share_memory(out, target)
-        and (out is prediction or not np.may_share_memory(out, prediction))
-    ):
-        return None
-    classes = shape[-1]
-    real = "float32" if dtype is _FLOAT32 else "float64"
-    ready = _ready(loss, real, derivatives, classes)
-    if ready is None:
-        return None
-    count = size // classes
-    handle = threads.handle
-    total, bad = scan.launch(ready.scan_fields, count, handle(target), 0)
-    if bad or not total:
-        return None
-    fields = ready.fields.copy()
-    reals = fields.view(np.float64)
-    inverse = reals[rows.INVERSE_TEMPERATURE]
-    scale = (gradient_scale / total if reduction == "mean" else gradient_scale) * inverse
-    reals[rows.SCALE], reals[rows.CURVATURE_SCALE] = scale, scale * inverse
-    found = [np.empty_like(prediction) if out is None else out for _ in range(derivatives)]
-    unused = (0,) * (2 - derivatives)
-    handles = [handle(prediction), handle(target), 0, 0, *map(handle, found), *unused]
-    if out is prediction and ready.plan.catching:
-        return None  # an exception must leave the prediction as it was
-    try:
-        if ready.chunk:
-            chunk = chunk_of(count, classes, ready.width)
-            value, _ = _over(ready.chunk, ready.plan, fields, handles, count, chunk)
-        else:
-            value, _ = _launch(_Run(ready.plan, fields, handles), real, count, classes)
-    except Raised:
-        return None
-    return (value / total if reduction == "mean" else value, *found)
-
-
-def _ready(loss: Softmax, real: str, derivatives: int, classes: int) -> _Ready | None:
-    plans = plans_of(loss)
-    key = real, derivatives, classes
-    if key in plans:
-        return plans[key]
-    ready = None
-    weights = loss.row_options().class_weight
-    fits = weights is None or weights.size == classes
-    if fits and "labels" in loss.accepts:
-        found = plan(loss, real, derivatives, True, classes)
-        if found.fast:
-            run = _Run(found, found.fields.copy(), [])
-            address, width = 0, 1
-            if classes <= wide.piece_size(real):
-                address, width = _short_rows(run, real, classes)
-            ready = _Ready(found, run.fields, scan.fields_of(loss, classes), address, width)
-    plans[key] = ready
-    return ready
 
 
 def _without_elements(outputs: Operands) -> float:

@@ -117,7 +117,8 @@ _sums = types.UniTuple(types.float64, 2)
 
 
 @cache
-def _serial() -> Any:
+def serial() -> Any:
+    """The launcher for one thread, which takes what `launch_serial` does."""
     signature = _sums(*_arguments)
     return python_function(launch_serial, signature, nogil=True, error_model="numpy")
 
@@ -131,7 +132,7 @@ def _parallel() -> Any:
 
 def prepare() -> None:
     """Compile both launchers, or load them from disk."""
-    _serial()
+    serial()
     _parallel()
 
 
@@ -165,14 +166,14 @@ def launch(
     chunk = chunk_size(size)
     arguments = function, kernel, parameters, size, chunk, layouts, scale, *arrays
     if size < PARALLEL_SIZE:
-        return _serial()(*arguments)
+        return serial()(*arguments)
     return launch_chunks(arguments, -(-size // chunk))
 
 
 def launch_chunks(arguments: tuple[Any, ...], chunks: int) -> tuple[float, float]:
     """Run so many chunks on all threads, or on one where several are not to be had."""
     if chunks < 2 or _forked or numba.get_num_threads() == 1:
-        return _serial()(*arguments)
+        return serial()(*arguments)
     partials = np.empty((chunks, 2))
     if _bears_several_callers():
         return _parallel()(*arguments, handle(partials))
@@ -180,7 +181,7 @@ def launch_chunks(arguments: tuple[Any, ...], chunks: int) -> tuple[float, float
     # Numba's `workqueue` layer aborts the process when two threads enter it. The results
     # of both roads are the same to the last bit, so that nobody can tell.
     if not _turn.acquire(blocking=False):
-        return _serial()(*arguments)
+        return serial()(*arguments)
     try:
         return _parallel()(*arguments, handle(partials))
     finally:

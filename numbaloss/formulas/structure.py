@@ -122,15 +122,17 @@ class Plans(dict):
         self.point = type(loss).point  # type: ignore[attr-defined]
         self.watch = None if one_of_ours else Watch.of([_known(cls)[0] for cls in classes])
 
+    def stale(self, loss: Loss) -> bool:
+        """Whether a formula of the loss has changed since."""
+        if self.watch is None:  # nothing else of a single loss of ours can change
+            return self.point is not type(loss).point  # type: ignore[attr-defined]
+        return not self.watch.unchanged()
+
 
 def plans_of(loss: Any, kind: str = "_plans") -> Plans:
     """The plans of a loss, empty again once one of its formulas has changed."""
     plans = loss.__dict__.get(kind)
-    if (
-        plans is None
-        or plans.point is not type(loss).point  # all that can change of a single loss of ours
-        or (plans.watch is not None and not plans.watch.unchanged())
-    ):
+    if plans is None or plans.stale(loss):
         plans = loss.__dict__[kind] = Plans(loss)
     return plans
 

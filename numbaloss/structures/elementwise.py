@@ -162,13 +162,11 @@ class Elementwise(Loss):
             raise misuse.unknown_option(self, "__call__", unknown)
         plain = device is None and mask is None and values_out is None
         if plain and (reduction == "mean" or reduction == "sum"):
-            kernels = _loaded or _kernels()
-            if kernels.direct(prediction, target, sample_weight):
-                total, offenders = kernels.run_direct(
-                    self, 0, check, 1.0, prediction, target, sample_weight
-                )
-                if not offenders or (offenders > 0.0 and not check):
-                    return _reduced(total, prediction.size, reduction)
+            found = (_loaded or _kernels()).run_direct(
+                self, 0, prediction, target, sample_weight, reduction, 1.0, check
+            )
+            if found is not None:
+                return found[0]
         misuse.refuse_autograd(prediction)
         return self._evaluate(
             0, prediction, target, sample_weight, mask, reduction, device, check, wait, (), 1.0,
@@ -218,19 +216,11 @@ class Elementwise(Loss):
             gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
         plain = device is None and mask is None and values_out is None
         if plain and (reduction == "mean" or reduction == "sum"):
-            kernels = _loaded or _kernels()
-            if kernels.direct(prediction, target, sample_weight) and (
-                out is None
-                or kernels.direct_output(self, check, out, prediction, target, sample_weight)
-            ):
-                size = prediction.size
-                scale = gradient_scale / size if reduction == "mean" and size else gradient_scale
-                gradient = np.empty_like(prediction) if out is None else out
-                total, offenders = kernels.run_direct(
-                    self, 1, check, scale, prediction, target, sample_weight, gradient
-                )
-                if not offenders or (offenders > 0.0 and not check):
-                    return _reduced(total, size, reduction), gradient
+            found = (_loaded or _kernels()).run_direct(
+                self, 1, prediction, target, sample_weight, reduction, gradient_scale, check, out
+            )
+            if found is not None:
+                return found
         value, gradient, _ = self._evaluate(
             1, prediction, target, sample_weight, mask, reduction, device, check, wait, (out,),
             gradient_scale, values_out,
@@ -277,16 +267,11 @@ class Elementwise(Loss):
         plain = out is None and hess_out is None and device is None and mask is None
         plain = plain and values_out is None
         if plain and (reduction == "mean" or reduction == "sum"):
-            kernels = _loaded or _kernels()
-            if kernels.direct(prediction, target, sample_weight):
-                size = prediction.size
-                scale = gradient_scale / size if reduction == "mean" and size else gradient_scale
-                gradient, hessian = np.empty_like(prediction), np.empty_like(prediction)
-                total, offenders = kernels.run_direct(
-                    self, 2, check, scale, prediction, target, sample_weight, gradient, hessian
-                )
-                if not offenders or (offenders > 0.0 and not check):
-                    return _reduced(total, size, reduction), gradient, hessian
+            found = (_loaded or _kernels()).run_direct(
+                self, 2, prediction, target, sample_weight, reduction, gradient_scale, check
+            )
+            if found is not None:
+                return found
         return self._evaluate(
             2,
             prediction,
@@ -337,16 +322,12 @@ class Elementwise(Loss):
             gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
         plain = out is None and device is None and mask is None
         if plain and (reduction == "mean" or reduction == "sum"):
-            kernels = _loaded or _kernels()
-            if kernels.direct(prediction, target, sample_weight):
-                size = prediction.size
-                scale = gradient_scale / size if reduction == "mean" and size else gradient_scale
-                hessian = np.empty_like(prediction)
-                _, offenders = kernels.run_direct(
-                    self, 2, check, scale, prediction, target, sample_weight, None, hessian
-                )
-                if not offenders or (offenders > 0.0 and not check):
-                    return hessian
+            found = (_loaded or _kernels()).run_direct(
+                self, 2, prediction, target, sample_weight, reduction, gradient_scale, check,
+                None, True,
+            )  # fmt: skip
+            if found is not None:
+                return found[2]
         return self._evaluate(
             2,
             prediction,
@@ -526,12 +507,6 @@ def _kernels() -> Any:
 
     _loaded = elementwise
     return elementwise
-
-
-def _reduced(total: float, size: int, reduction: str) -> float:
-    if reduction == "sum":
-        return total
-    return total / size if size else float("nan")
 
 
 def _inputs(

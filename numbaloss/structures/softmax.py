@@ -267,7 +267,9 @@ class Softmax(Loss):
         plain = sample_weight is None and mask is None and device is None and axis == -1
         plain = plain and values_out is None
         if plain and (reduction == "mean" or reduction == "sum"):
-            found = (_loaded or _kernels()).run_direct(self, 0, prediction, target, reduction, 1.0)
+            found = (_direct or _direct_kernels()).run_direct(
+                self, 0, prediction, target, reduction, 1.0
+            )
             if found is not None:
                 return found[0]
         misuse.refuse_autograd(prediction)
@@ -331,7 +333,7 @@ class Softmax(Loss):
         plain = sample_weight is None and mask is None and device is None and axis == -1
         plain = plain and values_out is None
         if plain and (reduction == "mean" or reduction == "sum"):
-            found = (_loaded or _kernels()).run_direct(
+            found = (_direct or _direct_kernels()).run_direct(
                 self, 1, prediction, target, reduction, gradient_scale, out
             )
             if found is not None:
@@ -395,7 +397,7 @@ class Softmax(Loss):
         plain = plain and values_out is None
         plain = plain and out is None and hess_out is None
         if plain and (reduction == "mean" or reduction == "sum"):
-            found = (_loaded or _kernels()).run_direct(
+            found = (_direct or _direct_kernels()).run_direct(
                 self, 2, prediction, target, reduction, gradient_scale
             )
             if found is not None:
@@ -669,7 +671,17 @@ def _gpu_kernels() -> Any:
     return softmax
 
 
+_direct: Any = None
 _loaded: Any = None
+
+
+def _direct_kernels() -> Any:
+    """Those for plain arrays."""
+    global _direct
+    from ..cpu import direct_rows
+
+    _direct = direct_rows
+    return direct_rows
 
 
 def _kernels() -> Any:

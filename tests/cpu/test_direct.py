@@ -1,0 +1,81 @@
+"""Plain arrays take a road of their own: the results are those of the general one."""
+
+import numpy as np
+import pytest
+
+import numbaloss as nl
+from numbaloss.cpu import rows, threads
+
+SIZES = [0, 1, 100, threads.PARALLEL_SIZE - 1, threads.PARALLEL_SIZE]
+
+
+def apart(array):
+    """The same numbers, of which each other byte is somebody else's: no plain array."""
+    room = np.zeros((*array.shape, 2), array.dtype)
+    room[..., 0] = array
+    return room[..., 0]
+
+
+def same(one, other):
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("real", ["float32", "float64"])
+@pytest.mark.parametrize("kind", ["float32", "float64", "int64", "bool"])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_elements(size, real, kind, reduction):
+    rng = np.random.default_rng(size)
+    loss, options = nl.BinaryCrossEntropy(), {"reduction": reduction}
+    p, t = rng.normal(size=size).astype(real), rng.integers(0, 2, size).astype(kind)
+    far, w = apart(p), rng.random(size).astype(real)
+    np.testing.assert_array_equal(loss(p, t, **options), loss(far, t, **options))
+    for more in ({}, {"sample_weight": w}, {"sample_weight": w - 0.5, "check": False}):
+        options = {"reduction": reduction, "gradient_scale": 2.5, **more}
+        wanted = loss.value_grad_hess(far, t, **options)
+        same(loss.value_grad_hess(p, t, **options), wanted)
+        same(loss.value_and_grad(p, t, **options), wanted[:2])
+        np.testing.assert_array_equal(loss.hess(p, t, **options), wanted[2])
+        out = np.empty_like(p)
+        assert loss.value_and_grad(p, t, out=out, **options)[1] is out
+        np.testing.assert_array_equal(out, wanted[1])
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (10, 10), (4000, 10), (40, 700), (3, 90_000)])
+@pytest.mark.parametrize("real", ["float32", "float64"])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_rows(shape, real, reduction):
+    rng = np.random.default_rng(1)
+    loss = nl.CrossEntropy(label_smoothing=0.1, ignore_index=2)
+    z, t = rng.normal(size=shape).astype(real), rng.integers(0, shape[1], shape[0])
+    t[0] = 1
+    options = {"reduction": reduction, "gradient_scale": 2.5}
+    # Weights of 1 take the general road.
+    wanted = loss.value_grad_hess(z, t, sample_weight=np.ones(len(z)), **options)
+    assert loss(z, t, reduction=reduction) == wanted[0]
+    same(loss.value_grad_hess(z, t, **options), wanted)
+    same(loss.value_and_grad(z, t, **options), wanted[:2])
+    out = np.empty_like(z)
+    assert loss.value_and_grad(z, t, out=out, **options)[1] is out
+    np.testing.assert_array_equal(out, wanted[1])
+
+
+def test_calls_share_nothing_that_they_write_to():
+    loss = nl.CrossEntropy()
+    z = np.random.default_rng(0).normal(size=(3, 90_000)).astype(np.float32)
+    loss(z, np.zeros(3, np.int64))
+    ready = loss.__dict__["_plans"][z.dtype, 0, z.shape[1]]
+    assert ready.fields.view(np.int64)[rows.WORKSPACE] == 0
+
+
+def test_a_bad_number_is_named_and_nothing_is_returned():
+    p, t = np.zeros(100, np.float32), np.zeros(100, np.float32)
+    t[7] = 2.0
+    with pytest.raises(ValueError, match=r"target\[7\]"):
+        nl.BinaryCrossEntropy()(p, t)
+    assert nl.BinaryCrossEntropy()(p, t, check=False) != 0
+    with pytest.raises(ValueError, match=r"sample_weight\[3\]"):
+        nl.SquaredError()(p, t, sample_weight=np.where(np.arange(100) == 3, -1, 1).astype("f4"))
+    with pytest.raises(ValueError, match="label"):
+        nl.CrossEntropy()(p.reshape(10, 10), np.arange(1, 11))
