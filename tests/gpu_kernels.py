@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -260,10 +261,60 @@ def without_gpu(capability: tuple[int, int]) -> Iterator[None]:
 
 
 @cache
+def compiled(case: Case) -> tuple[str, frozenset[str]]:
+    """What a kernel is compiled to, and the intrinsics that it is made of."""
+    with without_gpu(case.capability), intrinsics() as found:
+        text = kernel_of(case).ptx(case.capability)
+    return text, frozenset(found)
+
+
 def ptx(case: Case) -> str:
     """What a kernel is compiled to."""
-    with without_gpu(case.capability):
-        return kernel_of(case).ptx(case.capability)
+    return compiled(case)[0]
+
+
+@contextmanager
+def intrinsics() -> Iterator[set[str]]:
+    """The intrinsics of LLVM in all code that is handed to NVVM meanwhile."""
+    from numba.cuda.cudadrv.nvvm import CompilationUnit
+
+    found: set[str] = set()
+    add = CompilationUnit.add_module
+
+    def add_module(self: Any, text: bytes) -> None:
+        found.update(re.findall(r'@"?(llvm\.[\w.]+)', text.decode()))
+        add(self, text)
+
+    with mock.patch.object(CompilationUnit, "add_module", add_module):
+        yield found
+
+
+# Those that NVVM takes: tried with those of CUDA 12.6 to 12.9 and 13.0 to 13.5. A kernel with any
+# other may compile with one of them alone: CUDA 13.5 has llvm.trunc, CUDA 13.0 has not.
+ACCEPTED = re.compile(
+    r"llvm\.("
+    r"used"
+    r"|(fma|fmuladd|sqrt|minnum|maxnum|minimum|maximum|roundeven)\.f(32|64)"
+    r"|(abs|bitreverse|bswap|ctlz|ctpop|cttz|expect|fsh[lr]|[su](min|max)|[su]add\.sat)\.i(32|64)"
+    r"|[su](add|sub|mul)\.with\.overflow\.i(32|64)"
+    r"|nvvm\.(barrier0|bar\.warp\.sync|membar\.gl|shfl\.sync\.i32|vote\.ballot\.sync|redux\.sync\.add)"
+    r"|nvvm\.read\.ptx\.sreg\.n?(tid|ctaid)\.[xyz]"
+    r"|nvvm\.(fabs|trunc|floor|ceil|round|saturate|fmin|fmax)\.[fd]"
+    r"|nvvm\.(sqrt|rcp|add|mul|div|fma)\.rn\.[fd]"
+    r"|nvvm\.(ex2|lg2|rsqrt)\.approx\.f"
+    r")"
+)
+# Refused by CUDA 12.9, and to be replaced.
+TO_BE_REPLACED = re.compile(r"llvm\.copysign\.f(32|64)")
+
+
+def refused(names: Iterable[str]) -> list[str]:
+    """Which intrinsics are none of those that every NVVM takes."""
+    return sorted(
+        name
+        for name in names
+        if not ACCEPTED.fullmatch(name) and not TO_BE_REPLACED.fullmatch(name)
+    )
 
 
 def instructions(text: str) -> Counter[str]:

@@ -16,10 +16,13 @@ from gpu_kernels import (
     CAPABILITIES,
     IN_REGISTERS,
     Case,
+    compiled,
     every_case,
     in_batch_cases,
     instructions,
+    intrinsics,
     ptx,
+    refused,
     sums_of_all,
     without_gpu,
 )
@@ -58,11 +61,13 @@ def in_float64(found):
 
 def complaints(case):
     """What is not as it should be in the PTX of a kernel."""
-    text = ptx(case)
+    text, intrinsics_ = compiled(case)
     found = instructions(text)
     names = " ".join(found)
     if re.search(r"\.local\b|\bcall", text):
         yield "has local memory or calls"
+    if some := refused(intrinsics_):
+        yield f"has intrinsics that some versions of CUDA refuse: {some}"
     if generic := re.findall(r"\b(?:ld|st)\.(?!volatile|global|shared|param|const)\S+", names):
         yield f"does not know what memory it accesses: {generic}"
     inexact = {name for name in found if INEXACT.search(name)}
@@ -158,10 +163,12 @@ def test_kernels_of_one_loss_are_what_they_should_be(case):
 def test_scans_and_sums_have_neither_local_memory_nor_calls(walked, capability):
     from numbaloss.cuda import elementwise, scan
 
-    with without_gpu(capability):
+    with without_gpu(capability), intrinsics() as found:
         kernel = scan.kernel(True) if walked else elementwise._sum_kernel()
         text = kernel.ptx(capability)
     assert not re.search(r"\.local\b|\bcall", text)
+    assert found
+    assert not refused(found)
 
 
 def test_capabilities_differ_in_nothing_but_the_target():
