@@ -21,6 +21,8 @@ def real_number(given: Any, name: str) -> float:
     TypeError
         For anything else.
     """
+    if type(given) is float:
+        return given
     plain = not isinstance(given, (str, bytes)) and getattr(given, "shape", ()) == ()
     if plain and not np.iscomplexobj(given):
         try:

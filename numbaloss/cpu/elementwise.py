@@ -23,10 +23,8 @@ from .asking import raises
 from .blocks import Variant, kernel, with_asides
 from .chunks import chunk
 from .compile import Code
-from .movers import arrange, mover
+from .movers import AS_THEY_LIE, arrange, mover
 
-# A layout that says of all six arrays: use it where it lies.
-_DIRECT = np.zeros(10, np.int64)
 # Targets that are converted as they come, of arrays that are plain otherwise.
 _CONVERTED = {np.dtype(kind): kind for kind in sorted(NUMBERS - {"bfloat16"})}
 _AS_GIVEN = Recoding()
@@ -132,11 +130,11 @@ def _plan_of_arrays(
 def _plain(real: str, kind: str) -> np.ndarray:
     """The layouts of contiguous arrays of the compute type, but for targets of ``kind``."""
     if kind in ("", real, "bfloat16"):
-        return _DIRECT
+        return AS_THEY_LIE
     # One axis, as long as any array: the layout is the same for all of them.
     target = [mover("load", kind, False, real).address, 1, 1 << 62, np.dtype(kind).itemsize]
-    layouts = np.concatenate([_DIRECT, np.array(target, np.int64)])
-    layouts[1] = len(_DIRECT)
+    layouts = np.concatenate([AS_THEY_LIE, np.array(target, np.int64)])
+    layouts[1] = len(AS_THEY_LIE)
     return layouts
 
 
@@ -312,7 +310,10 @@ def _run(
     operands = [prediction, target, weight, *outputs]
     beside = pos_weight if found.direct is None else None
     layouts, size = arrange(prediction.array.shape, operands, real, mask, beside)
-    layouts = with_asides(layouts, found.limits, found.recoding)
+    if layouts is AS_THEY_LIE and found.direct is not None:
+        layouts = found.direct  # which knows the asides
+    else:
+        layouts = with_asides(layouts, found.limits, found.recoding)
     handles = [0 if one is None else threads.handle(one.array) for one in operands]
     return found.run(size, scale, layouts, *handles)
 

@@ -203,8 +203,9 @@ def _evaluate(
     inverse = reals[rows.INVERSE_TEMPERATURE]
     reals[rows.SCALE], reals[rows.CURVATURE_SCALE] = scale * inverse, scale * inverse * inverse
     of_target = domain(loss.target_domain)
-    fields[rows.CHECKED] = check and not labelled and not of_target.everything
-    reals[rows.LOW : rows.NEAR_HIGH + 1] = of_target.limits(np.dtype(real), target.kind)
+    if check and not labelled and not of_target.everything:
+        fields[rows.CHECKED] = True
+        reals[rows.LOW : rows.NEAR_HIGH + 1] = of_target.limits(np.dtype(real), target.kind)
     of_prediction = loss.tested_domain()
     if check and not of_prediction.everything:
         fields[rows.TESTED] = True
@@ -224,7 +225,7 @@ def _evaluate(
         fields[rows.MASK] = mask.array.ctypes.data
         described.append(describe(mask, real, "load"))
     fields = with_layouts(fields, described)
-    for slot, turned in enumerate(in_columns):
+    for slot, turned in enumerate(in_columns) if any(in_columns) else ():
         in_columns[slot] = int(fields[slot]) * turned
         if turned:
             fields[slot] = -fields[slot] if classes <= narrow.MOST_CLASSES else 0

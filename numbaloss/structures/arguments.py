@@ -301,6 +301,8 @@ def check_outputs(
     ``samples`` is the shape of the values. Kernels for GPUs write the prediction's dtype alone,
     and values in that of the computation.
     """
+    if values_out is None and all(one is None or one is NOT_WANTED for one in outs):
+        return False  # what the library has just made fits
     p = inputs[0]
     assert p is not None
     in_place = False

@@ -64,7 +64,7 @@ class Interval(NamedTuple):
 
     def limits(self, dtype: np.dtype, kind: str) -> tuple[float, float, float, float]:
         """The ends that numbers are brought to, then those beyond which they are an error."""
-        return (*self.closed(dtype), *self.near(dtype, kind))
+        return _limits(self, dtype, kind)
 
     def intersect(self, other: Interval) -> Interval:
         """The numbers that belong to both intervals."""
@@ -86,6 +86,11 @@ class Interval(NamedTuple):
         right = ")" if self.high_open or math.isinf(self.high) else "]"
         low, high = (str(end).removesuffix(".0") for end in (self.low, self.high))
         return f"{left}{low}, {high}{right}"
+
+
+@lru_cache  # it takes as long as a call on few numbers, which asks each time
+def _limits(of: Interval, dtype: np.dtype, kind: str) -> tuple[float, float, float, float]:
+    return (*of.closed(dtype), *of.near(dtype, kind))
 
 
 def _stepped(bound: float, kind: str, direction: int) -> float:
