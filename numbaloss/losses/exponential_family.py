@@ -28,7 +28,9 @@ class Poisson(Elementwise):
     Notes
     -----
     Targets are >= 0. Rates are >= 0; a rate of 0 costs nothing at a target of 0 and is
-    infinitely bad at any other (PyTorch adds 1e-8 to the rate instead).
+    infinitely bad at any other (PyTorch adds 1e-8 to the rate instead). Logarithms of rates that
+    are out of range (above 88.7 in float32) make value and derivatives infinite, however large the
+    target.
     """
 
     log_input: bool = True

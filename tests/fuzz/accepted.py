@@ -71,6 +71,15 @@ def _power_of_mean_out_of_range(call: Call, kind: str, text: str) -> bool:
     return bool(largest * max(found) > 0.99 * np.log(Number(np.finfo(call.real).max)))
 
 
+def _rate_out_of_range(call: Call, kind: str, text: str) -> bool:
+    of_logarithms = any(isinstance(one, nl.Poisson) and one.log_input for one in _parts(call.loss))
+    if not kind.startswith("wrong") or " is inf" not in text or not of_logarithms:
+        return False
+    p, _ = _inputs(call)
+    largest = p[np.isfinite(p)].max(initial=0.0)
+    return bool(largest > 0.99 * np.log(Number(np.finfo(call.real).max)))
+
+
 def _target_times_power_out_of_range(call: Call, kind: str, text: str) -> bool:
     if not kind.startswith("wrong") or " is inf" not in text.replace("-inf", "inf"):
         return False
@@ -161,6 +170,12 @@ ACCEPTED = [
         "powers of a mean of Gamma and Tweedie",
         "their docstrings say that a power of the mean beyond the range makes the value infinite",
         _power_of_mean_out_of_range,
+    ),
+    Accepted(
+        "rates of Poisson",
+        "its docstring says that a rate beyond the range makes all results infinite, even where a "
+        "target as large is subtracted",
+        _rate_out_of_range,
     ),
     Accepted(
         "products of a target and a power of Tweedie",
