@@ -7,7 +7,7 @@ every 32 numbers. A warp has its own part of shared memory, and waits for nobody
 
 The number of classes is part of the code, as registers have no index.
 
-Not for label smoothing, hessians and rows that are no single stretch: see :mod:`.staged`.
+Not for hessians and rows that are no single stretch: see :mod:`.staged`.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ from .memory import (
 )
 from .powers import power
 from .reduce import SCRATCH, WARP
-from .row_vectors import combined, int32, powers, scaled, shared_cells
+from .row_vectors import combined, int32, powers, scaled, shared_cells, shifted, weighted_sum
 from .rows import (
+    CLASS_WEIGHT,
     DIRECT_IN,
     DIRECT_OUT,
     FLAGS,
@@ -223,14 +224,17 @@ def _taker(real: str, count: int) -> tuple[Callable, Callable]:
 
 
 @cache
-def kernel(structure: Structure, kind: str, derivatives: int, classes: int, each: int) -> Kernel:
+def kernel(
+    structure: Structure, kind: str, derivatives: int, classes: int, each: int, smooth: bool = False
+) -> Kernel:
     """The kernel of a loss for one dtype and one number of classes; threads take ``each`` rows."""
     real = compute_type(kind)
     computed = np.dtype(real).name
     of_logits = np.dtype(real) if backend.SIMULATED else real  # which takes no classes
     load, store = reader(kind), writer(kind)
     fetch, send = movers(kind, each * classes // lanes(kind))
-    of_row, (get, put) = _row(structure, kind, derivatives, classes), shared_cells(computed)
+    of_row = _row(structure, kind, derivatives, classes, smooth)
+    get, put = shared_cells(computed)
     zero, count = real(0), lanes(kind)
     with_gradient = derivatives > 0
     begin, leave, wait = reduce.begin(computed), reduce.leave(), reduce.wait_for_warp
@@ -289,7 +293,7 @@ def kernel(structure: Structure, kind: str, derivatives: int, classes: int, each
 
 
 @cache
-def _row(structure: Structure, kind: str, derivatives: int, classes: int) -> Callable:
+def _row(structure: Structure, kind: str, derivatives: int, classes: int, smooth: bool) -> Callable:
     """A thread's row: its value, and its gradient in the place of its logits."""
     real = compute_type(kind)
     computed = np.dtype(real).name
@@ -299,13 +303,15 @@ def _row(structure: Structure, kind: str, derivatives: int, classes: int) -> Cal
     powers_of, power_of, times = powers(kind, classes), power(kind), scaled(classes)
     largest, total_of = combined(computed, classes, True), combined(computed, classes)
     describe, judge_row = describer(kind, False), judge(structure, kind, derivatives)
-    with_gradient = derivatives > 0
+    weighted = weighted_sum(kind, classes, True) if smooth else None
+    shift_row = shifted(kind, classes, True) if smooth else None
+    with_gradient, start, size = derivatives > 0, int32(0), int32(classes)
 
     @device_function
     def of_row(loss, job, reals, scale, row, shared, base, k):
         weight, label, own_weight, wrong, _ = describe(job, row)
         high, low = reals[POWER_HIGH], reals[POWER_LOW]
-        value = factor = at_label = zero
+        spread = value = factor = shift = at_label = zero
         e = nothing
         # Rows that do not count: whatever they hold, it is not looked at.
         if weight != zero:
@@ -316,13 +322,20 @@ def _row(structure: Structure, kind: str, derivatives: int, classes: int) -> Cal
             top = zero if top == lowest else top
             e = powers_of(x, top, high, low, int32(label))
             distance = chosen - top
-            value, factor, _, at_label, _, _, _, _ = judge_row(
+            if smooth:
+                spread = weighted(x, top, job[CLASS_WEIGHT], start, size, size)
+                spread *= reals[INVERSE]
+            value, factor, shift, at_label, _, _, _, _ = judge_row(
                 loss, reals, job[FLAGS], scale,
                 (top, total_of(e), distance * reals[INVERSE], power_of(distance, high, low),
-                 zero, weight, own_weight),
+                 spread, weight, own_weight),
             )  # fmt: skip
         if with_gradient:
-            put(shared, base, k, times(e, factor))
+            if smooth:
+                e = shift_row(e, factor, shift, job[CLASS_WEIGHT], start, size, size)
+            else:
+                e = times(e, factor)
+            put(shared, base, k, e)
             own = int32(k + label)
             put_cell(shared, int32(base + own + (own >> 5)), at_label)
         if job[VALUES] != 0:

@@ -8,8 +8,7 @@ classes of float32 are read once. Nothing passes through shared memory but the s
 How many threads share a row is no part of the code; how many vectors a thread keeps is, since
 registers have no index. Two numbers of vectors do for all widths.
 
-Not for label smoothing, hessians and logits whose classes are not neighbours in memory: see
-:mod:`.staged`.
+Not for hessians and logits whose classes are not neighbours in memory: see :mod:`.staged`.
 """
 
 from __future__ import annotations
@@ -25,8 +24,18 @@ from .backend import Kernel, cuda
 from .memory import compute_type, lanes, reader, writer
 from .powers import power
 from .reduce import SCRATCH
-from .row_vectors import combined, elements_before, int32, loader, powers_of_vectors, storer
+from .row_vectors import (
+    combined,
+    elements_before,
+    int32,
+    loader,
+    powers_of_vectors,
+    shifted,
+    storer,
+    weighted_sum,
+)
 from .rows import (
+    CLASS_WEIGHT,
     CLASSES,
     FLAGS,
     GRADIENT,
@@ -114,12 +123,13 @@ def kernel(
     derivatives: int,
     vectors: int,
     whole: bool,
+    smooth: bool = False,
     threads: int = 0,
 ) -> Kernel:
     """The kernel of a loss for one dtype, and for threads that keep so many vectors each.
 
-    ``whole``: rows begin and end with whole vectors. Where rows have blocks of so many ``threads``,
-    vectors lie at fixed distances, which takes no registers.
+    ``whole``: rows begin and end with whole vectors; ``smooth``: labels are smoothed. Where rows
+    have blocks of so many ``threads``, vectors lie at fixed distances, which takes no registers.
     """
     real = compute_type(kind)
     computed = np.dtype(real).name
@@ -133,7 +143,9 @@ def kernel(
     describe = describer(kind, False)
     (total_of, maximum_of), wait = group(), reduce.wait_for_warp
     judge_row = judge(structure, kind, derivatives)
-    with_gradient = derivatives > 0
+    weighted = weighted_sum(kind, count, whole, vectors) if smooth else None
+    shift_row = shifted(kind, count, whole, vectors) if smooth else None
+    with_gradient, one = derivatives > 0, real(1)
     begin, leave = reduce.begin(computed), reduce.leave()
 
     def softmax_registers(loss, job, reals, tail):
@@ -166,13 +178,16 @@ def kernel(
             base = zero if top == lowest else top
             e = powers_of(x, base, high, low, int32(label - j), step)
             others = total_of(total_of_thread(e), width, thread, scratch)
-            value = factor = at_label = zero
+            spread = value = factor = shift = at_label = zero
+            if smooth:
+                spread = weighted(x, base, job[CLASS_WEIGHT], j, step, size_)
+                spread = total_of(spread * inverse, width, thread, scratch)
             if size_ > 0:
                 distance = chosen - base
                 own = power_of(distance, high, low)
-                value, factor, _, at_label, _, _, _, _ = judge_row(
+                value, factor, shift, at_label, _, _, _, _ = judge_row(
                     loss, reals, flags, scale,
-                    (base, others, distance * inverse, own, zero, weight, own_weight),
+                    (base, others, distance * inverse, own, spread, weight, own_weight),
                 )  # fmt: skip
             # In place, the label's logit must have been read by all who share the row.
             wait()
@@ -185,6 +200,9 @@ def kernel(
                         store_value(job[VALUES], row * job[ROW_VALUES], value)
                 if with_gradient:
                     at = row * job[ROW_GRADIENT]
+                    if smooth:
+                        e = shift_row(e, factor, shift, job[CLASS_WEIGHT], j, step, classes)
+                        factor = one
                     store_row(
                         job[GRADIENT], at, j, step, classes, e, factor, label, at_label
                     )  # fmt: skip

@@ -259,3 +259,81 @@ def storer(kind: str, vectors: int, whole: bool) -> Callable:
         part(address, at, further, step, classes, numbers[middle:], factor, label, at_label)
 
     return several
+
+
+@cache
+def _class_weight(kind: str, whole: bool) -> Callable:
+    """``weight(weights, j, classes)``: the weight of class j; 0 for one that is not there."""
+    real = compute_type(kind)
+    load, zero = reader(np.dtype(real).name), real(0)
+
+    @device_function
+    def weight(weights, j, classes):
+        return load(weights, j) if (whole or j >= 0) and j < classes else zero
+
+    return weight
+
+
+@cache
+def weighted_sum(kind: str, count: int, whole: bool, vectors: int = 1) -> Callable:
+    """``total(x, base, weights, j, step, classes)``: the sum of weights times distances.
+
+    Of vectors of so many numbers; for the rows of label smoothing.
+    """
+    zero, weight_of = compute_type(kind)(0), _class_weight(kind, whole)
+    if count == 1 and vectors == 1:
+
+        @device_function
+        def one(x, base, weights, j, step, classes):
+            w = weight_of(weights, j, classes)
+            return zero if w == zero else w * (x[0] - base)
+
+        return one
+    (middle, by_steps), (first_part, last_part) = _halves(count, vectors)
+    part = weighted_sum(kind, first_part[0], whole, first_part[1])
+    rest = weighted_sum(kind, last_part[0], whole, last_part[1])
+    ahead = vectors // 2 if by_steps else middle
+
+    @device_function
+    def total(x, base, weights, j, step, classes):
+        further = int32(j + ahead * step) if by_steps else int32(j + ahead)
+        first = part(x[:middle], base, weights, j, step, classes)
+        return first + rest(x[middle:], base, weights, further, step, classes)
+
+    return total
+
+
+@cache
+def shifted(kind: str, count: int, whole: bool, vectors: int = 1) -> Callable:
+    """``shift(numbers, factor, shift, weights, j, step, classes)``: numbers times the factor, and
+    the weights of their classes times the shift.
+    """
+    weight_of = _class_weight(kind, whole)
+    if count == 1 and vectors == 1:
+
+        @device_function
+        def one(numbers, factor, shift, weights, j, step, classes):
+            return (numbers[0] * factor + shift * weight_of(weights, j, classes),)
+
+        return one
+    (middle, by_steps), (first_part, last_part) = _halves(count, vectors)
+    part = shifted(kind, first_part[0], whole, first_part[1])
+    rest = shifted(kind, last_part[0], whole, last_part[1])
+    ahead = vectors // 2 if by_steps else middle
+
+    @device_function
+    def both(numbers, factor, shift, weights, j, step, classes):
+        further = int32(j + ahead * step) if by_steps else int32(j + ahead)
+        first = part(numbers[:middle], factor, shift, weights, j, step, classes)
+        return first + rest(numbers[middle:], factor, shift, weights, further, step, classes)
+
+    return both
+
+
+def _halves(count: int, vectors: int) -> tuple[tuple[int, bool], tuple[tuple[int, int], ...]]:
+    """Where vectors, or the numbers of one, are cut in two; numbers and vectors of either part."""
+    if vectors > 1:
+        half = vectors // 2
+        return (half * count, True), ((count, half), (count, vectors - half))
+    half = count // 2
+    return (half, False), ((half, 1), (count - half, 1))

@@ -237,7 +237,8 @@ class _Run:
         """A launch that keeps rows in registers; None where they cannot be."""
         structure, kind, derivatives, walked = make
         gradient, place, classes = outputs[1], self.call.place, self.classes
-        if derivatives > 1 or walked or job[rows.FLAGS] & rows.SMOOTH:
+        smooth = bool(job[rows.FLAGS] & rows.SMOOTH)
+        if derivatives > 1 or walked:
             return None
         if (gradient is None) is (derivatives > 0) or classes > register_rows.MOST_CLASSES:
             return None
@@ -245,7 +246,7 @@ class _Run:
         if few is not None and self._is_stretch(job):
             for flag, array in (rows.DIRECT_IN, rows.PREDICTION), (rows.DIRECT_OUT, rows.GRADIENT):
                 job[rows.FLAGS] |= 0 if job[array] % VECTOR_BYTES else flag
-            kernel = narrow_rows.kernel(structure, kind, derivatives, classes, few.rows)
+            kernel = narrow_rows.kernel(structure, kind, derivatives, classes, few.rows, smooth)
             units = -(-self.count // (few.threads * few.rows))
             each = BLOCKS_EACH * backend.THREADS // few.threads
             blocks = blocks_for(units, place.device, each)
@@ -261,8 +262,8 @@ class _Run:
         if shape is None:
             return None
         job[rows.WIDTH], job[rows.SHIFT] = shape.width, shape.width.bit_length() - 1
-        fixed = shape.fixed(kind)
-        kernel = register_rows.kernel(structure, kind, derivatives, shape.vectors, whole, fixed)
+        form = shape.vectors, whole, smooth, shape.fixed(kind)
+        kernel = register_rows.kernel(structure, kind, derivatives, *form)
         units = -(-self.count // (shape.threads // shape.width))
         each = max(2, BLOCKS_EACH * backend.THREADS // shape.threads)
         return kernel, job, head, blocks_for(units, place.device, each), 0, shape.threads

@@ -322,6 +322,9 @@ def test_an_error_leaves_elements_as_they_were(machine):
     np.testing.assert_array_equal(on_machine.array, prediction)
 
 
+SMOOTHED = nl.CrossEntropy(label_smoothing=0.1, z_loss=0.01, temperature=0.7)
+
+
 @pytest.fixture
 def no_registers(monkeypatch):
     """Rows go the roads of those that registers cannot keep."""
@@ -341,6 +344,8 @@ def test_rows_of_a_thread(machine, kind, shape):
     loss = nl.CrossEntropy(class_weight=np.arange(shape[1]), temperature=1.7)
     options = {"sample_weight": weight, "reduction": "weighted_mean"}
     agree(loss, prediction, target, derivatives=1, **options)
+    agree(SMOOTHED.replace(class_weight=np.arange(shape[1])), prediction, target, **options)
+    agree(SMOOTHED, prediction, target, reduction="none")
     assert set(launched(machine)) == {"softmax_narrow", "softmax_scan"}
 
 
@@ -357,6 +362,12 @@ def test_rows_in_registers(machine, kind, offset, shape):
     found = loss.value_and_grad(on_machine, put(target), out=on_machine, reduction="none")
     expected = loss.value_and_grad(prediction, target, reduction="none")
     same(found, expected, kind)
+    # Labels that are smoothed, classes that have weights.
+    on_machine, weight = Array.copy(prediction, offset), np.arange(shape[1]) % 5
+    for loss in (SMOOTHED.replace(temperature=1.0), SMOOTHED.replace(class_weight=weight)):
+        expected = loss.value_and_grad(prediction, target)
+        out = MEMORY.array(shape, prediction.dtype, offset)
+        same(loss.value_and_grad(on_machine, put(target), out=Array(out)), expected, kind)
     assert set(launched(machine)) == {"softmax_registers", "softmax_scan"}
 
 
@@ -366,7 +377,6 @@ def test_rows_in_the_registers_of_1024_threads(machine, kind, classes):
     assert "softmax_registers" in launched(machine)
 
 
-SMOOTHED = nl.CrossEntropy(label_smoothing=0.1, z_loss=0.01, temperature=0.7)
 # Rows and classes of rows that a thread, some threads, a warp or a whole block take.
 WIDTHS = [(70, 3), (1, 1), (33, 6), (9, 29), (40, 67), (130, 130), (2, 300)]
 
