@@ -303,8 +303,8 @@ def _row(structure: Structure, kind: str, derivatives: int, classes: int, smooth
     powers_of, power_of, times = powers(kind, classes), power(kind), scaled(classes)
     largest, total_of = combined(computed, classes, True), combined(computed, classes)
     describe, judge_row = describer(kind, False), judge(structure, kind, derivatives)
-    weighted = weighted_sum(kind, classes, True) if smooth else None
-    shift_row = shifted(kind, classes, True) if smooth else None
+    weighted = weighted_sum(kind, classes, True)
+    shift_row = shifted(kind, classes, True)
     with_gradient, start, size = derivatives > 0, int32(0), int32(classes)
 
     @device_function

@@ -143,8 +143,8 @@ def kernel(
     describe = describer(kind, False)
     (total_of, maximum_of), wait = group(), reduce.wait_for_warp
     judge_row = judge(structure, kind, derivatives)
-    weighted = weighted_sum(kind, count, whole, vectors) if smooth else None
-    shift_row = shifted(kind, count, whole, vectors) if smooth else None
+    weighted = weighted_sum(kind, count, whole, vectors)
+    shift_row = shifted(kind, count, whole, vectors)
     with_gradient, one = derivatives > 0, real(1)
     begin, leave = reduce.begin(computed), reduce.leave()
 
@@ -176,12 +176,13 @@ def kernel(
             chosen = load(job[PREDICTION], at + label) if size_ > 0 else zero
             top = maximum_of(largest(x), width, thread, scratch)
             base = zero if top == lowest else top
-            e = powers_of(x, base, high, low, int32(label - j), step)
-            others = total_of(total_of_thread(e), width, thread, scratch)
-            spread = value = factor = shift = at_label = zero
+            spread = zero
             if smooth:
                 spread = weighted(x, base, job[CLASS_WEIGHT], j, step, size_)
                 spread = total_of(spread * inverse, width, thread, scratch)
+            e = powers_of(x, base, high, low, int32(label - j), step)
+            others = total_of(total_of_thread(e), width, thread, scratch)
+            value = factor = shift = at_label = zero
             if size_ > 0:
                 distance = chosen - base
                 own = power_of(distance, high, low)
