@@ -25,7 +25,7 @@ from ..formulas.messages import complaint
 from ..formulas.refusals import refuse_exceptions
 from ..formulas.structure import Structure
 from ..numba_settings import check as check_settings
-from . import availability
+from . import availability, numpy_functions
 
 
 def _import_cuda() -> Any:
@@ -58,6 +58,17 @@ def require() -> None:
     """Raise where no GPU can be used; see :mod:`.availability`."""
     if not SIMULATED:
         availability.require()
+
+
+def _learn_functions() -> None:
+    from numba.cuda import ufuncs
+    from numba.cuda.np import arraymath, ufunc_db
+
+    numpy_functions.teach(ufuncs.ufunc_db(), ufunc_db, arraymath)
+
+
+if not SIMULATED:
+    _learn_functions()
 
 
 @cache
@@ -120,9 +131,10 @@ class Kernel:
         except Exception as error:
             # numba-cuda has exceptions of its own beside Numba's.
             kinds = {cls.__name__ for cls in type(error).__mro__}
-            if self.of is None or "NumbaError" not in kinds:
+            unknown = numpy_functions.unknown(error)
+            if self.of is None or ("NumbaError" not in kinds and unknown is None):
                 raise
-            raise TypeError(complaint(self.of, error, where=" for a GPU")) from error
+            raise TypeError(complaint(self.of, unknown or error, where=" for a GPU")) from error
 
     def launch(
         self,

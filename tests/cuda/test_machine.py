@@ -297,6 +297,31 @@ def test_elements_of_many_losses_at_once(machine):
     agree(total, prediction, np.clip(target, 0.05, 0.95), ulps=100)
 
 
+class Assorted(nl.Elementwise):
+    """Functions of NumPy, of plain numbers: most are none of numba-cuda's."""
+
+    def point(self, prediction, target):
+        x, y = prediction, target - 0.4
+        steps = np.floor(x) + 3.0 * np.ceil(x) + 5.0 * np.rint(x) + 7.0 * np.trunc(x)
+        steps += 13.0 * np.sign(x) + 17.0 * np.copysign(x, y)
+        signs = np.abs(x) + 3.0 * np.fabs(y) + 5.0 * np.negative(x) + 7.0 * np.positive(y)
+        signs += 11.0 * np.square(x) + 13.0 * np.reciprocal(y) + (x if np.isfinite(x) else y)
+        grown = (y if np.isinf(x) else x) + 5.0 * np.logaddexp(x, y)
+        grown += 7.0 * np.add(x, y) + 11.0 * np.subtract(x, y) + 13.0 * np.multiply(x, y)
+        return steps, signs, grown
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+def test_functions_of_numpy(machine, kind):
+    prediction, target = pair(kind, 100)
+    odd = np.array([0.0, -0.0, 0.5, -0.5, 1.5, -2.5, np.inf, -np.inf, np.nan], kind)
+    prediction[: len(odd)] = odd
+    found = Assorted().value_grad_hess(put(prediction), put(target), reduction="none")
+    expected = Assorted().value_grad_hess(prediction, target, reduction="none")
+    for one, other in zip(found, expected):
+        np.testing.assert_allclose(host(one), other, rtol=4e-6 if kind == "float32" else 1e-13)
+
+
 def test_elements_of_values_alone(machine):
     prediction, target = pair("float32", 40)
     total = nl.Huber() + Branching() - 0.5 * Branching(0.5, 1.75)
