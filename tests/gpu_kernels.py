@@ -304,17 +304,11 @@ ACCEPTED = re.compile(
     r"|nvvm\.(ex2|lg2|rsqrt)\.approx\.f"
     r")"
 )
-# Refused by CUDA 12.9, and to be replaced.
-TO_BE_REPLACED = re.compile(r"llvm\.copysign\.f(32|64)")
 
 
 def refused(names: Iterable[str]) -> list[str]:
     """Which intrinsics are none of those that every NVVM takes."""
-    return sorted(
-        name
-        for name in names
-        if not ACCEPTED.fullmatch(name) and not TO_BE_REPLACED.fullmatch(name)
-    )
+    return sorted(name for name in names if not ACCEPTED.fullmatch(name))
 
 
 def instructions(text: str) -> Counter[str]:

@@ -189,7 +189,19 @@ def without_sign(builder: Any, number: Any) -> Any:
 @intrinsic
 def with_sign(typing_context: Any, magnitude: Any, sign: Any) -> Any:
     """``magnitude`` with the sign of ``sign``, zeros and NaN included."""
-    return magnitude(magnitude, magnitude), _call_intrinsic("llvm.copysign", 2)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        if "nvptx" not in builder.module.triple:
+            return _call_intrinsic("llvm.copysign", 2)(context, builder, signature, arguments)
+        # The compilers of CUDA 12 refuse LLVM's own.
+        kind = arguments[0].type
+        width = 32 if kind == ir.FloatType() else 64
+        word, minus = ir.IntType(width), 1 << (width - 1)
+        size, signed = (builder.bitcast(one, word) for one in arguments)
+        bits = builder.or_(builder.and_(size, word(minus - 1)), builder.and_(signed, word(minus)))
+        return builder.bitcast(bits, kind)
+
+    return magnitude(magnitude, magnitude), generate
 
 
 @intrinsic
