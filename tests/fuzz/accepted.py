@@ -102,12 +102,6 @@ def _distances_out_of_range(call: Call, kind: str, text: str) -> bool:
     return bool(2.0 * largest * np.sqrt(vectors.shape[-1]) > np.finfo(call.real).max / 4)
 
 
-def _weights_of_labels_unchecked(call: Call, kind: str, text: str) -> bool:
-    weighted = any(np.ndim(getattr(one, "pos_weight", 1.0)) for one in _parts(call.loss))
-    unchecked = call.options.get("check", True) is False
-    return kind.startswith("wrong") and "is nan" in text and weighted and unchecked
-
-
 def _row_near_the_largest_number(call: Call, kind: str, text: str) -> bool:
     if not kind.startswith("wrong") or call.structure != "softmax":
         return False
@@ -154,11 +148,6 @@ ACCEPTED = [
         "targets of focal losses below normal numbers",
         "times a weight below 1 they are 0, as any product that is too small",
         _targets_below_normal_numbers,
-    ),
-    Accepted(
-        "unchecked targets and weights of labels",
-        "the docstring of BinaryCrossEntropy says that targets outside the domain give NaN there",
-        _weights_of_labels_unchecked,
     ),
     Accepted(
         "squares of GeneralRobust",

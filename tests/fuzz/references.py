@@ -111,10 +111,11 @@ def _elementwise(call: Call) -> Expected:
     if call.off_domain and type(call.loss).__name__ not in ("BinaryCrossEntropy", "Poisson"):
         return Expected(None, [None] * call.derivatives)
     p, t = seen(prediction, call.real).reshape(-1), seen(target, call.real).reshape(-1)
-    t = clipped(t, call)
+    paired = isinstance(getattr(call.loss, "pos_weight", None), np.ndarray)
+    t = _as_shares(t, call) if paired else clipped(t, call)
     places = None
     changed = {}
-    if isinstance(getattr(call.loss, "pos_weight", None), np.ndarray):
+    if paired:
         each = np.broadcast_to(call.loss.pos_weight, prediction.shape).reshape(-1)
         changed = {"pos_weight": each.astype(call.real).astype(Number)}
     if p.size > 2 * SAMPLE:
@@ -144,6 +145,16 @@ def clipped(t: np.ndarray, call: Call) -> np.ndarray:
     if interval.high == 1.0 and not interval.binary and not call.off_domain:
         return np.clip(t, t.dtype.type(interval.low), t.dtype.type(1.0))
     return t
+
+
+def _as_shares(t: np.ndarray, call: Call) -> np.ndarray:
+    """Targets that have a weight a label: NaN outside the domain, where nobody checks them."""
+    interval = domain(call.loss.target_domain)
+    kind = call.arrays["target"].array.dtype.name
+    low, high = interval.near(call.real, kind)
+    inside = (t >= low) & (t <= high)
+    ends = t.dtype.type(interval.low), t.dtype.type(interval.high)
+    return np.where(inside, np.clip(t, *ends), t.dtype.type(np.nan))
 
 
 _OF = {

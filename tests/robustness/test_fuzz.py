@@ -24,7 +24,7 @@ from fuzz import elementwise_formulas, memory, row_formulas, vector_references
 from fuzz.accepted import explanation
 from fuzz.bands import misfit
 from fuzz.calls import Call
-from fuzz.references import elementwise_bands
+from fuzz.references import elementwise_bands, expected
 
 ROOT = Path(__file__).resolve().parents[2]
 CALLS = 5000
@@ -207,20 +207,19 @@ def test_bands_of_normalised_vectors_are_as_wide_as_their_lengths_make_errors(sc
     assert misfit(band, wrong.astype(real), call.real) is not None
 
 
-@pytest.mark.parametrize(
-    ("loss", "structure", "text", "check", "name"),
-    [
-        (
-            nl.BinaryCrossEntropy(pos_weight=[2.0]), "elementwise", "[] is nan, not from 1 to 2",
-            False, "unchecked targets and weights of labels",
-        ),
-        (
-            nl.BinaryCrossEntropy(pos_weight=[2.0]), "elementwise", "[] is nan, not from 1 to 2",
-            True, None,
-        ),
-        (nl.BinaryCrossEntropy(), "elementwise", "[] is nan, not from 1 to 2", False, None),
-    ],
-)  # fmt: skip
-def test_what_is_accepted_looks_at_the_numbers(loss, structure, text, check, name):
-    call = Call(structure, loss, np.dtype(np.float32), "__call__", options={"check": check})
-    assert explanation(call, "wrong value", text) == name
+def test_targets_that_have_weights_of_labels_are_known_outside_the_domain_too():
+    """Up to 8 steps of bfloat16 beyond 1 they are 1, and NaN farther away."""
+    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+    loss = nl.BinaryCrossEntropy(pos_weight=[5.0, 0.5])
+    options = {"reduction": "none", "check": False}
+    call = Call("elementwise", loss, np.dtype(np.float32), "value_and_grad", options=options)
+    target = np.array([[0.0, 1.0], [1 + 2.0**-5, 0.25], [1.25, -0.25]])
+    for key, contents in (("prediction", np.ones((3, 2), np.float32)), ("target", target)):
+        if key == "target":
+            contents = contents.astype(bfloat16)
+        call.arrays[key] = memory.place(memory.Arena(), contents, memory.plain(2))
+    call.positional, call.off_domain = ("prediction", "target"), True
+    value, gradient = expected(call).value, expected(call).derivatives[0]
+    assert value.nan.tolist() == gradient.nan.tolist() == [[False] * 2] * 2 + [[True] * 2]
+    got = loss.value_and_grad(*call.inputs(), **options)
+    assert [misfit(value, got[0], call.real), misfit(gradient, got[1], call.real)] == [None, None]
