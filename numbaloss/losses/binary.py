@@ -155,17 +155,23 @@ class _LightOfProbabilities(_OfProbabilities):
     def point(self, prediction, target):
         target = target * (1.0 - self.label_smoothing) + 0.5 * self.label_smoothing
         positive, negative = self.pos_weight * target, 1.0 - target
-        slope = negative * prediction - positive * (1.0 - prediction)
-        return _of_probability(prediction, positive, negative, slope)
+        value, _, curvature = _of_probability(prediction, positive, negative, 0.0)
+        _, right, wrong = _over_variance(prediction)
+        return value, negative * wrong - positive * right, curvature
 
 
 def _of_probability(prediction, positive, negative, slope):
-    rest = 1.0 - prediction
     value = -positive * max(log(prediction), -100.0) - negative * max(log1p(-prediction), -100.0)
-    inverse = 1.0 / max(prediction * rest, 1e-12)
-    # Squares of quotients: that of a small probability itself may be too small for a number.
-    right, wrong = rest * inverse, prediction * inverse
+    inverse, right, wrong = _over_variance(prediction)
     return value, slope * inverse, positive * right * right + negative * wrong * wrong
+
+
+def _over_variance(prediction):
+    """1, 1 - p and p, each over p (1 - p): shares of a small p itself may be too small for numbers,
+    and so may its square."""
+    rest = 1.0 - prediction
+    inverse = 1.0 / max(prediction * rest, 1e-12)
+    return inverse, rest * inverse, prediction * inverse
 
 
 @register

@@ -134,3 +134,14 @@ def test_hessian_of_small_probabilities_is_no_square_that_vanishes(weight):
     wanted = (exact / np.maximum(exact * (1 - exact), 1e-12)) ** 2
     hessian = loss.value_grad_hess(p, np.zeros_like(p), reduction="none")[2]
     np.testing.assert_allclose(hessian, wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0, 2.0])
+def test_gradient_of_probabilities_below_normal_numbers_keeps_its_digits(weight):
+    loss = nl.BinaryCrossEntropy(from_logits=False, pos_weight=weight)
+    p = np.array([1e-45, 3e-45, 1e-40, 1e-30], np.float32)
+    for t in (0.0, 0.3):
+        gradient = loss.value_and_grad(p, np.full_like(p, t), reduction="sum")[1]
+        exact, t = p.astype(np.float64), float(np.float32(t))
+        wanted = ((1 - t) * exact - weight * t * (1 - exact)) / 1e-12
+        np.testing.assert_allclose(gradient, wanted, rtol=1e-6)
