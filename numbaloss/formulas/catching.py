@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from numba import types
+from numba import typeof, types
 from numba.core import cgutils
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
@@ -46,6 +46,18 @@ def caller_of(generic: Callable) -> Any:
         call.__qualname__ += f"_{generic.__name__}"
         _callers[generic] = compiled(call)
     return _callers[generic]
+
+
+def ask(generic: Callable, record: Any, number: Any, target: Any) -> Any:
+    """Call a generic function as it is compiled for these arguments.
+
+    A call of the function itself would take what it has for a record of the same name: to Numba's
+    dispatch, if not to its types, two classes of one name are the same.
+    """
+    caller = caller_of(generic)
+    given = tuple(map(typeof, (record, number, target)))
+    caller.compile(given)
+    return caller.overloads[given].entry_point(record, number, target)
 
 
 def _compiled_for(caller: Any, arguments: tuple[types.Type, ...], context: Any) -> Any:

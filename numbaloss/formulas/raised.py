@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..structures.loss import Loss, point_of_value
-from .catching import NUMBER, RAISED, TARGET, caller_of
+from .catching import NUMBER, RAISED, TARGET, ask
 from .points import METHODS
 from .structure import lower, parameters_of, terms
 
@@ -72,7 +72,7 @@ def exception_of(loss: Loss, raised: Raised, real: str, place: str) -> BaseExcep
     with np.errstate(all="ignore"):
         number, target = kind(raised.number), kind(raised.target)
     record = parameters_of(lowered, kind)
-    compiled = _raised_by(lambda: caller_of(METHODS[raised.method])(record, number, target))
+    compiled = _raised_by(lambda: ask(METHODS[raised.method], record, number, target))
     found = compiled
     for _, part in terms(lowered):
         method = getattr(part, raised.method)
@@ -102,10 +102,10 @@ def _note(loss: Loss, raised: Raised, real: str, place: str) -> str:
     return f"raised by {method} of {loss!r} in {real}{place}: {said}"
 
 
-def _raised_by(ask: Callable[[], Any]) -> BaseException | None:
+def _raised_by(call: Callable[[], Any]) -> BaseException | None:
     try:
         with np.errstate(all="ignore"):
-            ask()
+            call()
     except Exception as error:
         return error
     return None

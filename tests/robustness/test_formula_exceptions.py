@@ -257,3 +257,18 @@ def test_no_loss_of_the_library_can_raise_and_formulas_that_cannot_have_no_trace
     for loss, method in (nl.Focal(), "point"), (nl.CrossEntropy(), "label_point"):
         record = Structure.of(lower(loss)).numba_type(types.float32)
         assert not can_raise(METHODS[method], record, types.float32)
+
+
+def test_losses_of_one_name_raise_their_own_exceptions():
+    def made(kind, words):
+        class Strict(nl.Elementwise):
+            def value(self, prediction, target):
+                if target < 1.0:
+                    raise kind(words)
+                return prediction - target
+
+        return Strict()
+
+    for kind, words in (LookupError, "a small target"), (ValueError, "not a share"):
+        with pytest.raises(kind, match=words):
+            made(kind, words)(np.zeros(3), np.array([1.0, 2.0, 0.5]))
