@@ -362,6 +362,8 @@ def outcomes():
     return json.loads(done.stdout)
 
 
+# All in one process of some 50 s.
+@pytest.mark.exhaustive
 @pytest.mark.skipif(find_spec("numba_cuda") is None, reason="needs numba-cuda")
 @pytest.mark.parametrize("name", CHECKS)
 def test_host(outcomes, name):

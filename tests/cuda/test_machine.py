@@ -357,7 +357,7 @@ def no_registers(monkeypatch):
         monkeypatch.setattr(roads, "shape", lambda *given: None)
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(7)
 @pytest.mark.parametrize("kind", DTYPES)
 @pytest.mark.parametrize("shape", [(600, 2), (257, 7), (300, 10), (140, 16), (1, 13)], ids=str)
 def test_rows_of_a_thread(machine, kind, shape):
@@ -374,7 +374,7 @@ def test_rows_of_a_thread(machine, kind, shape):
     assert set(launched(machine)) == {"softmax_narrow", "softmax_scan"}
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(11)
 @pytest.mark.parametrize("kind", DTYPES)
 @pytest.mark.parametrize("offset", [0, 1, 3])
 @pytest.mark.parametrize("shape", [(40, 33), (9, 64), (7, 301), (5, 600), (6, 1032)], ids=str)
@@ -396,6 +396,7 @@ def test_rows_in_registers(machine, kind, offset, shape):
     assert set(launched(machine)) == {"softmax_registers", "softmax_scan"}
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize(("kind", "classes"), [("float32", 17_000), ("bfloat16", 16_640)])
 def test_rows_in_the_registers_of_1024_threads(machine, kind, classes):
     agree(nl.CrossEntropy(), *rows(kind, 1, classes))
@@ -427,6 +428,7 @@ def test_staged_rows_with_all_options(machine, kind, reduction):
     agree(loss, prediction, target, derivatives=2, reduction=reduction, **options)
 
 
+@pytest.mark.every(4)
 @pytest.mark.parametrize("labels", ["int64", "int32", "uint8", "int16"])
 def test_staged_rows_of_any_strides(machine, labels):
     prediction, target = rows("float32", 5 * 6, 9)
@@ -435,7 +437,7 @@ def test_staged_rows_of_any_strides(machine, labels):
     agree(nl.CrossEntropy(), prediction, target, reduction="none")
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(5)
 @pytest.mark.parametrize("kind", ["float32", "float16"])
 @pytest.mark.parametrize("road", ["staged", "whole", "split"])
 def test_rows_that_begin_between_vectors(machine, no_registers, monkeypatch, kind, road):
@@ -461,7 +463,7 @@ def test_rows_that_are_not_finite(machine):
     agree(nl.CrossEntropy(), prediction, target, reduction="none")
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(5)
 @pytest.mark.parametrize("kind", DTYPES)
 @pytest.mark.parametrize("least", [10**9, 16], ids=["whole", "split"])
 def test_long_rows(machine, no_registers, monkeypatch, kind, least):
@@ -630,7 +632,7 @@ def agree_on_vectors(loss, given, offset=0, **options):
     same([loss(*arrays, **options)], [expected[0]], kind)
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(5)
 @pytest.mark.parametrize("kind", ["float32", "bfloat16"])
 @pytest.mark.parametrize("length", [1, 7, 16, 24, 67, 144])
 def test_vectors_of_pairs_and_triplets(machine, kind, length):
@@ -655,7 +657,7 @@ def test_many_vectors(machine):
     assert blocks > 1
 
 
-@pytest.mark.every(2)
+@pytest.mark.every(4)
 @pytest.mark.parametrize("reduction", ["mean", "weighted_mean", "sum", "none"])
 def test_weighted_vectors_of_any_strides(machine, reduction):
     weight = np.arange(6.0) % 4
@@ -707,6 +709,7 @@ SHAPES = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.exhaustive
 @SHAPES
 def test_batches_of_sums(machine, kind, workspace):
     for loss in (nl.InfoNCE(0.5), nl.InfoNCE(0.5, symmetric=True), nl.NTXent(0.5)):
@@ -740,6 +743,7 @@ def test_batches_of_triplets_that_are_hard(machine, kind, workspace):
     assert ("embedding_mine_columns" in launched(machine)) == (workspace is not None)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("kind", "mining"), [("float32", "semi-hard"), ("float64", "all")])
 def test_batches_of_all_triplets(machine, kind, mining):
     loss = nl.BatchTriplet(mining=mining)
