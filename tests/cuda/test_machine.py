@@ -229,7 +229,7 @@ def launched(machine):
     return list(dict.fromkeys(name for name, _ in machine.launched))
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(5)
 @pytest.mark.parametrize("kind", DTYPES)
 @pytest.mark.parametrize("size", [1, 33, 700])
 def test_vectors_of_elements(machine, kind, size):
@@ -240,7 +240,7 @@ def test_vectors_of_elements(machine, kind, size):
     assert (blocks > 1) == (size == 700)
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(5)
 @pytest.mark.parametrize("reduction", ["mean", "weighted_mean", "sum", "none"])
 @pytest.mark.parametrize("kind", ["float32", "bfloat16"])
 def test_weighted_elements(machine, kind, reduction):
@@ -270,7 +270,7 @@ def test_whole_blocks_of_elements(machine, monkeypatch):
     assert machine.launched == [("elementwise_vectors", 3)]
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(5)
 @pytest.mark.parametrize("kind", ["float64", "float16"])
 @pytest.mark.parametrize("labels", ["int8", "bool", "uint32", "int64", "float16"])
 def test_elements_of_any_strides_and_dtypes(machine, kind, labels):
@@ -407,7 +407,7 @@ def test_rows_in_the_registers_of_1024_threads(machine, kind, classes):
 WIDTHS = [(70, 3), (1, 1), (33, 6), (9, 29), (40, 67), (130, 130), (2, 300)]
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(5)
 @pytest.mark.parametrize("shape", WIDTHS, ids=str)
 @pytest.mark.parametrize("kind", ["float32", "float16"])
 def test_staged_rows(machine, no_registers, kind, shape):
@@ -416,7 +416,7 @@ def test_staged_rows(machine, no_registers, kind, shape):
     assert "softmax_staged" in launched(machine)
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(5)
 @pytest.mark.parametrize("kind", ["float64", "bfloat16"])
 @pytest.mark.parametrize("reduction", ["mean", "weighted_mean", "none"])
 def test_staged_rows_with_all_options(machine, kind, reduction):
@@ -491,7 +491,7 @@ def test_long_rows_with_all_options(machine, no_registers, monkeypatch, least):
     agree(loss, prediction, target, derivatives=2, **options)
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(5)
 @pytest.mark.parametrize("kind", ["float32", "float16"])
 @pytest.mark.parametrize("shape", [(40, 5), (3, 77)], ids=str)
 def test_general_rows(machine, kind, shape):
@@ -541,7 +541,7 @@ def test_rows_in_place(machine):
     same([found], [expected], "float32")
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(5)
 @pytest.mark.parametrize("label", [12, -1, 2**40])
 @pytest.mark.parametrize("road", ["narrow", "registers", "staged", "whole", "split"])
 def test_labels_out_of_range_reach_nothing(machine, monkeypatch, label, road):
@@ -643,7 +643,7 @@ def test_vectors_of_pairs_and_triplets(machine, kind, length):
     assert launched(machine) == ["embedding_rows"]
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(5)
 @pytest.mark.parametrize("kind", ["float32", "float16"])
 @pytest.mark.parametrize("length", [1032, 1091])
 def test_vectors_of_a_whole_block(machine, kind, length):
@@ -756,7 +756,7 @@ def test_batches_of_all_triplets(machine, kind, mining):
     assert set(launched(machine)) == {f"embedding_{name}" for name in steps}
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(5)
 @pytest.mark.parametrize(
     ("kind", "reduction"), [("float16", "weighted_mean"), ("bfloat16", "none")]
 )

@@ -127,13 +127,13 @@ def test_in_float64_only_values_are_added_up(capability):
     assert (found["div.rn.f64"], found["cvt.f64.f32"]) == (2, 3)
 
 
-@pytest.mark.every(4)
+@pytest.mark.every(6)
 @pytest.mark.parametrize("case", list(every_case() if ALL else sums_of_all()), ids=str)
 def test_kernels_are_what_they_should_be(case):
     assert not list(complaints(case))
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(6)
 @pytest.mark.parametrize("case", list(in_batch_cases()), ids=str)
 def test_kernels_over_similarities_are_what_they_should_be(case):
     assert not list(complaints(case))

@@ -101,6 +101,7 @@ def test_kernels_leave_room_for_many_threads(assembler, case):
     assert use.shared <= SHARED_BYTES
 
 
+@pytest.mark.every(4)
 @pytest.mark.parametrize("case", list(in_batch_cases()), ids=str)
 def test_kernels_over_similarities_leave_room_for_many_threads(assembler, case):
     use = assembled(assembler, case)

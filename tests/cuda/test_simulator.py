@@ -14,8 +14,8 @@ from simulator_checks import CHECKS
 SCRIPT = Path(simulator_checks.__file__)
 # What takes long: the machine that runs PTX has the same losses, as they are compiled.
 LONG = {
-    "batches", "elementwise", "families", "other families", "rows", "rows of all dtypes",
-    "rows with options", "vectors", "vectors with options",
+    "batches", "elementwise", "errors", "families", "linear", "other families", "rows",
+    "rows of all dtypes", "rows with options", "vectors", "vectors with options",
 }  # fmt: skip
 
 

@@ -175,6 +175,7 @@ def test_weights_and_masks_are_one_a_row_or_one_for_all_rows_behind(form):
             CE(logits, target, **{name: wrong})
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize(("loss", "form"), EACH_ROW_CASE, ids=identify)
 @pytest.mark.parametrize("by", ["weight", "mask"])
 @pytest.mark.parametrize("classes", FEW_WIDTHS)
@@ -372,6 +373,7 @@ def test_a_bad_label_far_back_is_found():
 WITH_DENSE = [loss for loss in EACH_ROW_LOSS if "dense" in loss.accepts and not loss.dense_logits]
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("loss", WITH_DENSE, ids=identify)
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("classes", [5, 130, 5000])
@@ -489,6 +491,7 @@ def test_a_row_of_minus_infinity_is_nan_and_alone(loss, form, classes):
         np.testing.assert_array_equal(np.delete(got, 4, 0), np.delete(expected, 4, 0))
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize(("loss", "form"), EACH_ROW_CASE, ids=identify)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("classes", [3, 12, 40, 130, 5000])
@@ -549,6 +552,7 @@ def test_outputs_receive_the_results(form, dtype, classes):
         assert_same(found, expected)
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize(("loss", "form"), EACH_ROW_CASE, ids=identify)
 @pytest.mark.parametrize("layout", ["contiguous", "strided", "half", "weighted", "fortran"])
 @pytest.mark.parametrize("classes", FEW_WIDTHS)
@@ -1039,6 +1043,7 @@ def test_few_huge_rows_are_computed_as_they_are_among_others(loss, form, dtype):
         del among
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize(("loss", "form"), EACH_ROW_CASE, ids=identify)
 @pytest.mark.parametrize("classes", FEW_WIDTHS)
 @pytest.mark.parametrize("kind", ["f2", "f4", ">f4", "f8", ">f8", ml_dtypes.bfloat16])
