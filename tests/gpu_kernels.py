@@ -119,11 +119,6 @@ class Case(NamedTuple):
         """Whether it looks at all pairs of a batch."""
         return self.kernel in IN_BATCH
 
-    @property
-    def of_rows(self) -> bool:
-        """Whether exponentials of halves may be the GPU's own."""
-        return self.kernel in (*IN_REGISTERS, "staged", "long", "general")
-
 
 def _parts(structure: Any) -> tuple[Any, bool]:
     """The classes of a structure, and whether it is a sum."""

@@ -55,6 +55,7 @@ from .rows import (
     beginnings,
     describer,
     judge,
+    most_threads,
     signature,
 )
 
@@ -66,11 +67,6 @@ WHOLE_ROWS, MEASURE, EMIT = range(3)
 NUMBERS = 5
 # Vectors of a thread that are on their way at the same time.
 VECTORS_AT_ONCE = 4
-
-
-def most_threads(kind: str) -> int:
-    """Of a block: so many find registers."""
-    return 512 if kind == "float64" else 1024
 
 
 @cache
@@ -104,7 +100,7 @@ def _measurer(kind: str) -> Callable:
                 base = zero if most == lowest else most
                 # The sum is 0 as long as the maximum is -inf.
                 total = zero if total == zero else total * power_of(top - base, up, down)
-                total += total_of(powers_of(x, base, up, down, int32(own - j), step))
+                total += total_of(powers_of(x, j, step, (base, up, down, own)))
                 top = most
                 j = int32(j + vectors * step)
         else:
@@ -199,7 +195,7 @@ def _emitter(kind: str, derivatives: int, walked: bool) -> Callable:
         j = int32(thread * count - before(job[PREDICTION], at))
         while j < size:
             x = load_row(job[PREDICTION], at, j, step, size)
-            e = powers_of(x, base, powers[0], powers[1], int32(label - j), step)
+            e = powers_of(x, j, step, (base, powers[0], powers[1], label))
             store_row(job[GRADIENT], start, j, step, size, e, factor, label, at_label)
             j = int32(j + vectors * step)
 
@@ -320,4 +316,4 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
             unit += cuda.gridDim.x
         leave(total, bad, thread, scratch, tail)
 
-    return Kernel(softmax_long, signature(structure, computed), structure, most_threads(kind))
+    return Kernel(softmax_long, signature(structure, computed), structure, most_threads(computed))

@@ -586,28 +586,6 @@ def of_halves() -> Callable:
 
 
 @cache
-def fast_decay() -> Callable:
-    """``decay(x)``: e to the power of x <= 0 by the GPU's own exponential, in float32.
-
-    Its relative error is 2^-22, and 2^-24 |x| from rounding the argument.
-    """
-
-    @intrinsic
-    def decay(typing_context: Any, x: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            real = ir.FloatType()
-            scaled = builder.fmul(arguments[0], real(1.4426950408889634))
-            assembly = ir.InlineAsm(
-                ir.FunctionType(real, [real]), "ex2.approx.f32 $0, $1;", "=f,f", side_effect=False
-            )
-            return builder.call(assembly, [scaled])
-
-        return types.float32(types.float32), generate
-
-    return decay
-
-
-@cache
 def fresh_reader() -> Callable:
     """``read(address, index)`` of float64 that another block may have written meanwhile."""
     if backend.SIMULATED:
@@ -667,7 +645,6 @@ __all__ = [
     "atomic",
     "bits",
     "compute_type",
-    "fast_decay",
     "fresh_reader",
     "integer_reader",
     "integer_writer",

@@ -323,7 +323,7 @@ def _row(structure: Structure, kind: str, derivatives: int, classes: int, smooth
             e = powers_of(x, top, high, low, int32(label))
             distance = chosen - top
             if smooth:
-                spread = weighted(x, top, job[CLASS_WEIGHT], start, size, size)
+                spread = weighted(x, start, (top, job[CLASS_WEIGHT], size))
                 spread *= reals[INVERSE]
             value, factor, shift, at_label, _, _, _, _ = judge_row(
                 loss, reals, job[FLAGS], scale,
@@ -332,7 +332,7 @@ def _row(structure: Structure, kind: str, derivatives: int, classes: int, smooth
             )  # fmt: skip
         if with_gradient:
             if smooth:
-                e = shift_row(e, factor, shift, job[CLASS_WEIGHT], start, size, size)
+                e = shift_row(e, start, (factor, shift, job[CLASS_WEIGHT], size))
             else:
                 e = times(e, factor)
             put(shared, base, k, e)

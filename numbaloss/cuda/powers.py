@@ -19,10 +19,10 @@ from numba import types
 from numba.extending import intrinsic as _intrinsic
 
 from ..vmath import bits, float64
+from ..vmath.gpu_bits import exp2_rough
 from ..vmath.overloads import install as install_vmath
 from . import backend
 from .backend import device_function
-from .memory import compute_type
 
 intrinsic: Any = _intrinsic
 LOG2_E = 1.4426950408889634
@@ -40,32 +40,9 @@ def scales(kind: str, inverse: float) -> tuple[float, float]:
     return high, whole - high if math.isfinite(high) else 0.0
 
 
-@cache
-def power_of_two() -> Callable:
-    """``power(x)``: 2^x in float32 by the GPU's instruction, 0 below the normal numbers."""
-    if backend.SIMULATED:
-
-        def simulated(x: Any) -> Any:
-            with np.errstate(under="ignore", over="ignore"):
-                return np.float32(0.0) if x < SMALLEST else np.exp2(np.float32(x))
-
-        return simulated
-
-    @intrinsic
-    def power(typing_context: Any, x: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            real = ir.FloatType()
-            assembly = ir.InlineAsm(
-                ir.FunctionType(real, [real]),
-                "ex2.approx.ftz.f32 $0, $1;",
-                "=f,f",
-                side_effect=False,
-            )
-            return builder.call(assembly, arguments)
-
-        return types.float32(types.float32), generate
-
-    return power
+def _simulated_power_of_two(x: Any) -> Any:
+    with np.errstate(under="ignore", over="ignore"):
+        return np.float32(0.0) if x < SMALLEST else np.exp2(np.float32(x))
 
 
 @cache
@@ -80,7 +57,7 @@ def power(kind: str) -> Callable:
             return decay(x * high)
 
         return of_double
-    two_to = power_of_two()
+    two_to = _simulated_power_of_two if backend.SIMULATED else exp2_rough
     if kind in ("float16", "bfloat16"):
 
         @device_function
@@ -88,7 +65,6 @@ def power(kind: str) -> Callable:
             return two_to(x * high)
 
         return of_half
-    compute_type(kind)
     if backend.SIMULATED:
         return lambda x, high, low: np.float32(two_to(np.float64(x) * (np.float64(high) + low)))
     fma, product = bits.fma, bits.product

@@ -29,6 +29,7 @@ from .row_vectors import (
     elements_before,
     int32,
     loader,
+    over_vectors,
     powers_of_vectors,
     shifted,
     storer,
@@ -55,12 +56,12 @@ from .rows import (
     describer,
     group,
     judge,
+    most_threads,
     signature,
 )
 
-# Threads of a block at most: their registers are then all that a multiprocessor has. Kernels of
-# fewer threads take no more registers either: the more threads, the more loads on their way.
-MOST_THREADS = 1024
+# Kernels find registers for `rows.most_threads`, all that a multiprocessor has, whatever the size
+# of their blocks: the more threads there are, the more loads are on their way.
 # Classes are counted in 32 bits.
 MOST_CLASSES = 1 << 30
 # Fewer threads than this are no block.
@@ -106,11 +107,6 @@ def shape(kind: str, classes: int, whole: bool, count: int, processors: int) -> 
     return Shape(usual, width, width) if width <= largest else None
 
 
-def most_threads(kind: str) -> int:
-    """Of a block, by the registers that numbers take."""
-    return MOST_THREADS // 2 if kind == "float64" else MOST_THREADS
-
-
 def _power_of_two(number: int) -> int:
     """The first one that is not smaller."""
     return 1 << (number - 1).bit_length()
@@ -143,8 +139,8 @@ def kernel(
     describe = describer(kind, False)
     (total_of, maximum_of), wait = group(), reduce.wait_for_warp
     judge_row = judge(structure, kind, derivatives)
-    weighted = weighted_sum(kind, count, whole, vectors)
-    shift_row = shifted(kind, count, whole, vectors)
+    weighted = over_vectors(weighted_sum(kind, count, whole), count, vectors)
+    shift_row = over_vectors(shifted(kind, count, whole), count, vectors)
     with_gradient, one = derivatives > 0, real(1)
     begin, leave = reduce.begin(computed), reduce.leave()
 
@@ -178,9 +174,9 @@ def kernel(
             base = zero if top == lowest else top
             spread = zero
             if smooth:
-                spread = weighted(x, base, job[CLASS_WEIGHT], j, step, size_)
+                spread = weighted(x, j, step, (base, job[CLASS_WEIGHT], size_))
                 spread = total_of(spread * inverse, width, thread, scratch)
-            e = powers_of(x, base, high, low, int32(label - j), step)
+            e = powers_of(x, j, step, (base, high, low, label))
             others = total_of(total_of_thread(e), width, thread, scratch)
             value = factor = shift = at_label = zero
             if size_ > 0:
@@ -202,7 +198,7 @@ def kernel(
                 if with_gradient:
                     at = row * job[ROW_GRADIENT]
                     if smooth:
-                        e = shift_row(e, factor, shift, job[CLASS_WEIGHT], j, step, classes)
+                        e = shift_row(e, j, step, (factor, shift, job[CLASS_WEIGHT], classes))
                         factor = one
                     store_row(
                         job[GRADIENT], at, j, step, classes, e, factor, label, at_label

@@ -169,23 +169,38 @@ def powers(kind: str, count: int, first: int = 0) -> Callable:
 
 
 @cache
-def powers_of_vectors(kind: str, vectors: int) -> Callable:
-    """The same of vectors that lie ``step`` classes apart."""
-    count = lanes(kind)
+def over_vectors(one: Callable, count: int, vectors: int) -> Callable:
+    """``all_(numbers, j, step, job)``: what ``one`` makes of each vector, put together by ``+``.
+
+    ``one(numbers, j, job)`` takes ``count`` numbers, the first of which is of class j; the next
+    vector is ``step`` classes further.
+    """
     if vectors == 1:
-        one = powers(kind, count)
-        return device_function(
-            lambda x, base, high, low, label, step: one(x, base, high, low, label)
-        )
+        return device_function(lambda numbers, j, step, job: one(numbers, j, job))
     half = vectors // 2
-    middle, part = half * count, powers_of_vectors(kind, half)
+    middle = half * count
+    part, rest = over_vectors(one, count, half), over_vectors(one, count, vectors - half)
 
     @device_function
-    def several(x, base, high, low, label, step):
-        found = part(x[:middle], base, high, low, label, step)
-        return found + part(x[middle:], base, high, low, int32(label - half * step), step)
+    def several(numbers, j, step, job):
+        first = part(numbers[:middle], j, step, job)
+        return first + rest(numbers[middle:], int32(j + half * step), step, job)
 
     return several
+
+
+@cache
+def powers_of_vectors(kind: str, vectors: int) -> Callable:
+    """``powers(x, j, step, job)`` of vectors; the job is base, high, low and the label."""
+    count = lanes(kind)
+    of_vector = powers(kind, count)
+
+    @device_function
+    def one(x, j, job):
+        base, high, low, label = job
+        return of_vector(x, base, high, low, int32(label - j))
+
+    return over_vectors(one, count, vectors)
 
 
 @cache
@@ -275,65 +290,49 @@ def _class_weight(kind: str, whole: bool) -> Callable:
 
 
 @cache
-def weighted_sum(kind: str, count: int, whole: bool, vectors: int = 1) -> Callable:
-    """``total(x, base, weights, j, step, classes)``: the sum of weights times distances.
-
-    Of vectors of so many numbers; for the rows of label smoothing.
-    """
-    zero, weight_of = compute_type(kind)(0), _class_weight(kind, whole)
-    if count == 1 and vectors == 1:
-
-        @device_function
-        def one(x, base, weights, j, step, classes):
-            w = weight_of(weights, j, classes)
-            return zero if w == zero else w * (x[0] - base)
-
+def _over_numbers(one: Callable, count: int) -> Callable:
+    """``all_(numbers, j, job)``: what ``one`` makes of each number, put together by ``+``."""
+    if count == 1:
         return one
-    (middle, by_steps), (first_part, last_part) = _halves(count, vectors)
-    part = weighted_sum(kind, first_part[0], whole, first_part[1])
-    rest = weighted_sum(kind, last_part[0], whole, last_part[1])
-    ahead = vectors // 2 if by_steps else middle
+    half = count // 2
+    part, rest = _over_numbers(one, half), _over_numbers(one, count - half)
 
     @device_function
-    def total(x, base, weights, j, step, classes):
-        further = int32(j + ahead * step) if by_steps else int32(j + ahead)
-        first = part(x[:middle], base, weights, j, step, classes)
-        return first + rest(x[middle:], base, weights, further, step, classes)
+    def several(numbers, j, job):
+        first = part(numbers[:half], j, job)
+        return first + rest(numbers[half:], int32(j + half), job)
 
-    return total
+    return several
 
 
 @cache
-def shifted(kind: str, count: int, whole: bool, vectors: int = 1) -> Callable:
-    """``shift(numbers, factor, shift, weights, j, step, classes)``: numbers times the factor, and
-    the weights of their classes times the shift.
+def weighted_sum(kind: str, count: int, whole: bool) -> Callable:
+    """``total(x, j, job)``: the sum of the classes' weights times distances, for smoothed labels.
+
+    The job is the base, the address of the weights, and how many classes there are.
     """
-    weight_of = _class_weight(kind, whole)
-    if count == 1 and vectors == 1:
-
-        @device_function
-        def one(numbers, factor, shift, weights, j, step, classes):
-            return (numbers[0] * factor + shift * weight_of(weights, j, classes),)
-
-        return one
-    (middle, by_steps), (first_part, last_part) = _halves(count, vectors)
-    part = shifted(kind, first_part[0], whole, first_part[1])
-    rest = shifted(kind, last_part[0], whole, last_part[1])
-    ahead = vectors // 2 if by_steps else middle
+    zero, weight_of = compute_type(kind)(0), _class_weight(kind, whole)
 
     @device_function
-    def both(numbers, factor, shift, weights, j, step, classes):
-        further = int32(j + ahead * step) if by_steps else int32(j + ahead)
-        first = part(numbers[:middle], factor, shift, weights, j, step, classes)
-        return first + rest(numbers[middle:], factor, shift, weights, further, step, classes)
+    def one(x, j, job):
+        base, weights, classes = job
+        w = weight_of(weights, j, classes)
+        return zero if w == zero else w * (x[0] - base)
 
-    return both
+    return _over_numbers(one, count)
 
 
-def _halves(count: int, vectors: int) -> tuple[tuple[int, bool], tuple[tuple[int, int], ...]]:
-    """Where vectors, or the numbers of one, are cut in two; numbers and vectors of either part."""
-    if vectors > 1:
-        half = vectors // 2
-        return (half * count, True), ((count, half), (count, vectors - half))
-    half = count // 2
-    return (half, False), ((half, 1), (count - half, 1))
+@cache
+def shifted(kind: str, count: int, whole: bool) -> Callable:
+    """``shift(numbers, j, job)``: numbers times a factor, and a shift times their classes' weights.
+
+    The job is factor and shift, the address of the weights, and how many classes there are.
+    """
+    weight_of = _class_weight(kind, whole)
+
+    @device_function
+    def one(numbers, j, job):
+        factor, shift, weights, classes = job
+        return (numbers[0] * factor + shift * weight_of(weights, j, classes),)
+
+    return _over_numbers(one, count)

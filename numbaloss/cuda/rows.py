@@ -30,7 +30,7 @@ from ..vmath import float32, float64
 from ..vmath.overloads import install as install_vmath
 from . import backend, reduce
 from .backend import device_function
-from .memory import any_reader, compute_type, fast_decay, integer_reader, raw_reader, reader
+from .memory import any_reader, compute_type, integer_reader, raw_reader, reader
 
 # Integers that describe a call, all of them int64.
 (
@@ -94,17 +94,17 @@ def signature(structure: Structure, real: str) -> tuple[Any, ...]:
 
 @cache
 def decay(kind: str) -> Callable:
-    """``decay(x)``: e to the power of x <= 0.
-
-    Halves have 8 or 11 bits: for them the GPU's own exponential, 20 bits and more, is enough.
-    """
+    """``decay(x)``: e to the power of x <= 0, in the compute type ``kind``."""
     real = compute_type(kind)
     if backend.SIMULATED:
         return lambda x: real(np.exp(-abs(x)))
-    if kind in ("float16", "bfloat16"):
-        return fast_decay()
     install_vmath()
     return float64.decay if kind == "float64" else float32.decay
+
+
+def most_threads(real: str) -> int:
+    """Of a block whose threads keep parts of rows, by the registers that numbers take."""
+    return 512 if real == "float64" else 1024
 
 
 @cache

@@ -214,9 +214,10 @@ class _Run:
             blocks = self._blocks(job)
             return self._go(general.kernel(*make), job, head, blocks, **options)
         direct = self._direct(job, outputs, walked)
-        quick = self._quick(job, head, make, direct, outputs)
+        quick = self._quick(job, make, direct, outputs)
         if quick is not None:
-            return self._go(*quick, **options)
+            kernel, *shape = quick
+            return self._go(kernel, job, head, *shape, **options)
         if self.classes <= staged.most_classes(real):
             job[rows.FLAGS] |= direct[0]
             row_bytes = self.classes * np.dtype(real).itemsize
@@ -232,9 +233,12 @@ class _Run:
         return blocks_for(-(-self.count // per_block), self.call.place.device, BLOCKS_EACH)
 
     def _quick(
-        self, job: list[int], head: Any, make: Any, direct: tuple[int, int], outputs: Operands
+        self, job: list[int], make: Any, direct: tuple[int, int], outputs: Operands
     ) -> tuple[Any, ...] | None:
-        """A launch that keeps rows in registers; None where they cannot be."""
+        """The kernel that keeps rows in registers, its blocks, their shared memory and threads.
+
+        None where registers cannot keep them.
+        """
         structure, kind, derivatives, walked = make
         gradient, place, classes = outputs[1], self.call.place, self.classes
         smooth = bool(job[rows.FLAGS] & rows.SMOOTH)
@@ -250,7 +254,7 @@ class _Run:
             units = -(-self.count // (few.threads * few.rows))
             each = BLOCKS_EACH * backend.THREADS // few.threads
             blocks = blocks_for(units, place.device, each)
-            return kernel, job, head, blocks, few.shared, few.threads
+            return kernel, blocks, few.shared, few.threads
         wanted = rows.DIRECT_IN | (0 if gradient is None else rows.DIRECT_OUT)
         if direct[1] & wanted != wanted:
             return None
@@ -266,7 +270,7 @@ class _Run:
         kernel = register_rows.kernel(structure, kind, derivatives, *form)
         units = -(-self.count // (shape.threads // shape.width))
         each = max(2, BLOCKS_EACH * backend.THREADS // shape.threads)
-        return kernel, job, head, blocks_for(units, place.device, each), 0, shape.threads
+        return kernel, blocks_for(units, place.device, each), 0, shape.threads
 
     def _is_stretch(self, job: list[int]) -> bool:
         """Whether logits, and gradients, follow one another without gaps."""
@@ -296,9 +300,9 @@ class _Run:
     def _long(self, kernel: Any, job: list[int], head: Any, real: str, **options: Any) -> Record:
         """Rows too long for shared memory: a block each, or shared where there are few."""
         device = self.call.place.device
-        threads, kind = backend.THREADS, "float64" if real == "float64" else "float32"
+        threads = backend.THREADS
         if not backend.SIMULATED:
-            threads = min(4 * threads, long.most_threads(kind))
+            threads = min(4 * threads, rows.most_threads(real))
         wanted = 4 * backend.processors(device)
         pieces = min(-(-wanted // self.count), -(-self.classes // LEAST_PIECE))
         if pieces < 2:

@@ -71,8 +71,6 @@ def complaints(case):
     if generic := re.findall(r"\b(?:ld|st)\.(?!volatile|global|shared|param|const)\S+", names):
         yield f"does not know what memory it accesses: {generic}"
     inexact = {name for name in found if INEXACT.search(name)}
-    if case.of_rows and case.kind in ("float16", "bfloat16"):
-        inexact -= {"ex2.approx.f32"}
     if case.kind != "float64":
         inexact -= OF_FUNCTIONS
     if inexact:
