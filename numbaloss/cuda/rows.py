@@ -148,6 +148,21 @@ OF_PREDICTION, OF_TARGET, OF_WEIGHT, OF_MASK, OF_VALUES, OF_GRADIENT, OF_HESSIAN
 
 
 @cache
+def label_reader(walked: bool) -> Callable:
+    """``label_of(job, row)``: the label, whether it is the one to ignore, and out of range."""
+    load_label, find = integer_reader("int64"), beginnings(walked)
+
+    @device_function
+    def label_of(job, row):
+        at = find(job, row, job[ROW_TARGET], OF_TARGET)
+        label = load_label(job[TARGET], job[TARGET_CODE], at)
+        ignored = job[FLAGS] & IGNORES != 0 and label == job[IGNORED]
+        return label, ignored, label < 0 or label >= job[CLASSES]
+
+    return label_of
+
+
+@cache
 def describer(kind: str, walked: bool) -> Callable:
     """``describe(job, row)``: weight, label, class weight of the label, 1 if something is wrong,
     and whether the row counts.
@@ -158,9 +173,8 @@ def describer(kind: str, walked: bool) -> Callable:
     real = compute_type(kind)
     zero, one, nan = real(0), real(1), real(np.nan)
     computed = np.dtype(real).name
-    load_any, load_label = any_reader(computed), integer_reader("int64")
-    load_byte, load_real = raw_reader("bool"), reader(computed)
-    find = beginnings(walked)
+    load_any, load_byte, load_real = any_reader(computed), raw_reader("bool"), reader(computed)
+    find, label_of = beginnings(walked), label_reader(walked)
 
     @device_function
     def describe(job, row):
@@ -174,11 +188,10 @@ def describer(kind: str, walked: bool) -> Callable:
         if job[MASK] != 0:
             counts = load_byte(job[MASK], find(job, row, job[ROW_MASK], OF_MASK)) != 0
         if job[FLAGS] & LABELLED:
-            at = find(job, row, job[ROW_TARGET], OF_TARGET)
-            label = load_label(job[TARGET], job[TARGET_CODE], at)
-            if job[FLAGS] & IGNORES and label == job[IGNORED]:
+            label, ignored, outside = label_of(job, row)
+            if ignored:
                 counts = False
-            if label < 0 or label >= job[CLASSES]:
+            if outside:
                 # A row that the mask or the label itself leaves out may hold any label.
                 if counts:
                     weight, wrong = nan, one

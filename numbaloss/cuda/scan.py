@@ -13,15 +13,13 @@ from numba import types
 
 from . import reduce
 from .backend import Kernel, cuda, device_function
-from .memory import any_reader, integer_reader
+from .memory import any_reader
 from .reduce import SCRATCH
 from .rows import (
     CLASS_TARGET,
     CLASS_WEIGHT,
     CLASSES,
     FLAGS,
-    IGNORED,
-    IGNORES,
     INTEGERS,
     LABELLED,
     MASK,
@@ -34,6 +32,7 @@ from .rows import (
     WEIGHTED,
     beginnings,
     describer,
+    label_reader,
 )
 
 
@@ -46,16 +45,13 @@ def kernel(walked: bool) -> Kernel:
     """
     describe, find = describer("float64", walked), beginnings(walked)
     load_any = any_reader("float64")
-    leave, load_label = reduce.leave(), integer_reader("int64")
+    leave, label_of = reduce.leave(), label_reader(walked)
 
     @device_function
     def judge(job, row):
         """Whether a row counts by its label, and whether that is out of range."""
-        label = load_label(
-            job[TARGET], job[TARGET_CODE], find(job, row, job[ROW_TARGET], OF_TARGET)
-        )
-        counts = not (job[FLAGS] & IGNORES and label == job[IGNORED])
-        return int(counts), int(counts and (label < 0 or label >= job[CLASSES]))
+        _, ignored, outside = label_of(job, row)
+        return int(not ignored), int(outside and not ignored)
 
     def softmax_scan(job, tail):
         scratch = cuda.shared.array(SCRATCH, np.float64)
