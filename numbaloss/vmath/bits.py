@@ -1,4 +1,4 @@
-"""Intrinsics: what the bodies need and Numba does not spell.
+"""Intrinsics: what the bodies need and Numba does not spell. Each takes numbers or vectors.
 
 Numba widens ``int32 + int32`` to 64 bits and turns a conditional expression into branches; these
 keep the width and give LLVM the select, which also compiles faster than letting it find out.
@@ -10,6 +10,8 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic as _intrinsic
+
+from .vectors import Vector, element_of, like, repeated, widest
 
 # Numba's stubs count the typing context among the arguments of a call.
 intrinsic: Any = _intrinsic
@@ -26,7 +28,7 @@ def to_bits(typing_context: Any, x: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.bitcast(arguments[0], context.get_value_type(signature.return_type))
 
-    return _BITS_OF[x](x), generate
+    return like(x, _BITS_OF[element_of(x)])(x), generate
 
 
 @intrinsic
@@ -36,7 +38,17 @@ def from_bits(typing_context: Any, bits: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.bitcast(arguments[0], context.get_value_type(signature.return_type))
 
-    return _FLOAT_OF[bits](bits), generate
+    return like(bits, _FLOAT_OF[element_of(bits)])(bits), generate
+
+
+@intrinsic
+def to_real(typing_context: Any, integer: Any) -> Any:
+    """A signed integer as a float of the same width."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.sitofp(arguments[0], context.get_value_type(signature.return_type))
+
+    return like(integer, _FLOAT_OF[element_of(integer)])(integer), generate
 
 
 @intrinsic
@@ -46,7 +58,8 @@ def add_bits(typing_context: Any, left: Any, right: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.add(*arguments)
 
-    return left(left, left), generate
+    kind = widest(left, right)
+    return kind(kind, kind), generate
 
 
 @intrinsic
@@ -56,7 +69,8 @@ def subtract_bits(typing_context: Any, left: Any, right: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.sub(*arguments)
 
-    return left(left, left), generate
+    kind = widest(left, right)
+    return kind(kind, kind), generate
 
 
 @intrinsic
@@ -96,7 +110,8 @@ def select(typing_context: Any, condition: Any, where_true: Any, where_false: An
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.select(*arguments)
 
-    return where_true(types.boolean, where_true, where_true), generate
+    kind = like(widest(condition, where_true, where_false), element_of(where_true))
+    return kind(like(condition, types.boolean), kind, kind), generate
 
 
 # A chain of 22 dependent multiply-adds is longer than what the processor can overlap with its
@@ -108,7 +123,7 @@ LONGEST_CHAIN = 12
 @intrinsic
 def polynomial(typing_context: Any, x: Any, coefficients: Any) -> Any:
     """A polynomial from a constant tuple, lowest degree first; fuses where the machine can."""
-    if not isinstance(coefficients, types.UniTuple) or coefficients.dtype != x:
+    if not isinstance(coefficients, types.UniTuple) or coefficients.dtype != element_of(x):
         return None
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -122,6 +137,8 @@ def polynomial(typing_context: Any, x: Any, coefficients: Any) -> Any:
             return value
 
         variable, terms = arguments[0], cgutils.unpack_tuple(builder, arguments[1])
+        if isinstance(x, Vector):
+            terms = [repeated(builder, term, x.count) for term in terms]
         if len(terms) <= LONGEST_CHAIN:
             return horner(terms, variable)
         # The constant term is added last, as in one chain, for its accuracy.
@@ -137,8 +154,13 @@ def _call_intrinsic(name: str, count: int) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kind = arguments[0].type
-        function = builder.module.declare_intrinsic(
-            name, [kind], ir.FunctionType(kind, [kind] * count)
+        vector = isinstance(kind, ir.VectorType)
+        element = kind.element if vector else kind
+        lanes = f"v{kind.count}" if vector else ""
+        function = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(kind, [kind] * count),
+            f"{name}.{lanes}{element.intrinsic_name}",
         )
         return builder.call(function, arguments)
 

@@ -28,6 +28,7 @@ from .bits import (
     square_root,
     subtract_bits,
     to_bits,
+    to_real,
     truncate,
     with_sign,
 )
@@ -149,7 +150,7 @@ def log(x):
     y = select(small, x * LOG_RAISE, x)
     bits = add_bits(to_bits(y), subtract_bits(ONE_BITS, SQRT_HALF_BITS))
     f = from_bits(add_bits(mask_bits(bits, MANTISSA), SQRT_HALF_BITS)) - ONE
-    exponent = np.float32(subtract_bits(shift_right(bits, WIDTH), BIAS))
+    exponent = to_real(subtract_bits(shift_right(bits, WIDTH), BIAS))
     exponent = select(small, exponent - LOG_RAISE_BITS, exponent)
     result = select(x < INFINITY, log_of_product(exponent, f), x)
     return select(x <= ZERO, select(x < ZERO, NAN, -INFINITY), result)
@@ -164,7 +165,7 @@ def log1p(x):
     # 4 * 2^-exponent: 2^-128 would not be normal.
     scale = from_bits(shift_left(subtract_bits(BIAS_AND_TWO, exponent_bits), WIDTH))
     f = (QUARTER * x) * scale + (QUARTER * scale - ONE)
-    result = log_of_product(np.float32(exponent_bits), f)
+    result = log_of_product(to_real(exponent_bits), f)
     result = select(x < INFINITY, result, x)
     result = select(absolute(x) < LOG1P_TINY, x, result)
     return select(x <= -ONE, select(x < -ONE, NAN, -INFINITY), result)
