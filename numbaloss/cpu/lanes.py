@@ -83,38 +83,6 @@ def load_rest(typingctx, source, target, count, fill):
 
 
 @intrinsic
-def copy_register(typingctx, source, target, element):
-    """Copy a register's worth of numbers between two addresses."""
-    lanes = 512 // element.bitwidth
-
-    def codegen(context, builder, signature, args):
-        grid = _Grid(builder, context.get_value_type(element), lanes)
-        grid.store(grid.load(args[0], 0), args[1], 0)
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64, element), codegen
-
-
-@intrinsic
-def copy_rest(typingctx, source, target, count, element):
-    """Copy the first ``count`` numbers of a register's worth; nothing else is touched."""
-    lanes = 512 // element.bitwidth
-
-    def codegen(context, builder, signature, args):
-        grid = _Grid(builder, context.get_value_type(element), lanes)
-        mask = _runtime_mask(builder, lanes, args[2])
-        rest = ir.Constant(grid.vector, ir.Undefined)
-        align = ir.Constant(ir.IntType(32), grid.bytes)
-        place = grid._place(args[0], 0)
-        found = grid._masked("load", grid.vector, [place, align, mask, rest])
-        place = grid._place(args[1], 0)
-        grid._masked("store", ir.VoidType(), [found, place, align, mask])
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64, types.int64, element), codegen
-
-
-@intrinsic
 def store_rest(typingctx, source, target, count, element):
     """Copy the first ``count`` numbers of a register's worth; nothing else is written."""
     lanes = 512 // element.bitwidth
