@@ -53,9 +53,10 @@ def log_rest(f: mpf) -> mpf:
     return (mp.log1p(f) - f + f * f / 2) / f**3
 
 
-def log1p_rest(e: mpf) -> mpf:
-    """(log(1 + e) - e) / e, continued through 0."""
-    return mp.log1p(e) / e - 1 if e > mpf("1e-30") else -e / 2
+def log1p_rest(z: mpf) -> mpf:
+    """(1 - L / sinh(L)) / (2 z) with z = 2 cosh(L) - 2, continued through 0."""
+    log = 2 * mp.asinh(mp.sqrt(z) / 2)
+    return (1 - log / mp.sinh(log)) / (2 * z) if z > mpf("1e-20") else mpf(1) / 12 - z / 60
 
 
 def log1p_ratio(e: mpf) -> mpf:
@@ -109,17 +110,16 @@ def relative_to_log_cosh(z: mpf) -> mpf:
     return z * z / mp.log(mp.cosh(mp.sqrt(z))) if z != 0 else mpf(0)
 
 
-def shifted(function: Callable[[mpf], mpf]) -> Callable[[mpf], mpf]:
-    """``function`` of 1/2 + t."""
-    return lambda t: function(mpf(1) / 2 + t)
+def relative_to_log1p_unit(z: mpf) -> mpf:
+    log = 2 * mp.asinh(mp.sqrt(z) / 2)
+    return 2 * mp.sinh(log) * z / log if z != 0 else mpf(0)
 
 
 def fits() -> list[Fit]:
     half = mpf(1) / 2
     log_low, log_high = SQRT_HALF - 1, mp.sqrt(2) - 1
-    unit_weight = shifted(lambda e: 1 / (1 + log1p_rest(e)))
     rows: list[Fit] = []
-    degrees = ((True, 4, 4, 7, 10, 4, 5), (False, 9, 9, 19, 21, 10, 14))
+    degrees = ((True, 4, 4, 7, 4, 4, 5), (False, 9, 9, 19, 9, 10, 14))
     for single, exp, expm1, log, unit, tanh, log_cosh in degrees:
         bits = "32" if single else "64"
         rows += [
@@ -129,8 +129,9 @@ def fits() -> list[Fit]:
                 relative_to_expm1, -HALF_LN2, HALF_LN2, expm1, single),
             Fit(f"LOG_{bits}", "log(1+f) = f - f^2/2 + f^3 p(f), 1+f in [sqrt(1/2), sqrt(2)]",
                 log_rest, relative_to_log1p, log_low, log_high, log, single),
-            Fit(f"LOG1P_UNIT_{bits}", "log(1+e) = e + e p(e - 1/2), e in [0, 1]",
-                shifted(log1p_rest), unit_weight, -half, half, unit, single),
+            Fit(f"LOG1P_UNIT_{bits}",
+                "log(1+e) = e - z (1/2 + (e+q) p(z)), q = e/(1+e), z = e q <= 1/2", log1p_rest,
+                relative_to_log1p_unit, mpf(0), half, unit, single),
             Fit(f"TANH_{bits}", "tanh(x) = x + x^3 p(x^2), |x| <= 0.55", tanh_rest,
                 relative_to_tanh, mpf(0), mpf("0.3025"), tanh, single),
             Fit(f"LOG_COSH_{bits}", "log(cosh(x)) = x^2/2 + x^4 p(x^2), |x| <= 1", log_cosh_rest,

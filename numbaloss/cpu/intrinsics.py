@@ -199,3 +199,40 @@ def prefetch(typingctx, address, write):
         return context.get_dummy_value()
 
     return types.void(types.int64, write), codegen
+
+
+def interleaving(choose):
+    """Make an intrinsic: how many vectors LLVM works on side by side in loops of the caller.
+
+    ``choose()`` is asked at the end of a loop, when all that the loop calls is compiled; 0 leaves
+    it to LLVM. It is a hint on the branch back to the head of a loop. It changes no result; where
+    Numba comes to end its loops otherwise, nothing gets it.
+    """
+
+    @intrinsic
+    def interleave(typingctx):
+        def codegen(context, builder, signature, args):
+            plain = builder.branch
+
+            def branch(target):
+                instruction = plain(target)
+                count = choose() if target.is_terminated else 0  # else it leads forward
+                if count:
+                    _hint(builder.module, instruction, "llvm.loop.interleave.count", count)
+                return instruction
+
+            builder.branch = branch
+            return context.get_dummy_value()
+
+        return types.void(), codegen
+
+    return interleave
+
+
+def _hint(module, branch, name, number):
+    """Tell LLVM's passes over loops something of the loop that a branch ends."""
+    hint = module.add_metadata([ir.MetaDataString(module, name), ir.IntType(32)(number)])
+    # The first operand of what describes a loop is itself, which keeps it apart from others.
+    loop = ir.MDValue(module, [hint], name=str(len(module.metadata)))
+    loop.operands = (loop, hint)
+    branch.set_metadata("llvm.loop", loop)

@@ -257,10 +257,20 @@ class _FocalSquare(Elementwise):
     negative: float
 
     def point(self, prediction, target):
-        right, wrong = sigmoid(prediction), sigmoid(-prediction)
-        first = _faded(2.0, wrong * wrong, prediction)
-        second = _faded(2.0, right * right, -prediction)
-        return _mixed(self.positive * target, first, self.negative * (1.0 - target), second)
+        # Of a label on the side of the logit and of one on the other: which of the two is positive
+        # is asked of their weights, once, rather than of all that they are made of.
+        right, wrong, loss, other = _sides(prediction)
+        near = _faded(2.0, wrong * wrong, (right, wrong, loss))
+        far = _faded(2.0, right * right, (wrong, right, other))
+        positive, negative = self.positive * target, self.negative * (1.0 - target)
+        turned = prediction < 0.0
+        beside = negative if turned else positive
+        against = positive if turned else negative
+        counts = against != 0.0  # else it removes even an infinity
+        value = beside * near[0] + (against * far[0] if counts else 0.0)
+        fall = beside * near[1] - (against * far[1] if counts else 0.0)
+        curvature = beside * near[2] + (against * far[2] if counts else 0.0)
+        return value, fall if turned else -fall, curvature
 
 
 class _FocalWhole(Elementwise):
@@ -272,10 +282,11 @@ class _FocalWhole(Elementwise):
     negative: float
 
     def point(self, prediction, target):
-        fade = _whole_power(sigmoid(-prediction), self.power_positive)
-        first = _faded(self.gamma_positive, fade, prediction)
-        fade = _whole_power(sigmoid(prediction), self.power_negative)
-        second = _faded(self.gamma_negative, fade, -prediction)
+        positive_side, negative_side = _both_labels(prediction)
+        fade = _whole_power(positive_side[1], self.power_positive)
+        first = _faded(self.gamma_positive, fade, positive_side)
+        fade = _whole_power(negative_side[1], self.power_negative)
+        second = _faded(self.gamma_negative, fade, negative_side)
         return _mixed(self.positive * target, first, self.negative * (1.0 - target), second)
 
 
@@ -286,10 +297,11 @@ class _SmoothFocalWhole(_FocalWhole):
     negative_rest: float
 
     def point(self, prediction, target):
-        fade = _whole_power(sigmoid(-prediction), self.power_positive)
-        first = _faded(self.gamma_positive, fade, prediction)
-        fade = _whole_power(sigmoid(prediction), self.power_negative)
-        second = _faded(self.gamma_negative, fade, -prediction)
+        positive_side, negative_side = _both_labels(prediction)
+        fade = _whole_power(positive_side[1], self.power_positive)
+        first = _faded(self.gamma_positive, fade, positive_side)
+        fade = _whole_power(negative_side[1], self.power_negative)
+        second = _faded(self.gamma_negative, fade, negative_side)
         positive = self.positive * target + self.positive_rest
         negative = self.negative * (1.0 - target) + self.negative_rest
         return _mixed(positive, first, negative, second)
@@ -304,23 +316,41 @@ class _FocalPower(Elementwise):
     negative_rest: float
 
     def point(self, prediction, target):
-        fade = pow(sigmoid(-prediction), self.gamma_positive)
-        first = _faded(self.gamma_positive, fade, prediction)
-        fade = pow(sigmoid(prediction), self.gamma_negative)
-        second = _faded(self.gamma_negative, fade, -prediction)
+        positive_side, negative_side = _both_labels(prediction)
+        fade = pow(positive_side[1], self.gamma_positive)
+        first = _faded(self.gamma_positive, fade, positive_side)
+        fade = pow(negative_side[1], self.gamma_negative)
+        second = _faded(self.gamma_negative, fade, negative_side)
         positive = self.positive * target + self.positive_rest
         negative = self.negative * (1.0 - target) + self.negative_rest
         return _mixed(positive, first, negative, second)
 
 
-def _faded(gamma, fade, margin):
-    """Cross-entropy of a margin times ``fade = sigmoid(-margin)**gamma``, and its derivatives."""
-    right, wrong, loss = sigmoid(margin), sigmoid(-margin), softplus(-margin)
+def _sides(logit):
+    """sigmoid(|x|), sigmoid(-|x|), softplus(-|x|), softplus(|x|)."""
+    size = abs(logit)
+    wrong, loss = sigmoid(-size), softplus(-size)
+    return 1.0 - wrong, wrong, loss, loss + size
+
+
+def _both_labels(logit):
+    """``sigmoid(m), sigmoid(-m), softplus(-m)`` for m = x, and for m = -x."""
+    right, wrong, loss, other = _sides(logit)
+    turned = logit < 0.0
+    positive, negative = wrong if turned else right, right if turned else wrong
+    of_positive, of_negative = other if turned else loss, loss if turned else other
+    return (positive, negative, of_positive), (negative, positive, of_negative)
+
+
+def _faded(gamma, fade, side):
+    """Cross-entropy of a margin m times ``fade = sigmoid(-m)**gamma``, what it falls by m, and the
+    slope's slope; ``side`` is sigmoid(m), sigmoid(-m) and softplus(-m)."""
+    right, wrong, loss = side
     # Bounded, however large the margin: multiples of the loss itself may be infinite, times 0.
     near = right * loss
-    slope = -fade * (gamma * near + wrong)
+    fall = fade * (gamma * near + wrong)
     curvature = gamma * near * (gamma * right - wrong) + (2.0 * gamma + 1.0) * right * wrong
-    return fade * loss, slope, fade * curvature
+    return fade * loss, fall, fade * curvature
 
 
 def _mixed(positive, first, negative, second):
@@ -328,7 +358,7 @@ def _mixed(positive, first, negative, second):
     one, other = positive != 0.0, negative != 0.0
     return (
         (positive * first[0] if one else 0.0) + (negative * second[0] if other else 0.0),
-        (positive * first[1] if one else 0.0) - (negative * second[1] if other else 0.0),
+        (negative * second[1] if other else 0.0) - (positive * first[1] if one else 0.0),
         (positive * first[2] if one else 0.0) + (negative * second[2] if other else 0.0),
     )
 
@@ -402,10 +432,11 @@ class _ShiftedWhole(Elementwise):
     off: float
 
     def point(self, prediction, target):
-        fade = _whole_power(sigmoid(-prediction), self.power_pos)
-        first = _faded(self.gamma_pos, fade, prediction)
-        fade = _whole_power(max(sigmoid(prediction) - self.margin, 0.0), self.power_neg)
-        second = _faded_shifted(self.gamma_neg, fade, prediction, self.margin)
+        positive_side, _ = _both_labels(prediction)
+        fade = _whole_power(positive_side[1], self.power_pos)
+        first = _faded(self.gamma_pos, fade, positive_side)
+        fade = _whole_power(max(positive_side[0] - self.margin, 0.0), self.power_neg)
+        second = _faded_shifted(self.gamma_neg, fade, positive_side, self.margin)
         positive, negative = self.on * target, self.on * (1.0 - target)
         return _mixed(positive + self.off, first, negative + self.off, second)
 
@@ -418,17 +449,18 @@ class _ShiftedPower(Elementwise):
     off: float
 
     def point(self, prediction, target):
-        fade = pow(sigmoid(-prediction), self.gamma_pos)
-        first = _faded(self.gamma_pos, fade, prediction)
-        fade = pow(max(sigmoid(prediction) - self.margin, 0.0), self.gamma_neg)
-        second = _faded_shifted(self.gamma_neg, fade, prediction, self.margin)
+        positive_side, _ = _both_labels(prediction)
+        fade = pow(positive_side[1], self.gamma_pos)
+        first = _faded(self.gamma_pos, fade, positive_side)
+        fade = pow(max(positive_side[0] - self.margin, 0.0), self.gamma_neg)
+        second = _faded_shifted(self.gamma_neg, fade, positive_side, self.margin)
         positive, negative = self.on * target, self.on * (1.0 - target)
         return _mixed(positive + self.off, first, negative + self.off, second)
 
 
-def _faded_shifted(gamma, fade, logit, margin):
-    """``-u**gamma log(1 - u)`` at u = p - margin, with derivatives by -x through u(x)."""
-    right, wrong = sigmoid(logit), sigmoid(-logit)
+def _faded_shifted(gamma, fade, positive_side, margin):
+    """``-u**gamma log(1 - u)`` at u = p - margin, its slope by x through u(x), and the slope's."""
+    right, wrong, _ = positive_side
     counts = right > margin
     shifted = right - margin if counts else 0.5
     inverse = 1.0 / (wrong + margin if counts else 0.5)  # 1 / (1 - u)
@@ -442,7 +474,7 @@ def _faded_shifted(gamma, fade, logit, margin):
     hessian = curvature * spread * spread + slope * spread * (wrong - right)
     return (
         fade * logarithm if counts else 0.0,
-        -slope * spread if counts else 0.0,
+        slope * spread if counts else 0.0,
         hessian if counts else 0.0,
     )
 

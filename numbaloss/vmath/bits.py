@@ -174,6 +174,19 @@ def fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 @intrinsic
+def multiply_add(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
+    """``a * b + c``, rounded once where the machine can, also if others need the product."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        if "nvptx" in builder.module.triple:  # whose compilers always do
+            left, right, summand = arguments
+            return builder.fadd(builder.fmul(left, right, flags=FUSE), summand, flags=FUSE)
+        return _call_intrinsic("llvm.fmuladd", 3)(context, builder, signature, arguments)
+
+    return a(a, a, a), generate
+
+
+@intrinsic
 def product(typing_context: Any, a: Any, b: Any) -> Any:
     """``a * b`` rounded by itself: a GPU's compilers fuse every plain product into a sum."""
 

@@ -21,6 +21,7 @@ from .bits import (
     add_bits,
     from_bits,
     mask_bits,
+    multiply_add,
     polynomial,
     select,
     shift_left,
@@ -131,7 +132,7 @@ def expm1(x):
 def tanh(x):
     # Beyond 0.55 the quotient is at most 1/2, so its error counts half.
     e = decay(x + x)
-    far = ONE - (e + e) / (ONE + e)
+    far = ONE - TWO * (e / (ONE + e))
     z = x * x
     near = x + (x * z) * polynomial(z, TANH)
     return with_sign(select(absolute(x) < TANH_NEAR, near, far), x)
@@ -176,19 +177,34 @@ def sigmoid(x):
     # 1 - q and e - e q rather than 1 / (1 + e) and e / (1 + e): the errors of q count at most half.
     e = decay(x)
     q = e / (ONE + e)
-    start = select(x < ZERO, e, ONE)
-    return start - start * q
+    start = select(x > ZERO, ONE, e)  # 1 at 0
+    return multiply_add(-start, q, start)
+
+
+@body
+def beyond_log1p(e):
+    """Two factors of e - log(1 + e) for e in [0, 1]."""
+    # With L the logarithm and q the quotient of sigmoid, e + q = 2 sinh(L) and e q = 2 cosh(L) - 2.
+    # L / sinh(L) in powers of e q takes half the terms that log(1 + e) takes in powers of e.
+    q = e / (ONE + e)
+    z = e * q
+    return z, HALF + (e + q) * polynomial(z, LOG1P_UNIT)
 
 
 @body
 def log1p_unit(e):
     """log(1 + e) for e in [0, 1]."""
-    return e + e * polynomial(e - HALF, LOG1P_UNIT)
+    z, factor = beyond_log1p(e)
+    return e - z * factor
 
 
 @body
 def softplus(x):
-    return select(x > ZERO, x, ZERO) + log1p_unit(decay(x))
+    e = decay(x)
+    z, factor = beyond_log1p(e)
+    # Of three terms the two that cancel most come first. Of -abs(x) the last one is nothing.
+    above = x > ZERO
+    return (select(above, x, e) - z * factor) + select(above, e, -ZERO)
 
 
 @body
@@ -203,7 +219,7 @@ def log_cosh(x):
 
 @body
 def log_sigmoid(x):
-    return select(x < ZERO, x, -ZERO) - log1p_unit(decay(x))
+    return -softplus(-x)
 
 
 @body

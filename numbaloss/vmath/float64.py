@@ -14,6 +14,7 @@ from .bits import (
     add_bits,
     from_bits,
     mask_bits,
+    multiply_add,
     polynomial,
     select,
     shift_left,
@@ -116,7 +117,7 @@ def expm1(x):
 def tanh(x):
     # Beyond 0.55 the quotient is at most 1/2, so its error counts half.
     e = decay(x + x)
-    far = 1.0 - (e + e) / (1.0 + e)
+    far = 1.0 - 2.0 * (e / (1.0 + e))
     z = x * x
     near = x + (x * z) * polynomial(z, TANH)
     return with_sign(select(absolute(x) < TANH_NEAR, near, far), x)
@@ -161,19 +162,34 @@ def sigmoid(x):
     # 1 - q and e - e q rather than 1 / (1 + e) and e / (1 + e): the errors of q count at most half.
     e = decay(x)
     q = e / (1.0 + e)
-    start = select(x < 0.0, e, 1.0)
-    return start - start * q
+    start = select(x > 0.0, 1.0, e)  # 1 at 0
+    return multiply_add(-start, q, start)
+
+
+@body
+def beyond_log1p(e):
+    """Two factors of e - log(1 + e) for e in [0, 1]."""
+    # With L the logarithm and q the quotient of sigmoid, e + q = 2 sinh(L) and e q = 2 cosh(L) - 2.
+    # L / sinh(L) in powers of e q takes half the terms that log(1 + e) takes in powers of e.
+    q = e / (1.0 + e)
+    z = e * q
+    return z, 0.5 + (e + q) * polynomial(z, LOG1P_UNIT)
 
 
 @body
 def log1p_unit(e):
     """log(1 + e) for e in [0, 1]."""
-    return e + e * polynomial(e - 0.5, LOG1P_UNIT)
+    z, factor = beyond_log1p(e)
+    return e - z * factor
 
 
 @body
 def softplus(x):
-    return select(x > 0.0, x, 0.0) + log1p_unit(decay(x))
+    e = decay(x)
+    z, factor = beyond_log1p(e)
+    # Of three terms the two that cancel most come first. Of -abs(x) the last one is nothing.
+    above = x > 0.0
+    return (select(above, x, e) - z * factor) + select(above, e, -0.0)
 
 
 @body
@@ -188,7 +204,7 @@ def log_cosh(x):
 
 @body
 def log_sigmoid(x):
-    return select(x < 0.0, x, -0.0) - log1p_unit(decay(x))
+    return -softplus(-x)
 
 
 @body
