@@ -18,6 +18,7 @@ from numbaloss.formulas.structure import lower
 from numbaloss.losses import binary, embeddings, exponential_family, multiclass, robust
 from numbaloss.losses.binary import _whole_power
 from numbaloss.structures.composition import Sum
+from numbaloss.structures.softmax import LogLikelihood
 
 VALUES: dict[type, Callable] = {}
 STRUCTURES = (
@@ -313,7 +314,7 @@ def modified_huber(self, prediction, target):
 # Many classes: φ of a log-probability and a target.
 
 
-@gives(multiclass._LogLikelihood)
+@gives(LogLikelihood)
 def log_likelihood(self, log_probability, target):
     return -target * log_probability
 

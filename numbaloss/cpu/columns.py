@@ -13,9 +13,9 @@ import numpy as np
 from numba import njit, types
 
 from ..arrays import Operand
+from ..vmath.vectors import load, store
 from .compile import Code, c_function
 from .intrinsics import caller, pointer, prefer_wide_vectors
-from .lanes import copy_register, copy_rest
 from .movers import runner, steps_of
 from .rows import inner
 
@@ -77,17 +77,34 @@ def _mover(direction: str, kind: str, swapped: bool, real: str) -> Callable:
     zero = np.dtype(real).type(0)
     scalar_size = zero.itemsize
     lanes = 64 // scalar_size
-    copied, loads = kind == real and not swapped, direction == "load"
+    half, quarter = lanes // 2, lanes // 4
+    plain, loads = kind == real and not swapped, direction == "load"
 
     @njit(**inner)
     def copy(source, target, size):
         # In registers: what LLVM would leave of a run of rows to scalars takes longer than that.
-        whole = size // lanes * lanes
-        for k in range(0, whole, lanes):
-            copy_register(source + k * scalar_size, target + k * scalar_size, zero)
-        if whole < size:
-            source, target = source + whole * scalar_size, target + whole * scalar_size
-            copy_rest(source, target, size - whole, zero)
+        # The last one overlaps the one before it; a short run is two halves of a register, or two
+        # quarters. (Stores under a mask are slow on AVX2.)
+        if size >= lanes:
+            for k in range(0, size - lanes, lanes):
+                at = k * scalar_size
+                store(target + at, load(source + at, zero, lanes))
+            at = (size - lanes) * scalar_size
+            store(target + at, load(source + at, zero, lanes))
+        elif size >= half:
+            at = (size - half) * scalar_size
+            first, last = load(source, zero, half), load(source + at, zero, half)
+            store(target, first)
+            store(target + at, last)
+        elif size >= quarter:
+            at = (size - quarter) * scalar_size
+            first_, last_ = load(source, zero, quarter), load(source + at, zero, quarter)
+            store(target, first_)
+            store(target + at, last_)
+        else:
+            given, copied = pointer(source, zero), pointer(target, zero)
+            for k in range(size):
+                copied[k] = given[k]
 
     @njit(**inner)
     def copy_columns(place, apart, tile, step, classes, size):
@@ -110,7 +127,7 @@ def _mover(direction: str, kind: str, swapped: bool, real: str) -> Callable:
             place += base + first * apart
             target = tile + done * scalar_size
             count = min(length - position, size - done)
-            if copied and stride == scalar_size and (place | apart) % scalar_size == 0:
+            if plain and stride == scalar_size and (place | apart) % scalar_size == 0:
                 copy_columns(place, apart, target, step, classes, count)
             else:
                 for c in range(classes):

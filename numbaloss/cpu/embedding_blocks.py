@@ -30,8 +30,8 @@ from .intrinsics import (
     restore_denormals,
     stack_memory,
 )
-from .lanes import maximum_of_lanes, sum_of_lanes
 from .rows import CHUNK_SIGNATURE, call_mover, exact, fast, inner, namespace
+from .stretches import tools as tools_of_stretches
 from .threads import CHUNK, LAYOUTS, SIZE
 
 # The description of a call. The first is the position of the layout of the array at SOURCE.
@@ -125,7 +125,6 @@ def _tools(real: str) -> Any:
     cast = np.dtype(real).type
     zero, lowest, highest = cast(0), cast(-np.inf), cast(np.inf)
     itemsize = np.dtype(real).itemsize
-    lanes = 256 // itemsize
     decay = (float32 if real == "float32" else float64).decay
     rounding = (EQUAL_ULPS * float(np.finfo(real).eps)) ** 2
 
@@ -158,50 +157,6 @@ def _tools(real: str) -> Any:
     @njit(**inner)
     def shifted(source, offset):
         return pointer(source + offset * itemsize, zero)
-
-    @njit(**fast)
-    def raise_lanes(source, size, running):
-        prefer_wide_vectors()
-        no_alias()
-        for b in range(size // lanes):
-            for i in range(lanes):
-                x = source[b * lanes + i]
-                running[i] = x if x > running[i] else running[i]
-        whole = size // lanes * lanes
-        for i in range(size - whole):
-            x = source[whole + i]
-            running[i] = x if x > running[i] else running[i]
-
-    @njit(**fast)
-    def add_exponentials(source, size, top, scale, running):
-        prefer_wide_vectors()
-        no_alias()
-        for b in range(size // lanes):
-            for i in range(lanes):
-                running[i] += decay((source[b * lanes + i] - top) * scale)
-        whole = size // lanes * lanes
-        for i in range(size - whole):
-            running[i] += decay((source[whole + i] - top) * scale)
-
-    @njit(**inner)
-    def maximum(first, size, second, rest):
-        """The largest of two stretches."""
-        memory = stack_memory(256)
-        running = pointer(memory, zero)
-        fill(running, lanes, lowest)
-        raise_lanes(pointer(first, zero), size, running)
-        raise_lanes(pointer(second, zero), rest, running)
-        return maximum_of_lanes(memory, zero)
-
-    @njit(**inner)
-    def exponentials(first, size, second, rest, top, scale):
-        """The sum of the exponentials of two stretches."""
-        memory = stack_memory(256)
-        running = pointer(memory, zero)
-        fill(running, lanes, zero)
-        add_exponentials(pointer(first, zero), size, top, scale, running)
-        add_exponentials(pointer(second, zero), rest, top, scale, running)
-        return sum_of_lanes(memory, zero)
 
     @njit(**fast)
     def distance_squared(a, b, size):
@@ -325,8 +280,9 @@ def center(real: str) -> Callable:
 @_loop
 def measure_rows(real: str) -> Callable:
     """Maxima and sums of exponentials of rows, a stretch further."""
-    t = _tools(real)
+    t, of_stretches = _tools(real), tools_of_stretches(real)
     zero, cast, decay, itemsize = t.zero, t.cast, t.decay, t.itemsize
+    maximum, exponentials = of_stretches.maximum, of_stretches.exponentials
 
     def measure(job, _, index, result):
         place = job[LAYOUTS]
@@ -342,9 +298,9 @@ def measure_rows(real: str) -> Callable:
             size, rest = low - first, first + width - high
             after = row + (high - first) * itemsize
             if size + rest > 0:
-                new = t.maximum(row, size, after, rest)
+                new = maximum(row, size, after, rest)
                 new = new if new > top[i] else top[i]
-                more = t.exponentials(row, size, after, rest, new, scale)
+                more = exponentials(row, size, after, rest, new, scale)
                 # NaN stays, though no maximum knows it.
                 before = zero if total[i] == zero else total[i] * decay((new - top[i]) * scale)
                 top[i], total[i] = new, before + more
@@ -359,14 +315,18 @@ def measure_columns(real: str) -> Callable:
     t = _tools(real)
     zero, lowest, cast, decay, itemsize = t.zero, t.lowest, t.cast, t.decay, t.itemsize
     strip_bytes = STRIP * itemsize
+    copies_bytes = 4 * strip_bytes
 
     @njit(**inner)
-    def highest(row, size, tops):
+    def highest(first, second, third, fourth, size, tops):
+        # Rows four at a time: of one alone LLVM would make stores under a mask, which are slow.
         prefer_wide_vectors()
         no_alias()
         for k in range(size):
-            x = row[k]
-            tops[k] = x if x > tops[k] else tops[k]
+            x = first[k] if first[k] > tops[k] else tops[k]
+            x = second[k] if second[k] > x else x
+            x = third[k] if third[k] > x else x
+            tops[k] = fourth[k] if fourth[k] > x else x
 
     @njit(**exact)
     def add(row, size, tops, sums, scale):
@@ -380,10 +340,39 @@ def measure_columns(real: str) -> Callable:
         prefer_wide_vectors()
         no_alias()
         for k in range(size):
-            new = tops[k] if tops[k] > top[k] else top[k]
-            before = total[k] * decay((new - top[k]) * scale)
+            before = total[k] * decay((tops[k] - top[k]) * scale)
             total[k] = zero if total[k] == zero else before
-            top[k] = tops[k] = new
+            top[k] = tops[k]
+
+    @njit(**inner)
+    def counted(place, r, start, size, memory):
+        """Where the numbers of a row are; those that do not count are -inf, in a copy."""
+        fields = pointer(place, 1)
+        first = fields[COLUMN] + start
+        low, high = t.apart(place, fields[ROW] + r, first, first + size)
+        row = fields[BLOCK] + (r * fields[WIDTH] + start) * itemsize
+        if low == high:
+            return pointer(row, zero)
+        copy, given = pointer(memory, zero), pointer(row, zero)
+        for k in range(size):
+            copy[k] = given[k]
+        t.fill(t.shifted(memory, low - first), high - low, lowest)
+        return copy
+
+    @njit(**inner)
+    def raise_tops(place, start, size, tops):
+        height = pointer(place, 1)[HEIGHT]
+        memory = stack_memory(copies_bytes)
+        for r in range(0, height, 4):
+            # Of a maximum the last row may be asked again.
+            second, third, fourth = min(r + 1, height - 1), min(r + 2, height - 1), r + 3
+            highest(
+                counted(place, r, start, size, memory),
+                counted(place, second, start, size, memory + strip_bytes),
+                counted(place, third, start, size, memory + 2 * strip_bytes),
+                counted(place, min(fourth, height - 1), start, size, memory + 3 * strip_bytes),
+                size, tops,
+            )  # fmt: skip
 
     def measure(job, _, index, result):
         place = job[LAYOUTS]
@@ -396,27 +385,22 @@ def measure_columns(real: str) -> Callable:
         memory = stack_memory(strip_bytes)
         tops = pointer(memory, zero)
         scale = cast(pointer(place, 1.0)[SCALE])
-        t.fill(tops, size, lowest)
         top = t.shifted(fields[COLUMN_TOP], first)
-        total = t.shifted(fields[COLUMN_TOTAL], first)
-        for step in range(2):
-            for r in range(fields[HEIGHT]):
-                low, high = t.apart(place, fields[ROW] + r, first, first + size)
-                row = fields[BLOCK] + (r * width + start) * itemsize
-                for part in range(2):
-                    # Left of what is not summed, and right of it.
-                    begin = 0 if part == 0 else high - first
-                    count = low - first if part == 0 else first + size - high
-                    if count > 0:
-                        here = pointer(row + begin * itemsize, zero)
-                        there = pointer(memory + begin * itemsize, zero)
-                        if step == 0:
-                            highest(here, count, there)
-                        else:
-                            sums = t.shifted(fields[COLUMN_TOTAL], first + begin)
-                            add(here, count, there, sums, scale)
-            if step == 0:
-                merge(top, total, tops, size, scale)
+        for k in range(size):
+            tops[k] = top[k]
+        raise_tops(place, start, size, tops)
+        merge(top, t.shifted(fields[COLUMN_TOTAL], first), tops, size, scale)
+        for r in range(fields[HEIGHT]):
+            low, high = t.apart(place, fields[ROW] + r, first, first + size)
+            row = fields[BLOCK] + (r * width + start) * itemsize
+            for part in range(2):
+                # Left of what is not summed, and right of it.
+                begin = 0 if part == 0 else high - first
+                count = low - first if part == 0 else first + size - high
+                if count > 0:
+                    here = pointer(row + begin * itemsize, zero)
+                    there = pointer(memory + begin * itemsize, zero)
+                    add(here, count, there, t.shifted(fields[COLUMN_TOTAL], first + begin), scale)
         restore_denormals(mode)
 
     return measure
@@ -642,20 +626,7 @@ def mine_rows(real: str) -> Callable:
     """Farthest positives and nearest negatives of rows, a stretch further."""
     t = _tools(real)
     zero, two, itemsize = t.zero, t.cast(2), t.itemsize
-    lowest, lanes = t.lowest, t.lanes
-
-    @njit(**inner)
-    def raise_lanes(row, squares, size, sign, running):
-        prefer_wide_vectors()
-        no_alias()
-        for b in range(size // lanes):
-            for k in range(lanes):
-                x = sign * (squares[b * lanes + k] - two * row[b * lanes + k])
-                running[k] = x if x > running[k] else running[k]
-        whole = size // lanes * lanes
-        for k in range(size - whole):
-            x = sign * (squares[whole + k] - two * row[whole + k])
-            running[k] = x if x > running[k] else running[k]
+    largest = tools_of_stretches(real).farthest
 
     @njit(**inner)
     def search(row, squares, size, sign, wanted):
@@ -669,15 +640,11 @@ def mine_rows(real: str) -> Callable:
     def farthest(row, first, low, high, squares, sign, best, of_best):
         """Look through the columns from low to high of a row that begins at column first."""
         if low < high:
-            here = pointer(row + (low - first) * itemsize, zero)
-            there = pointer(squares + low * itemsize, zero)
-            memory = stack_memory(256)
-            running = pointer(memory, zero)
-            t.fill(running, lanes, lowest)
-            raise_lanes(here, there, high - low, sign, running)
-            found = maximum_of_lanes(memory, zero)
+            here, there = row + (low - first) * itemsize, squares + low * itemsize
+            found = largest(here, there, high - low, sign)
             if found > best:
-                return found, low + search(here, there, high - low, sign, found)
+                own, other = pointer(here, zero), pointer(there, zero)
+                return found, low + search(own, other, high - low, sign, found)
         return best, np.int64(of_best)
 
     def mine(job, _, index, result):
@@ -918,18 +885,18 @@ def emit_triplets_(real: str) -> Callable:
         no_alias()
         for k in range(size):
             ranks[k] = 0
-        most = np.int32(count)
+        most, none = np.int32(count), np.int32(0)
         step = span // 2
         while step > 0:
             hop = np.int32(step)
             if equal:
                 for k in range(size):
-                    rank = np.int32(ranks[k] + hop)
-                    ranks[k] = rank if limits[rank - 1] <= row[k] else ranks[k]
+                    below = limits[ranks[k] + hop - 1] <= row[k]
+                    ranks[k] += hop if below else none
             else:
                 for k in range(size):
-                    rank = np.int32(ranks[k] + hop)
-                    ranks[k] = rank if limits[rank - 1] < row[k] else ranks[k]
+                    below = limits[ranks[k] + hop - 1] < row[k]
+                    ranks[k] += hop if below else none
             step //= 2
         for k in range(size):  # an infinite distance is beyond what stands behind the last limit
             ranks[k] = min(ranks[k], most)

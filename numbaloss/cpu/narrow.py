@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
+from ..vmath import vectors
+from ..vmath.bits import select
 from .compile import Code, c_function
 from .intrinsics import (
     flush_denormals,
@@ -39,7 +41,6 @@ from .rows import (
     HESSIAN_SQUARE,
     INVERSE,
     INVERSE_TEMPERATURE,
-    LOG_SUM,
     MAXIMUM,
     OTHERS,
     OWN,
@@ -57,7 +58,7 @@ from .rows import (
     tools,
 )
 from .threads import CHUNK, LAYOUTS, SIZE
-from .tiles import is_special, tile_width, turn, turning
+from .tiles import block_size, is_few, tile_width, turn, turning
 
 # Terms of a partial sum over classes.
 BRANCH = 16
@@ -77,19 +78,18 @@ class Narrow(NamedTuple):
 @cache
 def code(real: str, classes: int, fast_road: bool) -> Narrow:
     """The code for rows of so many classes."""
-    special = classes if is_special(real, classes) else 0
     width = tile_width(real, classes)
     return Narrow(
-        chunk(real, special > 0, width, "labels" if fast_road else "general"),
-        turn(real, special, width, False),
-        turn(real, special, width, True),
+        chunk(real, is_few(real, classes), width, "labels" if fast_road else "general"),
+        turn(real, classes, width, False),
+        turn(real, classes, width, True),
         width,
     )
 
 
 @cache
 def chunk(real: str, few: bool, width: int, what: str) -> Code:
-    """Machine code over tiles; ``few`` says that rows are narrower than a register."""
+    """Machine code over tiles; ``few`` says that labels are found by comparing."""
     from .narrow_general import make_general  # which takes what it needs from here
 
     make = {"labels": _labels, "general": make_general}[what]
@@ -106,61 +106,70 @@ def chunk(real: str, few: bool, width: int, what: str) -> Code:
 def _label_loops(real: str, width: int) -> Any:
     t = tools(real, width)
     zero, one, lowest, cast = t.zero, t.one, t.lowest, t.cast
-    decay, lanes, itemsize = t.decay, t.lanes, t.itemsize
-    step = width * itemsize
+    decay, itemsize = t.decay, t.itemsize
+    integer = {"float32": np.int32, "float64": np.int64}[real]
+    wide, slim = np.int64(0), integer(0)
+    block, step = block_size(real), width * itemsize
+    block_bytes = block * itemsize
 
     @njit(**inner)
-    def fetch_class(following, ahead, c):
+    def fetch(following, ahead, c, k):
         """Fetch a share of the memory that is read and written next: that of the following
         tile, and that of the gradient. Each is a place and a distance of classes."""
         place, apart = following
-        for line in range(step // 64):
-            prefetch(place + c * apart + line * 64, 0)
+        for line in range(0, block_bytes, 64):
+            prefetch(place + c * apart + k + line, 0)
         place, apart = ahead
         if place != 0:
-            for line in range(step // 64):
-                prefetch(place + c * apart + line * 64, 1)
+            for line in range(0, block_bytes, 64):
+                prefetch(place + c * apart + k + line, 1)
+
+    @njit(**inner)
+    def labels_at(labels, k):
+        """The labels of a block of rows, in integers as wide as their numbers."""
+        return vectors.cast(vectors.load(labels + k // itemsize * 8, wide, block), slim)
 
     @njit(**exact)
-    def exponentials(tile, classes, top, others, distance, own, numbers, inverse, following, ahead):
+    def exponentials(tile, classes, statistics, labels, inverse, following, ahead):
         """Exponentials and their sums; the label is found by comparing, a class at a time."""
         prefer_wide_vectors()
-        no_alias()
-        for k in range(width):
-            others[k] = zero
-        for c in range(classes):
-            fetch_class(following, ahead, c)
-            number = cast(c)
-            for k in range(width):
-                d = (tile[c * width + k] - top[k]) * inverse
+        for k in range(0, step, block_bytes):
+            label = labels_at(labels, k)
+            top = vectors.load(statistics + MAXIMUM * step + k, zero, block)
+            others = distance = own = vectors.splat(zero, block)
+            for c in range(classes):
+                fetch(following, ahead, c, k)
+                d = (vectors.load(tile + c * step + k, zero, block) - top) * inverse
                 e = decay(d)
-                tile[c * width + k] = e
-                is_label = numbers[k] == number
-                distance[k] = d if is_label else distance[k]
-                own[k] = e if is_label else own[k]
-                others[k] += zero if is_label else e
+                vectors.store(tile + c * step + k, e)
+                here = label == integer(c)
+                distance = select(here, d, distance)
+                own = select(here, e, own)
+                others = others + select(here, zero, e)
+            vectors.store(statistics + OTHERS * step + k, others)
+            vectors.store(statistics + DISTANCE * step + k, distance)
+            vectors.store(statistics + OWN * step + k, own)
 
     @njit(**exact)
-    def exponentials_without(tile, classes, top, others, part, inverse, following, ahead):
+    def exponentials_without(tile, classes, statistics, inverse, following, ahead):
         """Exponentials and their sums, where the labels have been taken out.
 
         In two steps, so that no sum has more terms than 16 or so: rounding errors add up.
         """
         prefer_wide_vectors()
-        no_alias()
-        for k in range(width):
-            others[k] = zero
-        for start in range(0, classes, BRANCH):
-            for k in range(width):
-                part[k] = zero
-            for c in range(start, min(start + BRANCH, classes)):
-                fetch_class(following, ahead, c)
-                for k in range(width):
-                    e = decay((tile[c * width + k] - top[k]) * inverse)
-                    tile[c * width + k] = e
-                    part[k] += e
-            for k in range(width):
-                others[k] += part[k]
+        for k in range(0, step, block_bytes):
+            top = vectors.load(statistics + MAXIMUM * step + k, zero, block)
+            others = vectors.splat(zero, block)
+            for start in range(0, classes, BRANCH):
+                part = vectors.splat(zero, block)
+                for c in range(start, min(start + BRANCH, classes)):
+                    fetch(following, ahead, c, k)
+                    d = (vectors.load(tile + c * step + k, zero, block) - top) * inverse
+                    e = decay(d)
+                    vectors.store(tile + c * step + k, e)
+                    part = part + e
+                others = others + part
+            vectors.store(statistics + OTHERS * step + k, others)
 
     @njit(**inner)
     def spreads(tile, classes, top, spread, of_class, inverse):
@@ -175,14 +184,15 @@ def _label_loops(real: str, width: int) -> Any:
                     spread[k] += w * ((tile[c * width + k] - top[k]) * inverse)
 
     @njit(**exact)
-    def gradients(tile, classes, factor, at_label, numbers):
+    def gradients(tile, classes, statistics, labels):
         prefer_wide_vectors()
-        no_alias()
-        for c in range(classes):
-            number = cast(c)
-            for k in range(width):
-                g = tile[c * width + k] * factor[k]
-                tile[c * width + k] = at_label[k] if numbers[k] == number else g
+        for k in range(0, step, block_bytes):
+            label = labels_at(labels, k)
+            factor = vectors.load(statistics + FACTOR * step + k, zero, block)
+            at_label = vectors.load(statistics + AT_LABEL * step + k, zero, block)
+            for c in range(classes):
+                g = vectors.load(tile + c * step + k, zero, block) * factor
+                vectors.store(tile + c * step + k, select(label == integer(c), at_label, g))
 
     @njit(**exact)
     def gradients_without(tile, classes, factor):
@@ -223,8 +233,7 @@ def _labels(real: str, compared: bool, width: int, most: int) -> Callable:
     tile_bytes = most * width * itemsize
     spare_bytes = max(tile_bytes, 8 * width)
     statistics_bytes, labels_bytes = STATISTICS * width * itemsize, 8 * width
-    lanes_bytes = 8 * width
-    numbers_bytes = width * itemsize
+    lanes_bytes, step = 8 * width, width * itemsize
 
     @njit(**inner)
     def put(tile, labels, values, size):
@@ -243,14 +252,12 @@ def _labels(real: str, compared: bool, width: int, most: int) -> Callable:
         statistics = stack_memory(statistics_bytes)
         of_labels = stack_memory(labels_bytes)
         labels = pointer(of_labels, 1)
-        numbers = pointer(stack_memory(numbers_bytes), zero)
         tile = pointer(place, zero)
-        top, others = t.column(statistics, MAXIMUM), t.column(statistics, OTHERS)
+        top = t.column(statistics, MAXIMUM)
         distance, own = t.column(statistics, DISTANCE), t.column(statistics, OWN)
         weight = t.column(statistics, ROW_WEIGHT)
         factor, at_label = t.column(statistics, FACTOR), t.column(statistics, AT_LABEL)
         t.fill(pointer(statistics, zero), STATISTICS * width, zero)
-        t.fill(numbers, width, zero)
         for k in range(width):
             labels[k] = 0
         of_class = pointer(fields[CLASS_WEIGHT], zero)
@@ -270,15 +277,11 @@ def _labels(real: str, compared: bool, width: int, most: int) -> Callable:
             call_describe(fields[DESCRIBE], (job, row, size, statistics, of_labels, spare))
             if turn.count_zeros(weight) != zero:
                 turn.clear_rows(place, classes, weight)
-            turn.tile_maximum(place, classes, top)
+            turn.tile_maximum(place, classes, statistics + MAXIMUM * step)
             if fields[SMOOTH] != 0:
                 o.spreads(tile, classes, top, t.column(statistics, SPREAD), of_class, inverse)
             if compared:
-                for k in range(width):
-                    numbers[k] = cast(labels[k])
-                o.exponentials(
-                    tile, classes, top, others, distance, own, numbers, inverse, following, ahead
-                )
+                o.exponentials(place, classes, statistics, of_labels, inverse, following, ahead)
             else:
                 for k in range(size):
                     at = labels[k] * width + k
@@ -286,8 +289,7 @@ def _labels(real: str, compared: bool, width: int, most: int) -> Callable:
                     tile[at] = t.lowest
                 for k in range(width):
                     own[k] = t.decay(distance[k])
-                part = t.column(statistics, LOG_SUM)
-                o.exponentials_without(tile, classes, top, others, part, inverse, following, ahead)
+                o.exponentials_without(place, classes, statistics, inverse, following, ahead)
             call_finish(fields[FINISH], (job, statistics))
             t.store_values(job, row, size, statistics)
             t.add_values(job, statistics, size, lanes)
@@ -309,7 +311,7 @@ def _labels(real: str, compared: bool, width: int, most: int) -> Callable:
                     o.gradients_smooth(tile, classes, factor, shift, of_class)
                     put(tile, labels, at_label, size)
                 elif compared:
-                    o.gradients(tile, classes, factor, at_label, numbers)
+                    o.gradients(place, classes, statistics, of_labels)
                 else:
                     o.gradients_without(tile, classes, factor)
                     put(tile, labels, at_label, size)

@@ -256,7 +256,7 @@ def make_general(real: str, few: bool, width: int, most: int) -> Callable:
         if fields[DENSE_LOGITS] != 0:
             inverse = cast(reals[INVERSE_TEMPERATURE])
             top, total = t.column(statistics, MAXIMUM), t.column(statistics, OTHERS)
-            turn.tile_maximum(place, classes, top)
+            turn.tile_maximum(place, classes, statistics + MAXIMUM * step)
             o.sums_of_exponentials(tile, classes, top, total, inverse)
             o.soften(tile, classes, top, total, inverse)
         elif off != zero:
@@ -305,7 +305,7 @@ def make_general(real: str, few: bool, width: int, most: int) -> Callable:
                     top[k] = zero if plain else tile[labels[k] * width + k]
                     log_sum[k] = zero
             else:
-                turn.tile_maximum(place, classes, top)
+                turn.tile_maximum(place, classes, statistics + MAXIMUM * step)
                 o.sums_of_exponentials(tile, classes, top, log_sum, inverse)
                 o.logarithms(log_sum, top, inverse, t.column(statistics, VALUES))
             o.log_probabilities(tile, classes, top, log_sum, inverse)

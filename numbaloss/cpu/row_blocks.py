@@ -1,7 +1,7 @@
 """Wide rows whose classes are far apart: a block of rows at a time is turned, used, turned back.
 
 The loops over wide rows want a row's classes behind one another. A block goes through memory that
-stays in the second-level cache, in squares as wide as a register; the gradient takes the place of
+stays in the second-level cache, a register's worth at a time; the gradient takes the place of
 the logits there. The rows, their groups and the chunks that sums are made of are those of rows
 that lie so anyway, so that the results are too, to the last bit.
 """
@@ -16,10 +16,10 @@ import numba
 import numpy as np
 from numba import njit, types
 
+from ..vmath.vectors import register_bytes
 from .columns import call_columns, class_stride, row_place
 from .compile import Code, c_function
 from .intrinsics import caller, pointer, prefer_wide_vectors, prefetch, stack_memory
-from .lanes import transpose_square
 from .rows import CHUNK_SIGNATURE, CLASSES, inner
 from .threads import (
     CHUNK,
@@ -33,6 +33,7 @@ from .threads import (
     SLOTS,
     TARGET,
 )
+from .transposes import part_size, turn_columns, turn_rows
 
 # A block has so many bytes, but runs of rows of at least so many, and at most so many bytes.
 BLOCK_BYTES, RUN_BYTES, MOST_BYTES = 144 << 10, 256, 1 << 20
@@ -90,7 +91,7 @@ def launch(
     parts = min(spans, numba.get_num_threads())
     own = -(-spans // parts) * span
     parts = -(-count // own)
-    lanes = 64 // np.dtype(real).itemsize
+    lanes = register_bytes() // np.dtype(real).itemsize
     sums = np.zeros((-(-count // chunk), 2))
     places = [int(layout != 0) for layout in layouts]
     if layouts[GRADIENT] and layouts[PREDICTION]:
@@ -123,7 +124,7 @@ def chunk_code(real: str) -> Code:
 def _chunk(real: str) -> Callable:
     zero = np.dtype(real).type(0)
     itemsize = zero.itemsize
-    lanes = 64 // itemsize
+    lanes, part = register_bytes() // itemsize, part_size(itemsize)
 
     @njit(**inner)
     def turn(job, slot, layout, row, size, space, loads):
@@ -132,7 +133,7 @@ def _chunk(real: str) -> Callable:
         classes = pointer(job[LAYOUTS], 1)[CLASSES]
         layout = job[LAYOUTS] + 8 * layout
         whole = (size + lanes - 1) // lanes * lanes
-        # No power of two: squares would fall on the same places of the cache.
+        # No power of two: columns would fall on the same places of the cache.
         step, stride = (whole + lanes) * itemsize, classes * itemsize
         tile = stack_memory(TILE_BYTES)
         group = min(TILE_BYTES // step, classes) // lanes * lanes
@@ -141,7 +142,7 @@ def _chunk(real: str) -> Callable:
         base = job[slot] + place_of_row
         start = 0
         while start < classes:
-            # The last group, and its last square, overlap what comes before.
+            # The last group overlaps the one before it.
             first = min(start, classes - group)
             move = (job[slot], layout, row, size, first, group, tile, step)
             ahead = base + first * apart
@@ -151,10 +152,10 @@ def _chunk(real: str) -> Callable:
                     ahead = base + min(first + group, classes - group) * apart
                 else:
                     ahead = base + size * itemsize
-            for c in range(0, group, lanes):
+            for c in range(0, group, part):
                 for k in range(0, whole, lanes):
                     # Memory is asked for what is read, or written, next.
-                    for i in range(lanes):
+                    for i in range(part):
                         if loads:
                             prefetch(ahead + (c + i) * apart + k * itemsize, 0)
                         else:
@@ -162,9 +163,9 @@ def _chunk(real: str) -> Callable:
                     column = tile + c * step + k * itemsize
                     place = space + k * stride + (first + c) * itemsize
                     if loads:
-                        transpose_square(column, step, place, stride, zero)
+                        turn_columns(column, step, place, stride, zero)
                     else:
-                        transpose_square(place, stride, column, step, zero)
+                        turn_rows(place, stride, column, step, zero)
             if not loads:
                 call_columns(pointer(layout, 1)[0], move)
             start += group

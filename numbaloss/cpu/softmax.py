@@ -17,8 +17,20 @@ from ..formulas.structure import Structure, parameter_values, plans_of
 from ..structures.arguments import batch_length
 from ..structures.loss import domain
 from ..structures.offenders import raise_first_entry
-from ..structures.softmax import Softmax
-from . import columns, general, long, narrow, row_blocks, rows, scan, threads, wide
+from ..structures.softmax import LogLikelihood, Softmax
+from . import (
+    columns,
+    general,
+    long,
+    narrow,
+    narrow_plain,
+    row_blocks,
+    rows,
+    scan,
+    threads,
+    tiles,
+    wide,
+)
 from .asking import raises
 from .maps import loss_map
 from .movers import describe, with_layouts
@@ -38,6 +50,7 @@ class Plan(NamedTuple):
     parameters: np.ndarray
     keep: tuple[Any, ...]
     fast: bool  # whether the log-probability of the label is all that counts
+    plain: bool  # whether its negative is the loss, and no more than a gradient is wanted
     catching: bool  # whether the formula can raise an exception
 
 
@@ -94,7 +107,9 @@ def _plan(loss: Softmax, real: str, derivatives: int, labelled: bool, classes: i
     reals[rows.OFF] = options.label_smoothing / classes if classes else 0.0
     reals[rows.SHARE] = 1.0 / classes if loss.mean_over_classes and classes else 1.0
     parameters = np.array([0.0] * HEADER + parameter_values(lowered))
-    return Plan(fields, parameters, tuple(keep), fast, any(catching))
+    plain = fast and not (smooth or structure.weighted) and weights is None and derivatives < 2
+    plain = plain and structure.classes == (LogLikelihood,)
+    return Plan(fields, parameters, tuple(keep), fast, plain, any(catching))
 
 
 def divisor(loss: Softmax, inputs: Operands, reduction: str, check: bool) -> float:
@@ -272,6 +287,13 @@ class Run(NamedTuple):
     # Of each array whose rows are columns, where its descriptor is; 0 for others.
     in_columns: Sequence[int] = ()
 
+    def is_plain(self) -> bool:
+        """Whether arrays are plain, and none has weights, masks or values of rows."""
+        others = self.handles[2:4]  # weights and values; a call that has none may say nothing
+        return self.plan.plain and not (
+            any(others) or self.fields[rows.MASK] or self.fields[: rows.MASK_LAYOUT].any()
+        )
+
     def share(self, real: str, group: int) -> None:
         """Name the functions that all loops over groups of so many rows call."""
         describe, finish = rows.shared(real, group)
@@ -357,11 +379,13 @@ def short_rows(run: Run, real: str, classes: int) -> tuple[int, int]:
     if classes > narrow.MOST_CLASSES:
         run.share(real, wide.GROUP)
         return wide.rows(real).address, 1
-    tiles = narrow.code(real, classes, run.plan.fast)
-    run.share(real, tiles.width)
-    run.fields[rows.TO_COLUMNS] = tiles.to_columns.address
-    run.fields[rows.TO_ROWS] = tiles.to_rows.address
-    return tiles.chunk.address, tiles.width
+    if run.is_plain() and narrow_plain.takes(real, classes, run.fields):
+        return narrow_plain.chunk(real).address, tiles.block_size(real)
+    found = narrow.code(real, classes, run.plan.fast)
+    run.share(real, found.width)
+    run.fields[rows.TO_COLUMNS] = found.to_columns.address
+    run.fields[rows.TO_ROWS] = found.to_rows.address
+    return found.chunk.address, found.width
 
 
 def _without_elements(outputs: Operands) -> float:

@@ -2,8 +2,8 @@
 
 Rows of few classes fill no register, and their sums and maxima run across lanes. A tile holds
 the numbers of one class of ``width`` rows behind one another; every loop then runs over the
-rows, with full registers, whatever the number of classes. Turning costs 0.06 to 0.5 shuffles
-a number each way.
+rows, with full registers, whatever the number of classes. Turning costs a quarter of a shuffle
+a number each way (`transposes`).
 """
 
 from __future__ import annotations
@@ -12,89 +12,115 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import numpy as np
 from numba import njit, types
 
+from ..vmath import vectors
+from ..vmath.bits import select
+from ..vmath.vectors import register_bytes
 from .columns import call_columns, class_stride, row_place
 from .compile import Code, c_function
 from .intrinsics import caller, pointer, prefer_wide_vectors
-from .lanes import columns_to_rows, rows_to_columns, transpose_square
 from .rows import TO_COLUMNS, TO_ROWS, exact, fast, inner, namespace, tools
 from .threads import LAYOUTS
+from .transposes import join_columns, part_size, split_rows, turn_columns, turn_rows
 
-# Rows this short lie so close that a square of them is one stream of memory; longer ones are
-# copied first, or 16 streams would be read in turns (10 % slower).
+# Rows this short lie so close that as many as a register has lanes are one stream of memory;
+# longer ones are copied first, or 16 streams would be read in turns (10 % slower).
 CLOSE = 32
 
-# Calls (rows, classes, tile).
-TURN_SIGNATURE = types.void(*[types.int64] * 3)
+# Calls (rows, classes, tile, groups of as many rows as a register has lanes).
+TURN_SIGNATURE = types.void(*[types.int64] * 4)
 call_turn = caller(types.void, *TURN_SIGNATURE.args)
 
 
-def is_special(real: str, classes: int) -> bool:
-    """Whether rows are narrower than a register: their loops are compiled for their width."""
+def is_few(real: str, classes: int) -> bool:
+    """Whether labels are found by comparing, class by class: scattering takes longer."""
     return classes < (16 if real == "float32" else 8)
 
 
 def tile_width(real: str, classes: int) -> int:
     """Rows of a tile: it stays in the first-level cache."""
-    if is_special(real, classes):
+    if is_few(real, classes):
         return 128
     return 64 if real == "float32" else 32
 
 
-@cache
-def turn(real: str, special: int, width: int, back: bool) -> Code:
-    """Machine code that turns rows into a tile, or back; ``special`` is 0 for any width.
+def block_size(real: str) -> int:
+    """Rows whose numbers are computed side by side: those of four registers."""
+    return 4 * register_bytes() // np.dtype(real).itemsize
 
-    The only part of the loops over narrow rows that is compiled for a number of classes.
+
+@cache
+def turn(real: str, classes: int, width: int, back: bool) -> Code:
+    """Machine code that turns rows into a tile, or back.
+
+    Made for any number of classes, but for those of rows shorter than a part.
     """
+    short = classes if classes < part_size(np.dtype(real).itemsize) else 0
+    return _turn(real, short, width, back)
+
+
+@cache
+def _turn(real: str, short: int, width: int, back: bool) -> Code:
+    def make() -> Callable:
+        to_columns, to_rows = turns(real, short, width * np.dtype(real).itemsize)
+        return to_rows.py_func if back else to_columns.py_func
+
     return c_function(
-        lambda: _turn(real, special, width, back),
-        TURN_SIGNATURE,
-        f"softmax turn {back} {special} {width} {real}",
-        error_model="numpy",
+        make, TURN_SIGNATURE, f"softmax turn {back} {short} {width} {real}", error_model="numpy"
     )
 
 
-def _turn(real: str, special: int, width: int, back: bool) -> Callable:
-    t = tools(real, width)
-    zero, itemsize, lanes = t.zero, t.itemsize, t.lanes
-    step = width * itemsize
+@cache
+def turns(real: str, short: int, step: int) -> tuple[Any, Any]:
+    """Functions that turn rows into a tile whose classes are ``step`` bytes apart, and back.
 
-    def special_to_columns(rows, classes, tile):
-        prefer_wide_vectors()
-        rows_to_columns(rows, tile, step, special, zero)
+    ``short`` is the number of classes of rows shorter than a part; else 0.
+    """
+    zero = np.dtype(real).type(0)
+    itemsize, register = zero.itemsize, register_bytes()
+    part, lanes = part_size(itemsize), register // itemsize
 
-    def special_to_rows(rows, classes, tile):
-        prefer_wide_vectors()
-        columns_to_rows(tile, step, rows, special, zero)
-
-    def to_columns(rows, classes, tile):
+    @njit(**inner)
+    def to_columns(rows, classes, tile, groups):
         prefer_wide_vectors()
         stride = classes * itemsize
-        for j in range(0, classes, lanes):
-            # The last square overlaps the one before it.
-            c = min(j, classes - lanes)
-            transpose_square(rows + c * itemsize, stride, tile + c * step, step, zero)
+        for _ in range(groups):
+            if short:
+                split_rows(rows, tile, step, short, zero)
+            else:
+                for j in range(0, classes, part):
+                    # The last part overlaps the one before it.
+                    c = min(j, classes - part)
+                    turn_rows(rows + c * itemsize, stride, tile + c * step, step, zero)
+            rows += lanes * stride
+            tile += register
 
-    def to_rows(rows, classes, tile):
+    @njit(**inner)
+    def to_rows(rows, classes, tile, groups):
         prefer_wide_vectors()
         stride = classes * itemsize
-        for j in range(0, classes, lanes):
-            c = min(j, classes - lanes)
-            transpose_square(tile + c * step, step, rows + c * itemsize, stride, zero)
+        for _ in range(groups):
+            if short:
+                join_columns(tile, step, rows, short, zero)
+            else:
+                for j in range(0, classes, part):
+                    c = min(j, classes - part)
+                    turn_columns(tile + c * step, step, rows + c * itemsize, stride, zero)
+            rows += lanes * stride
+            tile += register
 
-    if special:
-        return special_to_rows if back else special_to_columns
-    return to_rows if back else to_columns
+    return to_columns, to_rows
 
 
 @cache
 def turning(real: str, width: int) -> Any:
     """Functions that move rows between arrays and tiles."""
     t = tools(real, width)
-    zero, itemsize, lanes = t.zero, t.itemsize, t.lanes
-    step = width * itemsize
+    zero, itemsize, register = t.zero, t.itemsize, register_bytes()
+    lanes, step = register // itemsize, width * itemsize
+    block = block_size(real)
 
     @njit(**inner)
     def gather_tile(job, slot, row, size, classes, tile, spare):
@@ -111,7 +137,12 @@ def turning(real: str, width: int) -> Any:
                     for k in range(size, width):
                         rest[k] = zero
             return
+        turn = pointer(job[LAYOUTS], 1)[TO_COLUMNS]
         close = t.is_direct(job, slot) & (classes < CLOSE)
+        if close & (size == width):
+            source = job[slot] + row * classes * itemsize
+            call_turn(turn, (source, classes, tile, width // lanes))
+            return
         for b in range(width // lanes):
             start, count = row + b * lanes, min(max(size - b * lanes, 0), lanes)
             if close & (count == lanes):
@@ -122,7 +153,7 @@ def turning(real: str, width: int) -> Any:
                 for j in range(count * classes, lanes * classes):
                     rest[j] = zero
                 source = spare
-            call_turn(pointer(job[LAYOUTS], 1)[TO_COLUMNS], (source, classes, tile + b * 64))
+            call_turn(turn, (source, classes, tile + b * register, 1))
 
     @njit(**inner)
     def spread_tile(job, slot, row, size, classes, tile, spare):
@@ -134,14 +165,19 @@ def turning(real: str, width: int) -> Any:
                 pointer(layout, 1)[0], (job[slot], layout, row, size, 0, classes, tile, step)
             )
             return
+        turn = pointer(job[LAYOUTS], 1)[TO_ROWS]
         close = t.is_direct(job, slot) & (classes < CLOSE)
+        if close & (size == width):
+            target = job[slot] + row * classes * itemsize
+            call_turn(turn, (target, classes, tile, width // lanes))
+            return
         for b in range((size + lanes - 1) // lanes):
             start, count = row + b * lanes, min(size - b * lanes, lanes)
             if close & (count == lanes):
                 target = job[slot] + start * classes * itemsize
-                call_turn(pointer(job[LAYOUTS], 1)[TO_ROWS], (target, classes, tile + b * 64))
+                call_turn(turn, (target, classes, tile + b * register, 1))
             else:
-                call_turn(pointer(job[LAYOUTS], 1)[TO_ROWS], (spare, classes, tile + b * 64))
+                call_turn(turn, (spare, classes, tile + b * register, 1))
                 t.store(job, slot, start * classes, count * classes, spare)
 
     @njit(**inner)
@@ -180,13 +216,14 @@ def turning(real: str, width: int) -> Any:
 
     @njit(**exact)
     def tile_maximum(tile, classes, top):
+        """Maxima of the rows of a tile, to the address ``top``."""
         prefer_wide_vectors()
-        x = pointer(tile, zero)
-        for k in range(width):
-            top[k] = x[k]
-        for c in range(1, classes):
-            x = pointer(tile + c * step, zero)
-            for k in range(width):
-                top[k] = x[k] if x[k] > top[k] else top[k]
+        for k in range(0, width, block):
+            place = tile + k * itemsize
+            found = vectors.load(place, zero, block)
+            for c in range(1, classes):
+                x = vectors.load(place + c * step, zero, block)
+                found = select(x > found, x, found)
+            vectors.store(top + k * itemsize, found)
 
     return namespace(locals())

@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..registry import register
-from ..structures.softmax import Softmax
+from ..structures.softmax import LogLikelihood, Softmax
 from ..vmath import exp, expm1, log, log1p, pow
 from . import probabilities
 
@@ -108,18 +108,10 @@ class CrossEntropy(_OfLogitsOrProbabilities):
     def lower(self):
         if not self.from_logits:
             return probabilities.LogLikelihood()
-        return _LogLikelihood() if self.z_loss == 0.0 else _WithZLoss(self.z_loss)
+        return LogLikelihood() if self.z_loss == 0.0 else _WithZLoss(self.z_loss)
 
 
-class _LogLikelihood(Softmax):
-    sparse = True
-    linear = True
-
-    def point(self, log_probability, target):
-        return -target * log_probability, -target, 0.0
-
-
-class _WithZLoss(_LogLikelihood):
+class _WithZLoss(LogLikelihood):
     z_loss: float
 
     def normalizer(self, log_sum):
@@ -174,7 +166,7 @@ class CategoricalFocal(_OfLogitsOrProbabilities):
     def lower(self):
         if not self.from_logits:
             return probabilities.fading(self.gamma)
-        return _LogLikelihood() if self.gamma == 0.0 else _Fading(self.gamma)
+        return LogLikelihood() if self.gamma == 0.0 else _Fading(self.gamma)
 
 
 class _Fading(Softmax):

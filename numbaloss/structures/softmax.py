@@ -588,6 +588,16 @@ class Softmax(Loss):
         raise ValueError(f"{name} takes integer labels, not dense targets")
 
 
+class LogLikelihood(Softmax):
+    """The formula of cross-entropy without a z-loss, for which kernels have a way of its own."""
+
+    sparse = True
+    linear = True
+
+    def point(self, log_probability, target):
+        return -target * log_probability, -target, 0.0
+
+
 class SoftmaxSum(Sum, Softmax):
     """A weighted sum of softmax losses: ``nl.CrossEntropy() + 0.5 * nl.Brier()``."""
 

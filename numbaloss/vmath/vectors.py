@@ -7,8 +7,8 @@ end of one that stands alone (15 cycles a register against 8).
 
 Arithmetic, comparisons and the functions of `bits` take vectors as they take numbers, so that
 ``decay``, ``log1p`` and the other bodies of `float32` and `float64` serve both. A number beside a
-vector counts for all lanes. What vectors have beyond: `load`, `store`, `splat`, `narrow`,
-`sum_lanes` and `max_lanes`.
+vector counts for all lanes. What vectors have beyond: `load`, `store`, `splat`, `cast`,
+`sum_lanes`, `max_lanes` and `any_lane`.
 """
 
 from __future__ import annotations
@@ -205,13 +205,23 @@ def store(typing_context: Any, address: Any, vector: Any) -> Any:
 
 
 @intrinsic
-def narrow(typing_context: Any, vector: Any, number: Any) -> Any:
-    """Integers of a vector in the width of ``number``, without their upper bits."""
-    kind = like(vector, number)
+def cast(typing_context: Any, vector: Any, number: Any) -> Any:
+    """The numbers of a vector in the type of ``number``; integers lose bits it has no room for."""
+    if not isinstance(vector, Vector):
+        return None
+    kind = vector.of(number)
+    real, wider = isinstance(number, types.Float), number.bitwidth > vector.dtype.bitwidth
+    if isinstance(vector.dtype, types.Float) and not real:
+        return None  # a number out of range would be poison
+    if not isinstance(vector.dtype, types.Float) and real:
+        name = "sitofp"
+    else:
+        name = ("fpext" if wider else "fptrunc") if real else ("sext" if wider else "trunc")
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        wanted = context.get_value_type(kind)
-        return arguments[0] if wanted == arguments[0].type else builder.trunc(arguments[0], wanted)
+        if kind == vector:
+            return arguments[0]
+        return getattr(builder, name)(arguments[0], context.get_value_type(kind))
 
     return kind(vector, number), generate
 
@@ -254,6 +264,20 @@ def max_lanes(typing_context: Any, vector: Any) -> Any:
         return _in_halves(builder, arguments[0], larger)
 
     return vector.dtype(vector), generate
+
+
+@intrinsic
+def any_lane(typing_context: Any, vector: Any) -> Any:
+    """Whether a boolean is true in any lane."""
+    if not isinstance(vector, Vector) or vector.dtype != types.boolean:
+        return None
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        bits = builder.bitcast(arguments[0], ir.IntType(vector.count))
+        found = builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0))
+        return context.cast(builder, found, types.boolean, types.boolean)
+
+    return types.boolean(vector), generate
 
 
 @cache

@@ -12,6 +12,7 @@ from gpu_kernels import ALL, CAPABILITIES, IN_REGISTERS, Case, every_case, in_ba
 
 import numbaloss as nl
 from numbaloss.losses import binary, embeddings, multiclass
+from numbaloss.structures.softmax import LogLikelihood
 
 pytestmark = pytest.mark.skipif(find_spec("numba_cuda") is None, reason="needs numba-cuda")
 
@@ -27,11 +28,11 @@ OFTEN = [
     Case("vectors", (binary._FocalPower,), False, "float32", 2, False, (8, 0)),
     Case("vectors", (nl.Huber,), False, "float64", 2, False, (8, 0)),
     Case("strided", (binary._OfLogits,), False, "float32", 2),
-    Case("narrow_rows", (multiclass._LogLikelihood,), False, "float32", 1),
-    Case("register_rows", (multiclass._LogLikelihood,), False, "float32", 1),
-    Case("staged", (multiclass._LogLikelihood,), False, "float32", 1),
+    Case("narrow_rows", (LogLikelihood,), False, "float32", 1),
+    Case("register_rows", (LogLikelihood,), False, "float32", 1),
+    Case("staged", (LogLikelihood,), False, "float32", 1),
     Case("staged", (multiclass._WithZLoss,), False, "float32", 2, True, (8, 0)),
-    Case("long", (multiclass._LogLikelihood,), False, "float32", 1, False, (8, 0)),
+    Case("long", (LogLikelihood,), False, "float32", 1, False, (8, 0)),
     Case("general", (multiclass._Fading,), False, "float32", 2),
     Case("general", (nl.JensenShannon,), False, "float64", 2, True, (8, 0)),
     Case("embedding_rows", (nl.Contrastive,), False, "float32", 1),

@@ -126,6 +126,7 @@ class Campaign:
             number, _, since = one.progress.get()
             if number >= 0 and time.monotonic() - since > PATIENCE:
                 running.discard(one)
+                one.done = True  # its end is no crash
                 one.process.kill()
                 one.process.wait()
                 self._keep(self._of_process(number, "hang", f"after {PATIENCE:.0f} s"))

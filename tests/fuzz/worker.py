@@ -23,19 +23,24 @@ LENGTH = 1000  # calls of a stretch
 class Progress:
     """The present call, how many were made, and when; in a file that outlives a crash."""
 
-    FORMAT = struct.Struct("<qqd")
+    BYTES = 24
 
     def __init__(self, path: Path, create: bool = False) -> None:
         if create:
-            path.write_bytes(self.FORMAT.pack(-1, 0, time.monotonic()))
+            path.write_bytes(struct.pack("<qqd", -1, 0, time.monotonic()))
         with path.open("r+b") as file:
-            self._memory = mmap.mmap(file.fileno(), self.FORMAT.size)
+            memory = mmap.mmap(file.fileno(), self.BYTES)
+        # Number by number: struct.pack_into clears all of them first, and who looks at that
+        # moment sees a call that has been under way since the machine was started.
+        self._integers = memoryview(memory)[:16].cast("q")
+        self._since = memoryview(memory)[16:].cast("d")
 
     def set(self, number: int, made: int) -> None:
-        self.FORMAT.pack_into(self._memory, 0, number, made, time.monotonic())
+        self._integers[0], self._integers[1] = number, made
+        self._since[0] = time.monotonic()
 
     def get(self) -> tuple[int, int, float]:
-        return self.FORMAT.unpack_from(self._memory, 0)
+        return self._integers[0], self._integers[1], self._since[0]
 
 
 def one_call(seed: int, number: int, of: Stretch, arena: Arena) -> dict[str, Any] | None:

@@ -24,7 +24,9 @@ from fuzz import elementwise_formulas, memory, row_formulas, vector_references
 from fuzz.accepted import explanation
 from fuzz.bands import misfit
 from fuzz.calls import Call
+from fuzz.campaign import PATIENCE, Campaign
 from fuzz.references import elementwise_bands, expected
+from fuzz.worker import Progress
 
 ROOT = Path(__file__).resolve().parents[2]
 CALLS = 5000
@@ -50,6 +52,45 @@ def test_random_calls_on_fenced_memory_find_nothing(tmp_path):
     report = json.loads(file.read_text())
     assert report["findings"] == 0, done.stdout
     assert report["calls"] == CALLS, done.stdout + done.stderr
+
+
+def test_progress_is_never_seen_half_written(tmp_path):
+    path = tmp_path / "progress"
+    seen = Progress(path, create=True)
+    code = (
+        "import sys, time; from pathlib import Path; from tests.fuzz.worker import Progress\n"
+        "mine, end = Progress(Path(sys.argv[1])), time.monotonic() + 0.5\n"
+        "while time.monotonic() < end: mine.set(7, 5)"
+    )
+    search = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], cwd=ROOT, env=os.environ | {"PYTHONPATH": search}
+    ) as writer:
+        started = seen.get()[2]
+        while writer.poll() is None:
+            number, made, since = seen.get()
+            assert number in (-1, 7)
+            assert made in (0, 5)
+            assert since >= started
+    assert writer.returncode == 0
+    assert seen.get()[:2] == (7, 5)
+
+
+def test_a_hanging_worker_is_replaced_once(tmp_path, monkeypatch):
+    class Hanging:
+        done, index = False, 1
+        progress = type("Progress", (), {"get": lambda self: (41, 40, -2 * PATIENCE)})()
+        process = type("Process", (), {"kill": lambda self: None, "wait": lambda self: -9})()
+
+    settings = {"seed": 3, "length": 1000, "heavy": True}
+    campaign, one, started = Campaign(**settings), Hanging(), []
+    monkeypatch.setattr(campaign, "_start", lambda *place: started.append(place))
+    running = {one}
+    campaign._look_for_hangs(running)
+    campaign.said.put((one, None))  # its output has come to an end
+    campaign._step(running)
+    assert started == [(1, 42)]
+    assert campaign.counts == {"hang of  in ": 1}
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=identify)

@@ -108,17 +108,48 @@ def test_lanes_to_one_number(count):
     assert reduce(x.ctypes.data) == (x.sum(), x.max())
 
 
-def test_integers_are_narrowed():
-    wide, slim = np.int64(0), np.int32(0)
+@pytest.mark.parametrize("count", [4, 16, 64])
+def test_any_lane(count):
+    zero = np.float32(0)
 
     @njit
-    def low_bits(source, target):
-        vectors.store(target, vectors.narrow(vectors.load(source, wide, 4), slim))
+    def any_positive(source):
+        return vectors.any_lane(vectors.load(source, zero, count) > zero)
 
-    x = np.array([1, -1, 2**32 + 7, -(2**31)])
-    found = np.empty(4, np.int32)
-    low_bits(x.ctypes.data, found.ctypes.data)
-    np.testing.assert_array_equal(found, [1, -1, 7, -(2**31)])
+    x = np.full(count, np.nan, np.float32)
+    assert any_positive(x.ctypes.data) is False
+    for k in range(count):
+        x[:] = -1
+        assert not any_positive(x.ctypes.data)
+        x[k] = 1
+        assert any_positive(x.ctypes.data)
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ("int64", "int32"),
+        ("int32", "int64"),
+        ("int32", "float32"),
+        ("int64", "float64"),
+        ("float32", "float64"),
+        ("float64", "float32"),
+        ("int32", "int32"),
+    ],
+)
+def test_numbers_are_cast(given, wanted):
+    before, after = np.dtype(given).type(0), np.dtype(wanted).type(0)
+
+    @njit
+    def convert(source, target):
+        vectors.store(target, vectors.cast(vectors.load(source, before, 8), after))
+
+    x = np.random.default_rng().integers(-(2**31), 2**31, 8).astype(given)
+    if given == "int64":
+        x += 2**40
+    found = np.empty(8, wanted)
+    convert(x.ctypes.data, found.ctypes.data)
+    np.testing.assert_array_equal(found, x.astype(wanted))
 
 
 def test_types_that_do_not_match_are_refused():

@@ -1,0 +1,208 @@
+"""Cross-entropy of rows of up to 96 classes with integer labels and nothing else, in registers.
+
+What most calls are: no weights, no mask, no smoothing. The same arithmetic as in `narrow`, to the
+bit, but for a block of rows at a time from its logits to its gradient, so that nothing about a
+row but its exponentials travels through memory. Up to twice as fast: two classes take less time
+than the general way takes to describe a row. Labels are found by comparing, whatever the number
+of classes: 0.2 operations a number, where an exponential takes 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from ..vmath import float32, float64, vectors
+from ..vmath.bits import select
+from ..vmath.vectors import register_bytes
+from .compile import Code, c_function
+from .intrinsics import (
+    flush_denormals,
+    pointer,
+    prefer_wide_vectors,
+    prefetch,
+    restore_denormals,
+    stack_memory,
+)
+from .narrow import BRANCH, MOST_CLASSES
+from .rows import (
+    CHUNK_SIGNATURE,
+    CLASSES,
+    DERIVATIVES,
+    GRADIENT,
+    IGNORE,
+    IGNORES,
+    INVERSE_TEMPERATURE,
+    PREDICTION,
+    SCALE,
+    TARGET,
+    exact,
+    inner,
+    namespace,
+)
+from .threads import CHUNK, LAYOUTS, SIZE
+from .tiles import block_size, turns
+from .transposes import part_size
+
+
+def takes(real: str, classes: int, fields: np.ndarray) -> bool:
+    """Whether rows are short enough, and labels what is compared here: 32 bits of float32 rows."""
+    small = real == "float64" or not fields[IGNORES] or -(2**31) <= fields[IGNORE] < 2**31
+    return bool(classes <= MOST_CLASSES and small)
+
+
+@cache
+def chunk(real: str) -> Code:
+    """Machine code of the loop over blocks of rows."""
+    return c_function(
+        lambda: _plain(real), CHUNK_SIGNATURE, f"softmax plain {real}", error_model="numpy"
+    )
+
+
+@cache
+def _steps(real: str) -> Any:
+    """The steps of a block: rows to columns, columns to gradients, and back."""
+    body, integer = {"float32": (float32, np.int32), "float64": (float64, np.int64)}[real]
+    cast = np.dtype(real).type
+    zero, one = cast(0), cast(1)
+    itemsize = zero.itemsize
+    decay, log1p = body.decay, body.log1p
+    block = block_size(real)
+    step, groups = block * itemsize, block * itemsize // register_bytes()
+    shorter = part_size(itemsize)
+    of_one, of_two, of_three = (turns(real, classes, step) for classes in (1, 2, 3))
+    of_many = turns(real, 0, step)
+    one_to_columns, one_to_rows = of_one
+    two_to_columns, two_to_rows = of_two
+    three_to_columns, three_to_rows = of_three
+    many_to_columns, many_to_rows = of_many
+    short = shorter > 2
+
+    @njit(**inner)
+    def to_columns(rows, classes, tile):
+        if classes >= shorter:
+            many_to_columns(rows, classes, tile, groups)
+        elif classes == 1:
+            one_to_columns(rows, classes, tile, groups)
+        elif short:
+            if classes == 2:
+                two_to_columns(rows, classes, tile, groups)
+            else:
+                three_to_columns(rows, classes, tile, groups)
+
+    @njit(**inner)
+    def to_rows(tile, classes, rows):
+        if classes >= shorter:
+            many_to_rows(rows, classes, tile, groups)
+        elif classes == 1:
+            one_to_rows(rows, classes, tile, groups)
+        elif short:
+            if classes == 2:
+                two_to_rows(rows, classes, tile, groups)
+            else:
+                three_to_rows(rows, classes, tile, groups)
+
+    @njit(**exact)
+    def columns(tile, classes, label, ignored, inverse, scale, gradient, following, ahead):
+        """The values of the rows of a tile; their gradients take the place of their logits."""
+        prefer_wide_vectors()
+        out = label == ignored
+        if vectors.any_lane(out):  # zeros, so that nothing they hold spreads
+            for c in range(classes):
+                x = vectors.load(tile + c * step, zero, block)
+                vectors.store(tile + c * step, select(out, zero, x))
+        top = vectors.load(tile, zero, block)
+        for c in range(1, classes):
+            x = vectors.load(tile + c * step, zero, block)
+            top = select(x > top, x, top)
+        others = distance = own = vectors.splat(zero, block)
+        for start in range(0, classes, BRANCH):
+            part = vectors.splat(zero, block)
+            for c in range(start, min(start + BRANCH, classes)):
+                for line in range(0, step, 64):
+                    prefetch(following + c * step + line, 0)
+                    prefetch(ahead + c * step + line, 1)
+                d = (vectors.load(tile + c * step, zero, block) - top) * inverse
+                e = decay(d)
+                vectors.store(tile + c * step, e)
+                here = label == integer(c)
+                distance = select(here, d, distance)
+                own = select(here, e, own)
+                part = part + select(here, zero, e)
+            others = others + part
+        value = log1p(others + (own - one)) - distance
+        if gradient:
+            r = one / (others + own)
+            factor = select(out, zero, r * scale)
+            at_label = select(out, zero, (zero - others * r) * scale)
+            for c in range(classes):
+                g = vectors.load(tile + c * step, zero, block) * factor
+                vectors.store(tile + c * step, select(label == integer(c), at_label, g))
+        return select(out, zero, value)
+
+    return namespace(locals())
+
+
+def _plain(real: str) -> Callable:
+    o = _steps(real)
+    zero, cast, itemsize, integer = o.zero, o.cast, o.itemsize, o.integer
+    block, step = o.block, o.step
+    tile_bytes, labels_bytes = MOST_CLASSES * step, 8 * block
+    wide, slim = np.int64(0), integer(0)
+
+    @njit(**inner)
+    def copy(source, target, size):
+        for j in range(size):
+            pointer(target, zero)[j] = pointer(source, zero)[j]
+
+    @njit(**inner)
+    def pad(source, labels, count, classes, ignored, rows, padded):
+        """Copy the last rows, and labels that are ignored after theirs."""
+        copy(source, rows, count * classes)
+        for j in range(count * classes, block * classes):
+            pointer(rows, zero)[j] = zero
+        for k in range(block):
+            pointer(padded, 1)[k] = pointer(labels, 1)[k] if k < count else ignored
+
+    def plain_rows(job, scale_, index, result):
+        prefer_wide_vectors()
+        mode = flush_denormals()
+        fields, reals = pointer(job[LAYOUTS], 1), pointer(job[LAYOUTS], 1.0)
+        classes, gradient = fields[CLASSES], fields[DERIVATIVES] > 0
+        inverse, scale = cast(reals[INVERSE_TEMPERATURE]), cast(reals[SCALE])
+        # Labels have been tested: none is -1.
+        ignored = fields[IGNORE] if fields[IGNORES] != 0 else -1
+        tile, spare = stack_memory(tile_bytes), stack_memory(tile_bytes)
+        padded = stack_memory(labels_bytes)
+        total = vectors.splat(0.0, block)
+        row, stop = index * job[CHUNK], min((index + 1) * job[CHUNK], job[SIZE])
+        while row < stop:
+            count = min(block, stop - row)
+            offset = row * classes * itemsize
+            source, labels = job[PREDICTION] + offset, job[TARGET] + 8 * row
+            target = job[GRADIENT] + offset
+            following, ahead = source + classes * step, target
+            if count < block:
+                pad(source, labels, count, classes, ignored, spare, padded)
+                source = target = following = ahead = spare
+                labels = padded
+            o.to_columns(source, classes, tile)
+            label = vectors.cast(vectors.load(labels, wide, block), slim)
+            value = o.columns(
+                tile, classes, label, integer(ignored), inverse, scale, gradient, following, ahead
+            )
+            total = total + vectors.cast(value, 0.0)
+            if gradient:
+                o.to_rows(tile, classes, target)
+                if count < block:
+                    copy(spare, job[GRADIENT] + offset, count * classes)
+            row += count
+        sums = pointer(result, 1.0)
+        sums[0], sums[1] = vectors.sum_lanes(total), 0.0
+        restore_denormals(mode)
+
+    return plain_rows
