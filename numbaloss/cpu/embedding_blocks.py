@@ -19,6 +19,7 @@ from ..formulas.points import point
 from ..formulas.structure import Structure
 from ..vmath import float32, float64
 from ..vmath.overloads import install as install_vmath
+from ..vmath.vectors import register_bytes
 from .blocks import unpack
 from .compile import Code, c_function
 from .embedding_rows import compile_for_loss
@@ -873,6 +874,20 @@ def emit_triplets_(real: str) -> Callable:
             places[0], places[last] = places[last], places[0]
             sink(keys, places, 0, last)
 
+    if register_bytes() == 64:
+
+        @njit(**inner)
+        def moved(here, there, hop, goes):
+            return there if goes else here
+
+    else:
+        none = np.int32(0)
+
+        @njit(**inner)
+        def moved(here, there, hop, goes):
+            # Not a choice of what is there already, of which LLVM makes a store under a mask.
+            return np.int32(here + (hop if goes else none))
+
     @njit(**inner)
     def locate(row, size, limits, count, span, ranks, equal):
         """How many of the sorted limits are below each number of a row, or equal to it.
@@ -885,18 +900,18 @@ def emit_triplets_(real: str) -> Callable:
         no_alias()
         for k in range(size):
             ranks[k] = 0
-        most, none = np.int32(count), np.int32(0)
+        most = np.int32(count)
         step = span // 2
         while step > 0:
             hop = np.int32(step)
             if equal:
                 for k in range(size):
-                    below = limits[ranks[k] + hop - 1] <= row[k]
-                    ranks[k] += hop if below else none
+                    rank = np.int32(ranks[k] + hop)
+                    ranks[k] = moved(ranks[k], rank, hop, limits[rank - 1] <= row[k])
             else:
                 for k in range(size):
-                    below = limits[ranks[k] + hop - 1] < row[k]
-                    ranks[k] += hop if below else none
+                    rank = np.int32(ranks[k] + hop)
+                    ranks[k] = moved(ranks[k], rank, hop, limits[rank - 1] < row[k])
             step //= 2
         for k in range(size):  # an infinite distance is beyond what stands behind the last limit
             ranks[k] = min(ranks[k], most)
