@@ -183,28 +183,26 @@ def sigmoid(x):
 
 @body
 def beyond_log1p(e):
-    """Two factors of e - log(1 + e) for e in [0, 1]."""
+    """1 - log(1 + e) / e for e in [0, 1]."""
     # With L the logarithm and q the quotient of sigmoid, e + q = 2 sinh(L) and e q = 2 cosh(L) - 2.
     # L / sinh(L) in powers of e q takes half the terms that log(1 + e) takes in powers of e.
     q = e / (ONE + e)
-    z = e * q
-    return z, HALF + (e + q) * polynomial(z, LOG1P_UNIT)
+    # Not q (1/2 + ...): q / 2 is exact, and what is added to it is small.
+    return HALF * q + (q * (e + q)) * polynomial(e * q, LOG1P_UNIT)
 
 
 @body
 def log1p_unit(e):
     """log(1 + e) for e in [0, 1]."""
-    z, factor = beyond_log1p(e)
-    return e - z * factor
+    return e - e * beyond_log1p(e)
 
 
 @body
 def softplus(x):
     e = decay(x)
-    z, factor = beyond_log1p(e)
     # Of three terms the two that cancel most come first. Of -abs(x) the last one is nothing.
     above = x > ZERO
-    return (select(above, x, e) - z * factor) + select(above, e, -ZERO)
+    return (select(above, x, e) - e * beyond_log1p(e)) + select(above, e, -ZERO)
 
 
 @body
