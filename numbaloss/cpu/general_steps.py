@@ -20,6 +20,8 @@ import numpy as np
 from numba import njit
 
 from .. import vmath
+from ..vmath import vectors
+from ..vmath.vectors import register_bytes
 from .intrinsics import (
     no_alias,
     pointer,
@@ -82,7 +84,7 @@ def steps(real: str) -> Any:
     """The steps of one row, or of a piece of it."""
     t, o = tools(real, GROUP), loops(real)
     zero, one, itemsize, cast = t.zero, t.one, t.itemsize, t.cast
-    step = 4 * t.lanes
+    lanes, register = register_bytes() // itemsize, register_bytes()
     piece, decay = piece_size(real), t.decay
     log, exp = vmath.log, vmath.exp
 
@@ -103,14 +105,12 @@ def steps(real: str) -> Any:
             return
         base = zero if m == t.lowest else m
         found[TOP] = m
-        found[TOTAL] = o.exponentials(pointer(scratch, zero), padded, base, inverse, 0, 0)
+        found[TOTAL] = o.exponentials(scratch, scratch, padded, base, inverse, 0, 0)
         if fields[DENSE_LOGITS] != 0:
             m = o.stage(job, TARGET, start, size, scratch)
             base = zero if m == t.lowest else m
             found[TEACHER_TOP] = m
-            found[TEACHER_TOTAL] = o.exponentials(
-                pointer(scratch, zero), padded, base, inverse, 0, 0
-            )
+            found[TEACHER_TOTAL] = o.exponentials(scratch, scratch, padded, base, inverse, 0, 0)
 
     @njit(**inner)
     def merge_sums(left, pieces, which, inverse):
@@ -146,18 +146,16 @@ def steps(real: str) -> Any:
     @njit(**exact)
     def log_probabilities(row, size, top, inverse, log_sum):
         prefer_wide_vectors()
-        for b in range(size // step):
-            for i in range(step):
-                j = b * step + i
-                row[j] = (row[j] - top) * inverse - log_sum
+        for j in range(0, size * itemsize, register):
+            x = vectors.load(row + j, zero, lanes)
+            vectors.store(row + j, (x - top) * inverse - log_sum)
 
     @njit(**exact)
     def soften(row, size, top, inverse, factor):
         prefer_wide_vectors()
-        for b in range(size // step):
-            for i in range(step):
-                j = b * step + i
-                row[j] = decay((row[j] - top) * inverse) * factor
+        for j in range(0, size * itemsize, register):
+            x = vectors.load(row + j, zero, lanes)
+            vectors.store(row + j, decay((x - top) * inverse) * factor)
 
     @njit(**fast)
     def bring_inside(row, size, low, high, near_low, near_high):
@@ -174,10 +172,8 @@ def steps(real: str) -> Any:
     @njit(**exact)
     def smoothen(row, size, on, off):
         prefer_wide_vectors()
-        for b in range(size // step):
-            for i in range(step):
-                j = b * step + i
-                row[j] = row[j] * on + off
+        for j in range(0, size * itemsize, register):
+            vectors.store(row + j, vectors.load(row + j, zero, lanes) * on + off)
 
     @njit(**inner)
     def stage_target(job, row, i, label, numbers, scratch):
@@ -204,9 +200,9 @@ def steps(real: str) -> Any:
             offenders = bring_inside(target, size, low, high, near_low, near_high)
         if fields[DENSE_LOGITS] != 0:
             inverse = cast(reals[INVERSE_TEMPERATURE])
-            soften(target, padded, numbers[2], inverse, numbers[3])
+            soften(scratch, padded, numbers[2], inverse, numbers[3])
         elif off != zero:
-            smoothen(target, padded, on, off)
+            smoothen(scratch, padded, on, off)
         return offenders
 
     @njit(**exact)
@@ -240,7 +236,7 @@ def steps(real: str) -> Any:
         inverse = cast(reals[INVERSE_TEMPERATURE])
         offenders = zero
         if fields[READING] != PLAIN:
-            log_probabilities(pointer(memory, zero), padded, numbers[0], inverse, numbers[1])
+            log_probabilities(memory, padded, numbers[0], inverse, numbers[1])
         else:
             given = pointer(memory, zero)
             for j in range(size, padded):

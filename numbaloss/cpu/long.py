@@ -52,7 +52,7 @@ from .rows import (
     tools,
 )
 from .threads import CHUNK, LAYOUTS, SIZE
-from .wide import GROUP, PIECE_BYTES, loops, numbers_of, piece_size, writer
+from .wide import AHEAD_BYTES, GROUP, PIECE_BYTES, loops, numbers_of, piece_size, writer
 
 # Numbers that a piece leaves: maximum, sum of exponentials, two for label smoothing, the
 # label's logit; of a general loss also maximum and sum of the teacher, and three sums.
@@ -96,21 +96,21 @@ def _pieces(real: str) -> Any:
         # Where a whole piece is -inf any number will do.
         base = zero if m == t.lowest else m
         if fields[SMOOTH] != 0:
-            of_class = pointer(fields[CLASS_WEIGHT] + offset * itemsize, zero)
-            found[2] = o.weighted_distance(x, of_class, padded, base, inverse)
-            found[3] = o.plain_sum(of_class, size)
+            weights = fields[CLASS_WEIGHT] + offset * itemsize
+            found[2] = o.weighted_distance(scratch, weights, padded, base, inverse)
+            found[3] = o.plain_sum(pointer(weights, zero), size)
         if (at >= 0) & (at < size):
             x[at] = t.lowest
         if keep:
             place = job[GRADIENT] + start * itemsize
             if size == piece:
-                following = job[PREDICTION] + (start + piece) * itemsize
-                total = o.exponentials_to(x, place, size, base, inverse, following)
+                following, ahead = job[PREDICTION] + (start + piece) * itemsize, place + AHEAD_BYTES
+                total = o.exponentials(scratch, place, size, base, inverse, following, ahead)
             else:
-                total = o.exponentials(x, padded, base, inverse, 0, 0)
+                total = o.exponentials(scratch, scratch, padded, base, inverse, 0, 0)
                 t.copy(x, pointer(place, zero), size)
         else:
-            total = o.exponentials(x, padded, base, inverse, 0, 0)
+            total = o.exponentials(scratch, scratch, padded, base, inverse, 0, 0)
         found[0], found[1] = m, total
 
     @njit(**inner)
@@ -152,7 +152,7 @@ def _pieces(real: str) -> Any:
         else:
             o.stage(job, PREDICTION, start, size, scratch)
             base = zero if own == t.lowest else own
-            o.exponentials(pointer(scratch, zero), o.padded(size), base, inverse, 0, 0)
+            o.exponentials(scratch, scratch, o.padded(size), base, inverse, 0, 0)
         relative = t.decay((own - numbers[MAXIMUM]) * inverse)
         write(job, start, offset, size, source, spare, numbers, relative, label)
 

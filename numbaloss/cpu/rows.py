@@ -302,6 +302,27 @@ def tools(real: str, group: int) -> Any:
             at_label[k] = zero if out else y * g
 
     @njit(**inner)
+    def plain_coefficients(statistics, on, scale):
+        """The same, bit for bit, without smoothing and the term in the log of the sum."""
+        prefer_wide_vectors()
+        others, own = column(statistics, OTHERS), column(statistics, OWN)
+        weight, of_label = column(statistics, ROW_WEIGHT), column(statistics, LABEL_WEIGHT)
+        first, slope = column(statistics, FIRST), column(statistics, SLOPE)
+        value, factor = column(statistics, VALUES), column(statistics, FACTOR)
+        at_label = column(statistics, AT_LABEL)
+        for k in range(group):
+            w, direct = weight[k], on * of_label[k]
+            v = zero if (direct == zero) & (first[k] == first[k]) else direct * first[k]
+            first[k] = v
+            r = one / (others[k] + own[k])
+            lean, g = zero - direct * slope[k], w * scale
+            y = direct * slope[k] * (others[k] * r) + zero
+            out = w == zero
+            value[k] = zero if out else v * w
+            factor[k] = zero if out else lean * r * g
+            at_label[k] = zero if out else y * g
+
+    @njit(**inner)
     def curvatures(statistics, on, off, whole, curvature_scale):
         prefer_wide_vectors()
         others, own = column(statistics, OTHERS), column(statistics, OWN)
@@ -356,6 +377,9 @@ def tools(real: str, group: int) -> Any:
             fields[MAP],
             (0, job[PARAMETERS], found, found, first, first + step, first + 2 * step, group),
         )
+        if (fields[SMOOTH] == 0) & (fields[NORMALIZER] == 0) & (fields[DERIVATIVES] < 2):
+            plain_coefficients(statistics, cast(reals[ON]), cast(reals[SCALE]))
+            return
         normalize(job, statistics, sums)
         on, off, whole = cast(reals[ON]), cast(reals[OFF]), cast(reals[WEIGHT_SUM])
         scale, curvature_scale = cast(reals[SCALE]), cast(reals[CURVATURE_SCALE])

@@ -14,6 +14,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from ..vmath import vectors
+from ..vmath.bits import select
+from ..vmath.vectors import register_bytes
 from .compile import Code, c_function
 from .intrinsics import (
     flush_denormals,
@@ -24,7 +27,6 @@ from .intrinsics import (
     restore_denormals,
     stack_memory,
 )
-from .lanes import load_rest, maximum_of_lanes, store_rest, sum_of_lanes
 from .rows import (
     AT_LABEL,
     CHUNK_SIGNATURE,
@@ -55,18 +57,16 @@ from .rows import (
     call_describe,
     call_finish,
     exact,
-    fast,
     inner,
     namespace,
     tools,
 )
 from .sums import tools as sums_of
 from .threads import CHUNK, LAYOUTS, SIZE
+from .tiles import block_size
 
 PIECE_BYTES = 16384
 GROUP = 32
-# Sums and maxima in four registers.
-RUNNING_BYTES = 256
 # How far ahead of a stream of stores its memory is asked for.
 AHEAD_BYTES = 2048
 
@@ -78,8 +78,8 @@ def piece_size(real: str) -> int:
 
 def group_size(real: str, classes: int) -> int:
     """Rows of so many classes that are computed at a time."""
-    step = RUNNING_BYTES // np.dtype(real).itemsize
-    return min(piece_size(real) // (-(-classes // step) * step), GROUP)
+    lanes = register_bytes() // np.dtype(real).itemsize
+    return min(piece_size(real) // (-(-classes // lanes) * lanes), GROUP)
 
 
 @cache
@@ -94,138 +94,115 @@ def rows(real: str) -> Code:
 def loops(real: str) -> Any:
     """Loops over one row, or a piece of one, in scratch memory.
 
-    All run in steps of a constant length, a few registers: what LLVM leaves of a loop to
-    scalars would take longer than the rest of a row of a few hundred numbers. Sums and maxima
-    run in lanes that are kept in memory, at ``lanes``.
+    A few registers at a time, then one at a time; the last one of a row overlaps the one before
+    it, or is filled up, for a loop that LLVM leaves to scalars would take longer than the rest of
+    a row of a few hundred numbers.
     """
     t = tools(real, GROUP)
-    zero, lowest, lanes = t.zero, t.lowest, t.lanes
+    zero, lowest, itemsize = t.zero, t.lowest, t.itemsize
     decay = t.decay
-    step = 4 * lanes
+    lanes, block = register_bytes() // itemsize, block_size(real)
+    register, block_bytes = lanes * itemsize, block * itemsize
 
-    @njit(**fast)
-    def copy_maximum(source, target, size, running):
-        """Whole registers of a row into scratch; their maximum. NaN shows in the sum."""
-        prefer_wide_vectors()
-        no_alias()
-        for b in range(size // step):
-            for i in range(step):
-                x = source[b * step + i]
-                target[b * step + i] = x
-                running[i] = x if x > running[i] else running[i]
+    @njit(**inner)
+    def padded(size):
+        """Numbers of a row in scratch memory: whole registers."""
+        return (size + lanes - 1) // lanes * lanes
 
-    @njit(**fast)
-    def raise_maximum(source, size, running):
+    @njit(**inner)
+    def larger(x, y):
+        return select(x > y, x, y)
+
+    @njit(**inner)
+    def maximum(place, size):
+        """Maximum of whole registers."""
+        running = vectors.splat(lowest, lanes)
+        for j in range(0, size * itemsize, register):
+            running = larger(vectors.load(place + j, zero, lanes), running)
+        return vectors.max_lanes(running)
+
+    @njit(**inner)
+    def copy_maximum(source, target, size):
+        """Copy a row no shorter than a register; its maximum. NaN shows in the sum."""
         prefer_wide_vectors()
-        no_alias()
-        for b in range(size // step):
-            for i in range(step):
-                x = source[b * step + i]
-                running[i] = x if x > running[i] else running[i]
+        running = vectors.splat(lowest, block)
+        whole = size // block * block
+        for j in range(0, whole * itemsize, block_bytes):
+            x = vectors.load(source + j, zero, block)
+            vectors.store(target + j, x)
+            running = larger(x, running)
+        top = vectors.max_lanes(running)
+        if whole < size:
+            last = padded(size) - lanes
+            for j in range(whole * itemsize, last * itemsize, register):
+                vectors.store(target + j, vectors.load(source + j, zero, lanes))
+            vectors.store(target + last * itemsize, vectors.splat(lowest, lanes))
+            end = (size - lanes) * itemsize
+            vectors.store(target + end, vectors.load(source + end, zero, lanes))
+            rest = maximum(target + whole * itemsize, padded(size) - whole)
+            top = rest if rest > top else top
+        return top
 
     @njit(**inner)
     def stage(job, slot, start, size, scratch):
-        """A stretch of a row into scratch, filled up to a whole step with -inf.
+        """A stretch of a row into scratch, filled up to a whole register with -inf.
 
         Returns its maximum; ``padded(size)`` numbers are in place.
         """
         prefer_wide_vectors()
-        memory = stack_memory(RUNNING_BYTES)
-        running = pointer(memory, zero)
+        if t.is_direct(job, slot) and size >= lanes:
+            return copy_maximum(job[slot] + start * itemsize, scratch, size)
+        t.load(job, slot, start, size, scratch)
         row = pointer(scratch, zero)
-        whole, full = size // step * step, padded(size)
-        t.fill(running, step, lowest)
-        if t.is_direct(job, slot):
-            place = job[slot] + start * t.itemsize
-            copy_maximum(pointer(place, zero), row, whole, running)
-            for j in range(whole, full, lanes):
-                offset = j * t.itemsize
-                load_rest(place + offset, scratch + offset, size - j, lowest)
-            rest = pointer(scratch + whole * t.itemsize, zero)
-            raise_maximum(rest, full - whole, running)
-        else:
-            t.load(job, slot, start, size, scratch)
-            for j in range(size, full):
-                row[j] = lowest
-            raise_maximum(row, full, running)
-        return maximum_of_lanes(memory, zero)
+        for j in range(size, padded(size)):
+            row[j] = lowest
+        return maximum(scratch, padded(size))
 
     @njit(**inner)
-    def padded(size):
-        return (size + step - 1) // step * step
+    def fetch(following, ahead, j, size):
+        """Ask for memory that is read, and written, next: the exponentials leave it idle."""
+        for line in range(0, size, 64):
+            prefetch(following + j + line, 0)
+        if ahead != 0:
+            for line in range(0, size, 64):
+                prefetch(ahead + j + line, 1)
 
-    @njit(**fast)
-    def exponentials_in_lanes(row, size, top, inverse, running, following, ahead):
-        prefer_wide_vectors()
-        no_alias()
-        for i in range(step):
-            running[i] = zero
-        for b in range(size // step):
-            for line in range(4):
-                prefetch(following + (4 * b + line) * 64, 0)
-            if ahead != 0:
-                for line in range(4):
-                    prefetch(ahead + (4 * b + line) * 64, 1)
-            for i in range(step):
-                e = decay((row[b * step + i] - top) * inverse)
-                row[b * step + i] = e
-                running[i] += e
-
-    @njit(**inner)
-    def exponentials(row, size, top, inverse, following, ahead):
-        """Replace a row, padded, by its exponentials; their sum.
+    @njit(**exact)
+    def exponentials(source, target, size, top, inverse, following, ahead):
+        """Exponentials of whole registers, to ``target``; their sum.
 
         What lies at ``following``, to be read next, and at ``ahead``, to be written, is fetched
-        meanwhile: this is the step that leaves memory idle.
+        meanwhile.
         """
-        memory = stack_memory(RUNNING_BYTES)
-        running = pointer(memory, zero)
-        exponentials_in_lanes(row, size, top, inverse, running, following, ahead)
-        return sum_of_lanes(memory, zero)
-
-    @njit(**fast)
-    def exponentials_to_lanes(row, target, size, top, inverse, running, following, ahead):
         prefer_wide_vectors()
-        no_alias()
-        for i in range(step):
-            running[i] = zero
-        for b in range(size // step):
-            for line in range(4):
-                prefetch(following + (4 * b + line) * 64, 0)
-                prefetch(ahead + (4 * b + line) * 64, 1)
-            for i in range(step):
-                e = decay((row[b * step + i] - top) * inverse)
-                target[b * step + i] = e
-                running[i] += e
+        running = vectors.splat(zero, block)
+        whole = size // block * block
+        for j in range(0, whole * itemsize, block_bytes):
+            fetch(following, ahead, j, block_bytes)
+            e = decay((vectors.load(source + j, zero, block) - top) * inverse)
+            vectors.store(target + j, e)
+            running = running + e
+        total = vectors.sum_lanes(running)
+        if whole < size:
+            rest = vectors.splat(zero, lanes)
+            for j in range(whole * itemsize, size * itemsize, register):
+                fetch(following, ahead, j, register)
+                e = decay((vectors.load(source + j, zero, lanes) - top) * inverse)
+                vectors.store(target + j, e)
+                rest = rest + e
+            total += vectors.sum_lanes(rest)
+        return total
 
-    @njit(**inner)
-    def exponentials_to(row, place, size, top, inverse, following):
-        """The exponentials of a whole piece to where they stay, and their sum."""
-        memory = stack_memory(RUNNING_BYTES)
-        running, target = pointer(memory, zero), pointer(place, zero)
-        exponentials_to_lanes(
-            row, target, size, top, inverse, running, following, place + AHEAD_BYTES
-        )
-        return sum_of_lanes(memory, zero)
-
-    @njit(**fast)
-    def distances_in_lanes(row, of_class, size, top, inverse, running):
-        prefer_wide_vectors()
-        no_alias()
-        for i in range(step):
-            running[i] = zero
-        for b in range(size // step):
-            for i in range(step):
-                j = b * step + i
-                d = (row[j] - top) * inverse
-                running[i] += zero if of_class[j] == zero else of_class[j] * d
-
-    @njit(**inner)
-    def weighted_distance(row, of_class, size, top, inverse):
+    @njit(**exact)
+    def weighted_distance(place, weights, size, top, inverse):
         """Sum of class weights times scaled logits; an excluded class of weight 0 counts not."""
-        memory = stack_memory(RUNNING_BYTES)
-        distances_in_lanes(row, of_class, size, top, inverse, pointer(memory, zero))
-        return sum_of_lanes(memory, zero)
+        prefer_wide_vectors()
+        total = vectors.splat(zero, lanes)
+        for j in range(0, size * itemsize, register):
+            w = vectors.load(weights + j, zero, lanes)
+            d = (vectors.load(place + j, zero, lanes) - top) * inverse
+            total = total + select(w == zero, zero, w * d)
+        return vectors.sum_lanes(total)
 
     plain_sum, _ = sums_of(real)
 
@@ -236,34 +213,37 @@ def loops(real: str) -> Any:
 def writer(real: str) -> Any:
     """The function that writes a stretch of gradient and hessian from exponentials."""
     t = tools(real, GROUP)
-    zero, itemsize, lanes = t.zero, t.itemsize, t.lanes
-    step, piece = 4 * lanes, piece_size(real)
+    zero, itemsize, piece = t.zero, t.itemsize, piece_size(real)
+    lanes, block = register_bytes() // itemsize, block_size(real)
+    register, block_bytes = lanes * itemsize, block * itemsize
 
     @njit(**exact)
-    def emit_plain(source, gradient, size, factor):
+    def emit_plain(source, target, size, factor):
         prefer_wide_vectors()
-        no_alias()
-        for b in range(size // step):
-            for i in range(step):
-                gradient[b * step + i] = source[b * step + i] * factor
+        whole, end = size // block * block_bytes, (size - lanes) * itemsize
+        for j in range(0, whole, block_bytes):
+            vectors.store(target + j, vectors.load(source + j, zero, block) * factor)
+        for j in range(whole, end, register):
+            vectors.store(target + j, vectors.load(source + j, zero, lanes) * factor)
+        vectors.store(target + end, vectors.load(source + end, zero, lanes) * factor)
 
     @njit(**inner)
-    def emit_smooth(source, gradient, of_class, size, factor, shift):
+    def emit_smooth(source, target, weights, size, factor, shift):
         prefer_wide_vectors()
-        no_alias()
-        for b in range(size // step):
-            for i in range(step):
-                j = b * step + i
-                gradient[j] = source[j] * factor + shift * of_class[j]
+        end = (size - lanes) * itemsize
+        for place in range(0, end + register, register):
+            j = min(place, end)
+            w = vectors.load(weights + j, zero, lanes)
+            vectors.store(target + j, vectors.load(source + j, zero, lanes) * factor + w * shift)
 
     @njit(**exact)
-    def emit_hessian(source, hessian, size, inverse, square, linear):
+    def emit_hessian(source, target, size, inverse, square, linear):
         prefer_wide_vectors()
-        no_alias()
-        for b in range(size // step):
-            for i in range(step):
-                p = source[b * step + i] * inverse
-                hessian[b * step + i] = p * (p * square + linear)
+        end = (size - lanes) * itemsize
+        for place in range(0, end + register, register):
+            j = min(place, end)
+            p = vectors.load(source + j, zero, lanes) * inverse
+            vectors.store(target + j, p * (p * square + linear))
 
     @njit(**exact)
     def multiply(row, size, factor):
@@ -279,52 +259,28 @@ def writer(real: str) -> Any:
             row[j] = row[j] * factor + shift * of_class[j]
 
     @njit(**inner)
-    def load_registers(source, target, size):
-        # The exponentials may lie in the gradient's own memory, which ends here.
-        for j in range(0, step, lanes):
-            load_rest(source + j * itemsize, target + j * itemsize, size - j, zero)
-
-    @njit(**inner)
-    def store_registers(source, target, size):
-        for j in range(0, size, lanes):
-            store_rest(source + j * itemsize, target + j * itemsize, size - j, zero)
-
-    @njit(**inner)
     def write_hessian(source, target, size, inverse, square, linear):
-        whole = size // step * step
-        emit_hessian(pointer(source, zero), pointer(target, zero), whole, inverse, square, linear)
-        if whole < size:
-            offset, own = whole * itemsize, stack_memory(RUNNING_BYTES)
-            found = stack_memory(RUNNING_BYTES)
-            load_registers(source + offset, own, size - whole)
-            emit_hessian(pointer(own, zero), pointer(found, zero), step, inverse, square, linear)
-            store_registers(found, target + offset, size - whole)
+        if size >= lanes:
+            emit_hessian(source, target, size, inverse, square, linear)
+        else:
+            for j in range(size):
+                p = pointer(source, zero)[j] * inverse
+                pointer(target, zero)[j] = p * (p * square + linear)
 
     @njit(**inner)
     def write_gradient(source, target, size, factor, shift, weights):
         """Multiples of exponentials plus those of class weights, where there are some.
 
-        Class weights are padded: more of them than there are classes may be read.
+        ``source`` is not ``target``: the last registers overlap.
         """
-        whole = size // step * step
-        offset, own = whole * itemsize, stack_memory(RUNNING_BYTES)
-        found = stack_memory(RUNNING_BYTES)
-        if whole < size:
-            load_registers(source + offset, own, size - whole)
-        if weights == 0:
-            emit_plain(pointer(source, zero), pointer(target, zero), whole, factor)
-            if whole < size:
-                emit_plain(pointer(own, zero), pointer(found, zero), step, factor)
+        if size < lanes:
+            for j in range(size):
+                w = zero if weights == 0 else pointer(weights, zero)[j]
+                pointer(target, zero)[j] = pointer(source, zero)[j] * factor + shift * w
+        elif weights == 0:
+            emit_plain(source, target, size, factor)
         else:
-            of_class = pointer(weights, zero)
-            emit_smooth(
-                pointer(source, zero), pointer(target, zero), of_class, whole, factor, shift
-            )
-            if whole < size:
-                of_class = pointer(weights + offset, zero)
-                emit_smooth(pointer(own, zero), pointer(found, zero), of_class, step, factor, shift)
-        if whole < size:
-            store_registers(found, target + offset, size - whole)
+            emit_smooth(source, target, weights, size, factor, shift)
 
     @njit(**inner)
     def write(job, start, offset, size, source, spare, numbers, relative, label):
@@ -391,9 +347,14 @@ def numbers_of(real: str) -> Any:
 
     @njit(**inner)
     def gather_numbers(statistics, which, numbers):
-        prefer_wide_vectors()
-        for i in range(STATISTICS):
-            numbers[i] = t.column(statistics, i)[which]
+        numbers[FACTOR] = t.column(statistics, FACTOR)[which]
+        numbers[SHIFT] = t.column(statistics, SHIFT)[which]
+        numbers[AT_LABEL] = t.column(statistics, AT_LABEL)[which]
+        numbers[MAXIMUM] = t.column(statistics, MAXIMUM)[which]
+        numbers[INVERSE] = t.column(statistics, INVERSE)[which]
+        numbers[HESSIAN_SQUARE] = t.column(statistics, HESSIAN_SQUARE)[which]
+        numbers[HESSIAN_LINEAR] = t.column(statistics, HESSIAN_LINEAR)[which]
+        numbers[HESSIAN_AT_LABEL] = t.column(statistics, HESSIAN_AT_LABEL)[which]
 
     return gather_numbers
 
@@ -444,12 +405,11 @@ def _rows(real: str) -> Callable:
                 label = labels[k]
                 d = (x[label] - m) * inverse
                 if fields[SMOOTH] != 0:
-                    of_class = pointer(fields[CLASS_WEIGHT], zero)
-                    spread[k] = o.weighted_distance(x, of_class, padded, m, inverse)
+                    spread[k] = o.weighted_distance(place, fields[CLASS_WEIGHT], padded, m, inverse)
                 x[label] = t.lowest
                 ahead = job[GRADIENT] + (row + k) * classes * itemsize if direct else 0
                 following = job[PREDICTION] + (row + count + k) * classes * itemsize
-                others[k] = o.exponentials(x, padded, m, inverse, following, ahead)
+                others[k] = o.exponentials(place, place, padded, m, inverse, following, ahead)
                 top[k], distance[k] = m, d
             t.exponentiate(distance, own)
             call_finish(fields[FINISH], (job, statistics))
