@@ -84,9 +84,15 @@ def steps(real: str) -> Any:
     """The steps of one row, or of a piece of it."""
     t, o = tools(real, GROUP), loops(real)
     zero, one, itemsize, cast = t.zero, t.one, t.itemsize, t.cast
-    lanes, register = register_bytes() // itemsize, register_bytes()
+    register, lanes = register_bytes(), register_bytes() // itemsize
     piece, decay = piece_size(real), t.decay
     log, exp = vmath.log, vmath.exp
+
+    @njit(**inner)
+    def sum_of_exponentials(row, size, top, inverse):
+        """Of whole registers, whose place the exponentials take."""
+        o.exponentials(row, row, size, top, inverse, 0, 0)
+        return o.total(row, size)
 
     @njit(**inner)
     def measure(job, row, i, label, left, scratch):
@@ -105,12 +111,12 @@ def steps(real: str) -> Any:
             return
         base = zero if m == t.lowest else m
         found[TOP] = m
-        found[TOTAL] = o.exponentials(scratch, scratch, padded, base, inverse, 0, 0)
+        found[TOTAL] = sum_of_exponentials(scratch, padded, base, inverse)
         if fields[DENSE_LOGITS] != 0:
             m = o.stage(job, TARGET, start, size, scratch)
             base = zero if m == t.lowest else m
             found[TEACHER_TOP] = m
-            found[TEACHER_TOTAL] = o.exponentials(scratch, scratch, padded, base, inverse, 0, 0)
+            found[TEACHER_TOTAL] = sum_of_exponentials(scratch, padded, base, inverse)
 
     @njit(**inner)
     def merge_sums(left, pieces, which, inverse):

@@ -79,7 +79,7 @@ def _pieces(real: str) -> Any:
     piece = piece_size(real)
 
     @njit(**inner)
-    def measure(job, row, index, label, left, scratch, keep):
+    def measure(job, row, index, label, left, scratch, spare, keep):
         """Maximum and sum of a piece; exponentials to the gradient's place if ``keep``."""
         found = pointer(left + 8 * LEFT * index, 1.0)
         fields, reals = pointer(job[LAYOUTS], 1), pointer(job[LAYOUTS], 1.0)
@@ -87,30 +87,30 @@ def _pieces(real: str) -> Any:
         offset = index * piece
         size = min(piece, classes - offset)
         start = row * classes + offset
-        padded = o.padded(size)
-        x = pointer(scratch, zero)
-        m = o.stage(job, PREDICTION, start, size, scratch)
+        source, target = o.locate(job, PREDICTION, start, size, spare), scratch
+        count = max(size, o.lanes)  # where there are fewer, they are filled up
+        x = pointer(source, zero)
+        m = o.maximum(source, count)
         at = label - offset
-        if (at >= 0) & (at < size):
+        within = (at >= 0) & (at < size)
+        if within:
             found[4] = x[at]
         # Where a whole piece is -inf any number will do.
         base = zero if m == t.lowest else m
         if fields[SMOOTH] != 0:
             weights = fields[CLASS_WEIGHT] + offset * itemsize
-            found[2] = o.weighted_distance(scratch, weights, padded, base, inverse)
+            found[2] = o.weighted_distance(source, weights, count, base, inverse)
             found[3] = o.plain_sum(pointer(weights, zero), size)
-        if (at >= 0) & (at < size):
-            x[at] = t.lowest
-        if keep:
-            place = job[GRADIENT] + start * itemsize
-            if size == piece:
-                following, ahead = job[PREDICTION] + (start + piece) * itemsize, place + AHEAD_BYTES
-                total = o.exponentials(scratch, place, size, base, inverse, following, ahead)
-            else:
-                total = o.exponentials(scratch, scratch, padded, base, inverse, 0, 0)
-                t.copy(x, pointer(place, zero), size)
-        else:
-            total = o.exponentials(scratch, scratch, padded, base, inverse, 0, 0)
+        following = ahead = 0
+        if keep & (size == piece):
+            target = job[GRADIENT] + start * itemsize
+            following, ahead = job[PREDICTION] + (start + piece) * itemsize, target + AHEAD_BYTES
+        o.exponentials(source, target, count, base, inverse, following, ahead)
+        if within:
+            pointer(target, zero)[at] = zero
+        total = o.total(target, count)
+        if keep & (size < piece):
+            t.copy(pointer(target, zero), pointer(job[GRADIENT] + start * itemsize, zero), size)
         found[0], found[1] = m, total
 
     @njit(**inner)
@@ -150,9 +150,9 @@ def _pieces(real: str) -> Any:
         if kept:
             source = job[GRADIENT] + start * itemsize
         else:
-            o.stage(job, PREDICTION, start, size, scratch)
+            given = o.locate(job, PREDICTION, start, size, spare)
             base = zero if own == t.lowest else own
-            o.exponentials(scratch, scratch, o.padded(size), base, inverse, 0, 0)
+            o.exponentials(given, scratch, max(size, o.lanes), base, inverse, 0, 0)
         relative = t.decay((own - numbers[MAXIMUM]) * inverse)
         write(job, start, offset, size, source, spare, numbers, relative, label)
 
@@ -195,7 +195,7 @@ def _long(real: str) -> Callable:
                 write_zeros(job, row * classes, classes, spare)
                 continue
             for i in range(pieces):
-                measure(job, row, i, label, left, scratch, kept)
+                measure(job, row, i, label, left, scratch, spare, kept)
             merge(job, label, left, pieces, statistics)
             call_finish(fields[FINISH], (job, statistics))
             sums[0] += t.deliver_value(job, row, statistics)
@@ -219,7 +219,7 @@ def _measure(real: str) -> Callable:
         mode = flush_denormals()
         fields = pointer(job[LAYOUTS], 1)
         pieces = (fields[CLASSES] + piece - 1) // piece
-        scratch = stack_memory(PIECE_BYTES)
+        scratch, spare = stack_memory(PIECE_BYTES), stack_memory(PIECE_BYTES)
         statistics, of_labels = stack_memory(statistics_bytes), stack_memory(64)
         labels = pointer(of_labels, 1)
         kept = (fields[DERIVATIVES] > 0) & t.is_direct(job, GRADIENT)
@@ -231,7 +231,8 @@ def _measure(real: str) -> Callable:
             call_describe(fields[DESCRIBE], (job, row, 1, statistics, of_labels, scratch))
             if t.column(statistics, ROW_WEIGHT)[0] != t.zero:
                 left = fields[WORKSPACE] + 8 * LEFT * pieces * row
-                measure(job, row, unit - row * pieces, labels[0], left, scratch, kept)
+                i = unit - row * pieces
+                measure(job, row, i, labels[0], left, scratch, spare, kept)
         restore_denormals(mode)
 
     return measure_pieces

@@ -1,4 +1,4 @@
-"""Cross-entropy of rows of up to 96 classes with integer labels and nothing else, in registers.
+"""Cross-entropy of rows of few classes with integer labels and nothing else, in registers.
 
 What most calls are: no weights, no mask, no smoothing. The same arithmetic as in `narrow`, to the
 bit, but for a block of rows at a time from its logits to its gradient, so that nothing about a
@@ -28,7 +28,7 @@ from .intrinsics import (
     restore_denormals,
     stack_memory,
 )
-from .narrow import BRANCH, MOST_CLASSES
+from .narrow import BRANCH, MOST_BY_LABEL
 from .rows import (
     CHUNK_SIGNATURE,
     CLASSES,
@@ -52,7 +52,7 @@ from .transposes import part_size
 def takes(real: str, classes: int, fields: np.ndarray) -> bool:
     """Whether rows are short enough, and labels what is compared here: 32 bits of float32 rows."""
     small = real == "float64" or not fields[IGNORES] or -(2**31) <= fields[IGNORE] < 2**31
-    return bool(classes <= MOST_CLASSES and small)
+    return bool(classes <= MOST_BY_LABEL[real] and small)
 
 
 @cache
@@ -106,15 +106,26 @@ def _steps(real: str) -> Any:
             else:
                 three_to_rows(rows, classes, tile, groups)
 
+    @njit(**inner)
+    def clear(tile, classes, out):
+        """Zeros in the rows that do not count, so that nothing they hold spreads.
+
+        Number by number: whole registers would become stores under a mask.
+        """
+        place = stack_memory(step)
+        vectors.store(place, select(out, one, vectors.splat(zero, block)))
+        for k in range(block):
+            if pointer(place, zero)[k] != zero:
+                for c in range(classes):
+                    pointer(tile + c * step, zero)[k] = zero
+
     @njit(**exact)
     def columns(tile, classes, label, ignored, inverse, scale, gradient, following, ahead):
         """The values of the rows of a tile; their gradients take the place of their logits."""
         prefer_wide_vectors()
         out = label == ignored
-        if vectors.any_lane(out):  # zeros, so that nothing they hold spreads
-            for c in range(classes):
-                x = vectors.load(tile + c * step, zero, block)
-                vectors.store(tile + c * step, select(out, zero, x))
+        if vectors.any_lane(out):
+            clear(tile, classes, out)
         top = vectors.load(tile, zero, block)
         for c in range(1, classes):
             x = vectors.load(tile + c * step, zero, block)
@@ -151,7 +162,7 @@ def _plain(real: str) -> Callable:
     o = _steps(real)
     zero, cast, itemsize, integer = o.zero, o.cast, o.itemsize, o.integer
     block, step = o.block, o.step
-    tile_bytes, labels_bytes = MOST_CLASSES * step, 8 * block
+    tile_bytes, labels_bytes = MOST_BY_LABEL[real] * step, 8 * block
     wide, slim = np.int64(0), integer(0)
 
     @njit(**inner)

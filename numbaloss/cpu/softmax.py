@@ -294,6 +294,12 @@ class Run(NamedTuple):
             any(others) or self.fields[rows.MASK] or self.fields[: rows.MASK_LAYOUT].any()
         )
 
+    def in_tiles(self, real: str, classes: int) -> bool:
+        """Whether rows are few classes wide: they are computed side by side."""
+        if self.plan.fast and not any(self.in_columns):
+            return classes <= narrow.MOST_BY_LABEL[real]
+        return classes <= narrow.MOST_CLASSES
+
     def share(self, real: str, group: int) -> None:
         """Name the functions that all loops over groups of so many rows call."""
         describe, finish = rows.shared(real, group)
@@ -347,10 +353,11 @@ def launch(run: Run, real: str, count: int, classes: int) -> tuple[float, float]
     piece = wide.piece_size(real)
     pieces = -(-classes // piece)
     fast = run.plan.fast
-    if classes <= narrow.MOST_CLASSES or (fast and pieces == 1):
+    tiled = run.in_tiles(real, classes)
+    if tiled or (fast and pieces == 1):
         address, width = short_rows(run, real, classes)
         chunk = chunk_of(count, classes, width)
-        if classes <= narrow.MOST_CLASSES:
+        if tiled:
             return run.launch(address, count, chunk)
         return run.launch_rows(real, address, count, classes, chunk, wide.group_size(real, classes))
     run.share(real, wide.GROUP)
@@ -376,7 +383,7 @@ def launch(run: Run, real: str, count: int, classes: int) -> tuple[float, float]
 
 def short_rows(run: Run, real: str, classes: int) -> tuple[int, int]:
     """Address of the loop over rows that are a tile's or a piece's; of how many at a time."""
-    if classes > narrow.MOST_CLASSES:
+    if not run.in_tiles(real, classes):
         run.share(real, wide.GROUP)
         return wide.rows(real).address, 1
     if run.is_plain() and narrow_plain.takes(real, classes, run.fields):

@@ -1,8 +1,8 @@
 """Rows wider than a few registers, with integer labels, a row after the other.
 
 Rows up to a *piece* long go through scratch memory in the first-level cache, several at a
-time: maximum (while they are copied in), exponentials and their sum, then the multiples that
-make the gradient. The row is read once and the gradient written once.
+time: maximum, exponentials (into scratch memory), their sum without the label's, then the
+multiples that make the gradient. The row is read from memory once and the gradient written once.
 """
 
 from __future__ import annotations
@@ -101,8 +101,10 @@ def loops(real: str) -> Any:
     t = tools(real, GROUP)
     zero, lowest, itemsize = t.zero, t.lowest, t.itemsize
     decay = t.decay
+    integer = {"float32": np.int32, "float64": np.int64}[real]
+    slim = integer(0)
     lanes, block = register_bytes() // itemsize, block_size(real)
-    register, block_bytes = lanes * itemsize, block * itemsize
+    register, block_bytes, sums = lanes * itemsize, block * itemsize, 256 // itemsize
 
     @njit(**inner)
     def padded(size):
@@ -115,33 +117,33 @@ def loops(real: str) -> Any:
 
     @njit(**inner)
     def maximum(place, size):
-        """Maximum of whole registers."""
-        running = vectors.splat(lowest, lanes)
-        for j in range(0, size * itemsize, register):
-            running = larger(vectors.load(place + j, zero, lanes), running)
-        return vectors.max_lanes(running)
-
-    @njit(**inner)
-    def copy_maximum(source, target, size):
-        """Copy a row no shorter than a register; its maximum. NaN shows in the sum."""
+        """Maximum of a row no shorter than a register. NaN shows in the sum."""
         prefer_wide_vectors()
         running = vectors.splat(lowest, block)
-        whole = size // block * block
-        for j in range(0, whole * itemsize, block_bytes):
-            x = vectors.load(source + j, zero, block)
-            vectors.store(target + j, x)
-            running = larger(x, running)
+        whole, end = size // block * block_bytes, (size - lanes) * itemsize
+        for j in range(0, whole, block_bytes):
+            running = larger(vectors.load(place + j, zero, block), running)
         top = vectors.max_lanes(running)
-        if whole < size:
-            last = padded(size) - lanes
-            for j in range(whole * itemsize, last * itemsize, register):
-                vectors.store(target + j, vectors.load(source + j, zero, lanes))
-            vectors.store(target + last * itemsize, vectors.splat(lowest, lanes))
-            end = (size - lanes) * itemsize
-            vectors.store(target + end, vectors.load(source + end, zero, lanes))
-            rest = maximum(target + whole * itemsize, padded(size) - whole)
-            top = rest if rest > top else top
+        if whole < size * itemsize:
+            rest = vectors.load(place + end, zero, lanes)
+            for j in range(whole, end, register):
+                rest = larger(vectors.load(place + j, zero, lanes), rest)
+            other = vectors.max_lanes(rest)
+            top = other if other > top else top
         return top
+
+    @njit(**inner)
+    def locate(job, slot, start, size, scratch):
+        """Address of a stretch of a row: its own, or that of a copy.
+
+        A register's worth can be read there; -inf follows numbers that are fewer.
+        """
+        if t.is_direct(job, slot) and size >= lanes:
+            return job[slot] + start * itemsize
+        t.load(job, slot, start, size, scratch)
+        for j in range(size, lanes):
+            pointer(scratch, zero)[j] = lowest
+        return scratch
 
     @njit(**inner)
     def stage(job, slot, start, size, scratch):
@@ -149,13 +151,9 @@ def loops(real: str) -> Any:
 
         Returns its maximum; ``padded(size)`` numbers are in place.
         """
-        prefer_wide_vectors()
-        if t.is_direct(job, slot) and size >= lanes:
-            return copy_maximum(job[slot] + start * itemsize, scratch, size)
         t.load(job, slot, start, size, scratch)
-        row = pointer(scratch, zero)
         for j in range(size, padded(size)):
-            row[j] = lowest
+            pointer(scratch, zero)[j] = lowest
         return maximum(scratch, padded(size))
 
     @njit(**inner)
@@ -169,40 +167,60 @@ def loops(real: str) -> Any:
 
     @njit(**exact)
     def exponentials(source, target, size, top, inverse, following, ahead):
-        """Exponentials of whole registers, to ``target``; their sum.
+        """Exponentials of a row no shorter than a register.
 
-        What lies at ``following``, to be read next, and at ``ahead``, to be written, is fetched
-        meanwhile.
+        To memory of their own, for the last registers may overlap. What lies at ``following``, to
+        be read next, and at ``ahead``, to be written, is fetched meanwhile.
         """
         prefer_wide_vectors()
-        running = vectors.splat(zero, block)
-        whole = size // block * block
-        for j in range(0, whole * itemsize, block_bytes):
+        whole, end = size // block * block_bytes, (size - lanes) * itemsize
+        for j in range(0, whole, block_bytes):
             fetch(following, ahead, j, block_bytes)
-            e = decay((vectors.load(source + j, zero, block) - top) * inverse)
-            vectors.store(target + j, e)
-            running = running + e
-        total = vectors.sum_lanes(running)
-        if whole < size:
-            rest = vectors.splat(zero, lanes)
-            for j in range(whole * itemsize, size * itemsize, register):
-                fetch(following, ahead, j, register)
-                e = decay((vectors.load(source + j, zero, lanes) - top) * inverse)
-                vectors.store(target + j, e)
-                rest = rest + e
-            total += vectors.sum_lanes(rest)
-        return total
+            x = vectors.load(source + j, zero, block)
+            vectors.store(target + j, decay((x - top) * inverse))
+        if whole < size * itemsize:
+            for place in range(whole, end + register, register):
+                fetch(following, ahead, place, register)
+                j = min(place, end)
+                x = vectors.load(source + j, zero, lanes)
+                vectors.store(target + j, decay((x - top) * inverse))
+
+    @njit(**inner)
+    def own_lanes(size):
+        """Which lanes of the last register of a row are no other's."""
+        return vectors.lane_numbers(slim, lanes) >= integer((lanes - size % lanes) % lanes)
+
+    @njit(**inner)
+    def total(place, size):
+        """Sum of a row no shorter than a register.
+
+        In as many partial sums as 256 bytes hold: each rounds less often.
+        """
+        prefer_wide_vectors()
+        running = vectors.splat(zero, sums)
+        whole, end = size // sums * sums * itemsize, (size - lanes) * itemsize
+        for j in range(0, whole, sums * itemsize):
+            running = running + vectors.load(place + j, zero, sums)
+        found = vectors.sum_lanes(running)
+        if whole < size * itemsize:
+            rest = select(own_lanes(size), vectors.load(place + end, zero, lanes), zero)
+            for j in range(whole, end, register):
+                rest = rest + vectors.load(place + j, zero, lanes)
+            found += vectors.sum_lanes(rest)
+        return found
 
     @njit(**exact)
     def weighted_distance(place, weights, size, top, inverse):
         """Sum of class weights times scaled logits; an excluded class of weight 0 counts not."""
         prefer_wide_vectors()
-        total = vectors.splat(zero, lanes)
-        for j in range(0, size * itemsize, register):
-            w = vectors.load(weights + j, zero, lanes)
-            d = (vectors.load(place + j, zero, lanes) - top) * inverse
-            total = total + select(w == zero, zero, w * d)
-        return vectors.sum_lanes(total)
+        found, end = vectors.splat(zero, lanes), (size - lanes) * itemsize
+        for j in range(0, end + register, register):
+            at = min(j, end)
+            w = vectors.load(weights + at, zero, lanes)
+            w = select(own_lanes(size), w, zero) if at < j else w
+            d = (vectors.load(place + at, zero, lanes) - top) * inverse
+            found = found + select(w == zero, zero, w * d)
+        return vectors.sum_lanes(found)
 
     plain_sum, _ = sums_of(real)
 
@@ -400,16 +418,18 @@ def _rows(real: str) -> Callable:
                 if weight[k] == zero:
                     continue
                 place = scratch + k * padded * itemsize
-                x = pointer(place, zero)
-                m = o.stage(job, PREDICTION, (row + k) * classes, classes, place)
+                source = o.locate(job, PREDICTION, (row + k) * classes, classes, spare)
+                m = o.maximum(source, classes)
                 label = labels[k]
-                d = (x[label] - m) * inverse
+                d = (pointer(source, zero)[label] - m) * inverse
                 if fields[SMOOTH] != 0:
-                    spread[k] = o.weighted_distance(place, fields[CLASS_WEIGHT], padded, m, inverse)
-                x[label] = t.lowest
+                    weights = fields[CLASS_WEIGHT]
+                    spread[k] = o.weighted_distance(source, weights, classes, m, inverse)
                 ahead = job[GRADIENT] + (row + k) * classes * itemsize if direct else 0
                 following = job[PREDICTION] + (row + count + k) * classes * itemsize
-                others[k] = o.exponentials(place, place, padded, m, inverse, following, ahead)
+                o.exponentials(source, place, classes, m, inverse, following, ahead)
+                pointer(place, zero)[label] = zero
+                others[k] = o.total(place, classes)
                 top[k], distance[k] = m, d
             t.exponentiate(distance, own)
             call_finish(fields[FINISH], (job, statistics))

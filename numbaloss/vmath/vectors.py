@@ -7,8 +7,8 @@ end of one that stands alone (15 cycles a register against 8).
 
 Arithmetic, comparisons and the functions of `bits` take vectors as they take numbers, so that
 ``decay``, ``log1p`` and the other bodies of `float32` and `float64` serve both. A number beside a
-vector counts for all lanes. What vectors have beyond: `load`, `store`, `splat`, `cast`,
-`sum_lanes`, `max_lanes` and `any_lane`.
+vector counts for all lanes. What vectors have beyond: `load`, `store`, `splat`,
+`lane_numbers`, `cast`, `sum_lanes`, `max_lanes` and `any_lane`.
 """
 
 from __future__ import annotations
@@ -172,6 +172,19 @@ def splat(typing_context: Any, number: Any, count: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return repeated(builder, arguments[0], kind.count)
+
+    return kind(number, count), generate
+
+
+@intrinsic
+def lane_numbers(typing_context: Any, number: Any, count: Any) -> Any:
+    """0, 1, 2 and on, in the type of ``number``; ``count`` is a literal."""
+    if _count_of(count) is None:
+        return None
+    kind = Vector(number, _count_of(count))
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return ir.Constant(context.get_value_type(kind), list(range(kind.count)))
 
     return kind(number, count), generate
 

@@ -108,6 +108,19 @@ def test_lanes_to_one_number(count):
     assert reduce(x.ctypes.data) == (x.sum(), x.max())
 
 
+@pytest.mark.parametrize("real", ["int32", "int64", "float32", "float64"])
+def test_lanes_are_numbered(real):
+    zero = np.dtype(real).type(0)
+
+    @njit
+    def number(target):
+        vectors.store(target, vectors.lane_numbers(zero, 16))
+
+    found = np.empty(16, real)
+    number(found.ctypes.data)
+    np.testing.assert_array_equal(found, np.arange(16))
+
+
 @pytest.mark.parametrize("count", [4, 16, 64])
 def test_any_lane(count):
     zero = np.float32(0)
