@@ -19,12 +19,6 @@ pytestmark = pytest.mark.skipif(
 # What is left to be mended, by part and without the compute type, and where; whoever mends it
 # takes it out.
 KNOWN: dict[str, dict[str, tuple[str, ...]]] = {
-    "rows": {
-        "softmax plain": PROCESSORS,
-        "softmax rows": PROCESSORS,
-        "softmax long": PROCESSORS,
-        "softmax emit": PROCESSORS,
-    },
     "elementwise": {"elementwise chunk": PROCESSORS},
 }
 
