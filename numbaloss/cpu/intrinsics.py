@@ -131,8 +131,47 @@ def stack_memory(typingctx, size):
     return types.int64(size), codegen
 
 
-def _is_x86(builder):
-    return builder.module.triple.startswith(("x86_64", "i386", "i686"))
+class FloatMode:
+    """Code that reads and writes a thread's mode of floating-point arithmetic, by processor.
+
+    ``flush`` is the bit that turns denormal results into 0: FTZ of x86's MXCSR, FZ of AArch64's
+    FPCR, which takes denormal operands for 0 as well.
+    """
+
+    def __init__(self, builder):
+        triple = builder.module.triple
+        self.builder = builder
+        self.x86 = triple.startswith(("x86_64", "i386", "i686"))
+        self.arm = triple.startswith(("aarch64", "arm64"))
+        self.flush = 0x8000 if self.x86 else 1 << 24
+
+    @property
+    def known(self):
+        return self.x86 or self.arm
+
+    def _call(self, name, result, *arguments):
+        kind = ir.FunctionType(result, [one.type for one in arguments])
+        function = cgutils.get_or_insert_function(self.builder.module, kind, name)
+        return self.builder.call(function, arguments)
+
+    def read(self):
+        if self.arm:
+            mode = self._call("llvm.aarch64.get.fpcr", ir.IntType(64))
+            return self.builder.trunc(mode, ir.IntType(32))
+        place = cgutils.alloca_once(self.builder, ir.IntType(32))
+        address = self.builder.bitcast(place, ir.IntType(8).as_pointer())
+        self._call("llvm.x86.sse.stmxcsr", ir.VoidType(), address)
+        return self.builder.load(place)
+
+    def write(self, mode):
+        if self.arm:
+            wide = self.builder.zext(mode, ir.IntType(64))
+            self._call("llvm.aarch64.set.fpcr", ir.VoidType(), wide)
+            return
+        place = cgutils.alloca_once(self.builder, ir.IntType(32))
+        self.builder.store(mode, place)
+        address = self.builder.bitcast(place, ir.IntType(8).as_pointer())
+        self._call("llvm.x86.sse.ldmxcsr", ir.VoidType(), address)
 
 
 @intrinsic
@@ -142,23 +181,15 @@ def flush_denormals(typingctx):
     Processors of Intel take some 150 cycles for an instruction one of whose results is
     denormal. Softmax of a row that is far apart is full of them: ``exp(-inf)`` of an excluded
     class made rows of 16 classes 3 times slower, logits 90 apart any row 10 times.
-    Where the mode is not to be had (other processors, which have no such penalty) nothing
-    happens.
+    On AArch64 it is done for the sake of the same results; elsewhere nothing happens.
     """
 
     def codegen(context, builder, signature, args):
-        word = ir.IntType(32)
-        if not _is_x86(builder):
+        word, mode = ir.IntType(32), FloatMode(builder)
+        if not mode.known:
             return ir.Constant(word, 0)
-        place = cgutils.alloca_once(builder, word)
-        address = builder.bitcast(place, ir.IntType(8).as_pointer())
-        kind = ir.FunctionType(ir.VoidType(), [address.type])
-        save = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse.stmxcsr")
-        load = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse.ldmxcsr")
-        builder.call(save, [address])
-        former = builder.load(place)
-        builder.store(builder.or_(former, ir.Constant(word, 0x8000)), place)
-        builder.call(load, [address])
+        former = mode.read()
+        mode.write(builder.or_(former, ir.Constant(word, mode.flush)))
         return former
 
     return types.int32(), codegen
@@ -169,12 +200,9 @@ def restore_denormals(typingctx, former):
     """Go back to the mode that :func:`flush_denormals` found."""
 
     def codegen(context, builder, signature, args):
-        if _is_x86(builder):
-            place = cgutils.alloca_once_value(builder, args[0])
-            address = builder.bitcast(place, ir.IntType(8).as_pointer())
-            kind = ir.FunctionType(ir.VoidType(), [address.type])
-            load = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse.ldmxcsr")
-            builder.call(load, [address])
+        mode = FloatMode(builder)
+        if mode.known:
+            mode.write(args[0])
         return context.get_dummy_value()
 
     return types.void(types.int32), codegen
