@@ -140,6 +140,15 @@ def _targets_below_normal_numbers(call: Call, kind: str, text: str) -> bool:
     return bool(((t > 0) & (t < 2 * np.finfo(call.real).tiny)).any())
 
 
+def _infinite_logits_and_roundings(call: Call, kind: str, text: str) -> bool:
+    if not kind.startswith("wrong") or call.options.get("check", True):
+        return False
+    p, t = _inputs(call)
+    far = 16 * np.finfo(call.real).eps
+    beyond = ((t > 1) & (t < 1 + far)) | ((t < 0) & (t > -far))
+    return p.shape == t.shape and bool((np.isinf(p) & beyond).any())
+
+
 ACCEPTED = [
     Accepted(
         "products near the largest number",
@@ -151,6 +160,12 @@ ACCEPTED = [
         "targets of focal losses below normal numbers",
         "times a weight below 1 they are 0, as any product that is too small",
         _targets_below_normal_numbers,
+    ),
+    Accepted(
+        "infinite logits with unchecked roundings of targets",
+        "check=False takes targets as they are: 1 - t of a target a rounding above 1 is a weight "
+        "below 0, and takes part in an infinite loss",
+        _infinite_logits_and_roundings,
     ),
     Accepted(
         "squares of GeneralRobust",
