@@ -56,6 +56,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--loss", nargs="+", choices=ELEMENTWISE, metavar="LOSS", help="[all]")
     parser.add_argument("--classes", type=int, nargs="+", metavar="C", help="widths of rows [18]")
     parser.add_argument("--threads", type=int, help="threads a contestant may use [all]")
+    parser.add_argument(
+        "--vectors", choices=tuple(machine.HELD_BACK), help="hold every library back to these"
+    )
     parser.add_argument("--rounds", type=int, help="rounds of the race [9; rows 5]")
     parser.add_argument("--seconds", type=float, help="work in a round [0.15; rows 0.1]")
     parser.add_argument("--quick", action="store_true", help="few losses, one size, few rounds")
@@ -81,7 +84,9 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
         "seconds": arguments.seconds or (0.05 if quick else 0.15),
         "report": _say,
     }
-    results: dict[str, Any] = {"machine": machine.describe(threads)}
+    if arguments.vectors:
+        machine.hold_back(arguments.vectors)
+    results: dict[str, Any] = {"machine": machine.describe(threads, arguments.vectors)}
     results["settings"] = {"rounds": common["rounds"], "seconds": common["seconds"]}
     if "speed" in parts:
         results["speed"] = runs.speed(

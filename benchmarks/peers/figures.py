@@ -108,6 +108,8 @@ def machine_line(results: dict[str, Any]) -> str:
     """The machine and the versions, in a line."""
     machine = results["machine"]
     parts = [f"{machine['processor']}, {machine['threads']} threads", f"Python {machine['python']}"]
+    if machine.get("held_back"):
+        parts.insert(1, f"every library held back to {machine['vectors']}")
     parts_with_versions = (results[part] for part in ("speed", "rows", "small") if part in results)
     versions = next(parts_with_versions, {}).get("versions", {})
     parts += [f"{name} {version}" for name, version in sorted(versions.items())]
