@@ -63,7 +63,8 @@ def evaluate(
     numbers = max(1, bytes_ // itemsize)
     shape = all_pairs.shape_of(batch, loss.form, options.mining, options.symmetric, numbers, ROWS)
     try:
-        with one_thread_each():
+        # NaN and infinity are results like others; NumPy adds and multiplies some of them here.
+        with one_thread_each(), np.errstate(all="ignore"):
             machine.prepare(shape)
             all_pairs.run(
                 machine, batch, shape, loss.form, options.mining, options.symmetric,
@@ -170,8 +171,7 @@ class _Machine:
         mean = np.zeros(side.length, self.real)
         self.unit = 1.0
         if not self.options.normalize:  # where it is the direction that counts
-            with np.errstate(all="ignore"):
-                mean = np.full((1, side.count), 1.0 / side.count, self.real).dot(side.vectors)[0]
+            mean = np.full((1, side.count), 1.0 / side.count, self.real).dot(side.vectors)[0]
             # In a unit of about the largest element squares neither overflow nor vanish.
             ends = side.vectors.min(initial=0.0), side.vectors.max(initial=0.0)
             largest = max(-float(ends[0]), float(ends[1]))
@@ -289,9 +289,8 @@ class _Machine:
         if self.options.symmetric:
             sides.append((self.columns, slice(None)))
         for side, some in sides:
-            with np.errstate(all="ignore"):
-                top, total = (one[some].astype(np.float64) for one in (side.top, side.total))
-                side.log_sum[some] = top * scale + shift + np.log(total)
+            top, total = (one[some].astype(np.float64) for one in (side.top, side.total))
+            side.log_sum[some] = top * scale + shift + np.log(total)
             side.log_sum[some][side.total[some] == 0] = -np.inf  # nothing was summed
 
     def positives(self, block: np.ndarray, rows: range, columns: range) -> None:
@@ -380,9 +379,8 @@ class _Machine:
             # go with x, the products with y.
             self.pulls[rows.start : rows.stop] += pulls
             ones = np.ones((1, count), self.real)
-            with np.errstate(all="ignore"):
-                self.pulls += ones.dot(block)[0]
-                np.negative(block, out=block)
+            self.pulls += ones.dot(block)[0]
+            np.negative(block, out=block)
 
     def finish(self) -> None:
         """From sums to gradients: through the lengths, in the order in which the vectors came."""

@@ -776,6 +776,27 @@ def test_infinite_distances_stay_in_their_memory():
         assert loss(x, [0, 0, 0, 0, 1, 1]) == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.parametrize("workspace", [None, 1])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        nl.BatchTriplet(0.5, "hard", squared=True),
+        nl.BatchTriplet(0.5, "semi-hard", squared=True),
+        nl.BatchTriplet(0.5, "all", squared=True),
+        nl.NTXent(),
+        nl.SupervisedContrastive(),
+    ],
+    ids=repr,
+)
+def test_products_out_of_range_warn_of_nothing(loss, workspace):
+    x = _vectors(6, 3).astype(np.float32)
+    x[4, 0] = 3.4e38
+    weight = np.float32([2, 0, 0, 0.4, 1, 1])
+    loss.value_and_grad(
+        x, [1, 1, 0, 1, 1, 0], sample_weight=weight, reduction="none", workspace=workspace
+    )
+
+
 def test_methods_that_return_or_take_something_else_are_explained():
     class NoSlope(nl.PairEmbedding):
         def term(self, difference):

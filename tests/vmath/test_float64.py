@@ -110,7 +110,8 @@ def test_float64_power_is_within_one_ulp(compiled, exactly, largest_ulp):
 def test_float64_power_is_within_one_ulp_of_mpmath(compiled):
     x, y = power_arguments(700)
     for base, exponent, got in zip(x, y, compiled("pow")(x, y), strict=True):
-        if np.isfinite(got) and got != 0:
+        # mpmath before 1.4 has no value for 1 to an infinite power.
+        if np.isfinite(got) and got != 0 and np.isfinite(exponent):
             with mpmath.workprec(300):
                 exact = mpmath.power(mpmath.mpf(float(base)), mpmath.mpf(float(exponent)))
                 assert mpmath_ulp(got, exact) <= 1.0, (base, exponent)
