@@ -31,6 +31,9 @@ REALS = ("float32", "float64")
 # registers, pieces of rows, rows of many pieces.
 WIDTHS = (10, 2, 3, 4, 7, 8, 15, 16, 17, 40, 64, 129, 200, 5000, 300_000)
 
+# Losses of numbers whose hot loops are followed.
+ELEMENTWISE = ("binary_cross_entropy", "focal", "huber", "log_cosh", "poisson")
+
 _INSTRUCTION = re.compile(r"^\s+v?[a-z][a-z0-9]+(?:\s|$)", re.M)
 # Of the operands the last one is written: memory has parentheses.
 _MASKED_STORE = re.compile(
@@ -38,6 +41,7 @@ _MASKED_STORE = re.compile(
     r"|^\s+v(?!p?scatter)\w+\s.*\)\s*\{%k\d\}\s*$",  # AVX-512: behind the operand it is for
     re.M,
 )
+_ARITHMETIC = re.compile(r"^\s+v(?:add|sub|mul|div|max|min|fn?m(?:add|sub)\d+)p[sd]\s", re.M)
 _CALL = re.compile(r"^\s+callq?\s", re.M)
 _STACK = r"-?\d*\(%r[sb]p\)"
 _SPILL = re.compile(rf"^\s+v?mov\w+\s+(?:{_STACK}, %[xyz]mm\d+|%[xyz]mm\d+, {_STACK})", re.M)
@@ -51,6 +55,17 @@ def counts(assembly: str) -> dict[str, int]:
         "calls": len(_CALL.findall(assembly)),
         "vectors to or from the stack": len(_SPILL.findall(assembly)),
     }
+
+
+def hot_loop(assemblies: Iterable[str]) -> str:
+    """The innermost loop with the most arithmetic on vectors, of some kernels."""
+    loops = []
+    for block in (part for one in assemblies for part in re.split(r"\n(?=\.LBB\w+:)", one)):
+        if label := re.match(r"\.LBB\w+", block):
+            jumps = list(re.finditer(rf"\bj\w+\s+{re.escape(label[0])}$", block, re.M))
+            if jumps:
+                loops.append(block[: jumps[-1].end()])
+    return max(loops, key=lambda loop: len(_ARITHMETIC.findall(loop)), default="")
 
 
 @contextmanager
@@ -185,6 +200,30 @@ PARTS: dict[str, Callable[[str, bool], None]] = {
 }
 
 
+def hot(real: str) -> dict[str, str]:
+    """The hot loops of some calls, value and gradient, for the processor compiled for."""
+    import numbaloss as nl
+
+    numbers, found = np.ones(64, real), {}
+    calls: dict[str, Callable[[], Any]] = {
+        f"cross_entropy, {classes} classes": lambda classes=classes: (
+            nl.CrossEntropy().value_and_grad(np.zeros((64, classes), real), _labels(64, classes))
+        )
+        for classes in (10, 1000)
+    }
+    calls["focal, 10 classes"] = lambda: nl.CategoricalFocal().value_and_grad(
+        np.zeros((64, 10), real), _labels(64, 10)
+    )
+    for name in ELEMENTWISE:
+        calls[name] = lambda name=name: nl.get(name).value_and_grad(numbers, numbers)
+    with collected() as kernels:
+        for name, call in calls.items():
+            former = set(kernels)
+            call()
+            found[name] = hot_loop(kernels[one] for one in kernels if one not in former)
+    return found
+
+
 def of_process(parts: Iterable[str], reals: Iterable[str], everything: bool) -> dict[str, str]:
     """The assembly of all kernels of some parts, for the processor that Numba compiles for."""
     with collected() as found:
@@ -201,11 +240,20 @@ def of_processor(
     everything: bool = False,
 ) -> dict[str, dict[str, int]]:
     """Counts of all kernels, by name, for a processor as LLVM names it: in another process."""
+    arguments = [f"--part={part}" for part in parts] + [f"--real={real}" for real in reals]
+    return _elsewhere(processor, arguments + ["--everything"] * everything)
+
+
+def hot_of_processor(processor: str, real: str) -> dict[str, dict[str, int]]:
+    """Counts of the hot loops of some calls, by name, for a processor."""
+    found = _elsewhere(processor, ["--hot", f"--real={real}"])
+    return {name.removesuffix(f", {real}"): one for name, one in found.items()}
+
+
+def _elsewhere(processor: str, arguments: list[str]) -> dict[str, dict[str, int]]:
     # Both: with the name alone the features of this machine's processor stay.
     environment = {**os.environ, "NUMBA_CPU_NAME": processor, "NUMBA_CPU_FEATURES": ""}
-    command = [sys.executable, "-m", "benchmarks.machine_code", "--own", "--json", "-"]
-    command += [f"--part={part}" for part in parts] + [f"--real={real}" for real in reals]
-    command += ["--everything"] * everything
+    command = [sys.executable, "-m", "benchmarks.machine_code", "--own", "--json", "-", *arguments]
     done = subprocess.run(
         command, env=environment, cwd=Path(__file__).parents[1], capture_output=True, text=True
     )
@@ -220,12 +268,22 @@ def main() -> None:
     parser.add_argument("--own", action="store_true", help="that which Numba compiles for here")
     parser.add_argument("--part", action="append", choices=PARTS)
     parser.add_argument("--real", action="append", choices=REALS)
+    parser.add_argument("--hot", action="store_true", help="the hot loops of some calls alone")
     parser.add_argument("--everything", action="store_true", help="all widths, losses and types")
     parser.add_argument("--json", metavar="FILE", help="for --own, - is the standard output")
     given = parser.parse_args()
     parts, reals = given.part or list(PARTS), tuple(given.real or REALS)
     found: dict[str, Any]
-    if given.own:
+    if given.hot and given.own:
+        found = {
+            f"{name}, {real}": counts(loop) for real in reals for name, loop in hot(real).items()
+        }
+    elif given.hot:
+        found = {
+            one: _elsewhere(one, ["--hot", *(f"--real={real}" for real in reals)])
+            for one in given.processor or PROCESSORS
+        }
+    elif given.own:
         assembly = of_process(parts, reals, given.everything)
         found = {name: counts(text) for name, text in assembly.items()}
     else:

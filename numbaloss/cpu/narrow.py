@@ -62,9 +62,9 @@ from .tiles import block_size, is_few, tile_width, turn, turning
 
 # Terms of a partial sum over classes.
 BRANCH = 16
-# What tiles take; rows by label that lie as they should are faster one by one from 80 (64) on.
-MOST_CLASSES = 96
+# Wider rows are faster one by one; so many classes with labels, and with dense targets.
 MOST_BY_LABEL = {"float32": 79, "float64": 63}
+MOST_CLASSES = 96
 
 
 class Narrow(NamedTuple):

@@ -49,6 +49,7 @@ class Plan(NamedTuple):
     fields: np.ndarray  # the fixed part of the description of a call
     parameters: np.ndarray
     keep: tuple[Any, ...]
+    tiled: bool  # whether rows are so short that they are computed side by side, in tiles
     fast: bool  # whether the log-probability of the label is all that counts
     plain: bool  # whether its negative is the loss, and no more than a gradient is wanted
     catching: bool  # whether the formula can raise an exception
@@ -109,7 +110,8 @@ def _plan(loss: Softmax, real: str, derivatives: int, labelled: bool, classes: i
     parameters = np.array([0.0] * HEADER + parameter_values(lowered))
     plain = fast and not (smooth or structure.weighted) and weights is None and derivatives < 2
     plain = plain and structure.classes == (LogLikelihood,)
-    return Plan(fields, parameters, tuple(keep), fast, plain, any(catching))
+    tiled = classes <= (narrow.MOST_BY_LABEL[real] if fast else narrow.MOST_CLASSES)
+    return Plan(fields, parameters, tuple(keep), tiled, fast, plain, any(catching))
 
 
 def divisor(loss: Softmax, inputs: Operands, reduction: str, check: bool) -> float:
@@ -243,7 +245,7 @@ def _evaluate(
     for slot, turned in enumerate(in_columns) if any(in_columns) else ():
         in_columns[slot] = int(fields[slot]) * turned
         if turned:
-            fields[slot] = -fields[slot] if classes <= narrow.MOST_CLASSES else 0
+            fields[slot] = -fields[slot] if found.tiled else 0
     handles = [0 if one is None else threads.handle(one.array) for one in given]
     run = Run(found, fields, handles, in_columns)
     try:
@@ -293,12 +295,6 @@ class Run(NamedTuple):
         return self.plan.plain and not (
             any(others) or self.fields[rows.MASK] or self.fields[: rows.MASK_LAYOUT].any()
         )
-
-    def in_tiles(self, real: str, classes: int) -> bool:
-        """Whether rows are few classes wide: they are computed side by side."""
-        if self.plan.fast and not any(self.in_columns):
-            return classes <= narrow.MOST_BY_LABEL[real]
-        return classes <= narrow.MOST_CLASSES
 
     def share(self, real: str, group: int) -> None:
         """Name the functions that all loops over groups of so many rows call."""
@@ -353,7 +349,7 @@ def launch(run: Run, real: str, count: int, classes: int) -> tuple[float, float]
     piece = wide.piece_size(real)
     pieces = -(-classes // piece)
     fast = run.plan.fast
-    tiled = run.in_tiles(real, classes)
+    tiled = run.plan.tiled
     if tiled or (fast and pieces == 1):
         address, width = short_rows(run, real, classes)
         chunk = chunk_of(count, classes, width)
@@ -383,7 +379,7 @@ def launch(run: Run, real: str, count: int, classes: int) -> tuple[float, float]
 
 def short_rows(run: Run, real: str, classes: int) -> tuple[int, int]:
     """Address of the loop over rows that are a tile's or a piece's; of how many at a time."""
-    if not run.in_tiles(real, classes):
+    if not run.plan.tiled:
         run.share(real, wide.GROUP)
         return wide.rows(real).address, 1
     if run.is_plain() and narrow_plain.takes(real, classes, run.fields):
