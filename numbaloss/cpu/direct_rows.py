@@ -13,7 +13,8 @@ import numpy as np
 from ..formulas.raised import Raised
 from ..formulas.structure import plans_of
 from ..structures.softmax import Softmax
-from . import rows, scan, softmax, threads, wide
+from . import rows, scan, softmax, threads
+from .pieces import piece_size
 
 
 class _Ready(NamedTuple):
@@ -142,7 +143,7 @@ def _ready(loss: Softmax, plans: Any, key: tuple[Any, int, int]) -> _Ready | Non
         if found.fast:
             run = softmax.Run(found, found.fields.copy(), [])
             address, width, few = 0, 1, 0
-            if classes <= wide.piece_size(real):
+            if classes <= piece_size(real):
                 address, width = softmax.short_rows(run, real, classes)
                 few = softmax.chunk_of(1, classes, width)
             fields = run.fields.view(np.float64)

@@ -19,6 +19,7 @@ from .intrinsics import (
     stack_memory,
 )
 from .long import LEFT, STACK_PIECES
+from .pieces import GROUP, PIECE_BYTES, piece_size, writer
 from .rows import (
     CHUNK_SIGNATURE,
     CLASSES,
@@ -35,7 +36,6 @@ from .rows import (
     tools,
 )
 from .threads import CHUNK, LAYOUTS, SIZE
-from .wide import GROUP, PIECE_BYTES, piece_size, writer
 
 # The steps of rows that threads share, in their order.
 MEASURE, MERGE, ADD, FINISH, EMIT = range(5)

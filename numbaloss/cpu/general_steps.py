@@ -29,6 +29,7 @@ from .intrinsics import (
 )
 from .long import LEFT
 from .maps import call_map
+from .pieces import GROUP, PIECE_BYTES, loops, piece_size
 from .rows import (
     CHECKED,
     CLASS_WEIGHT,
@@ -68,7 +69,6 @@ from .rows import (
     tools,
 )
 from .threads import LAYOUTS, PARAMETERS
-from .wide import GROUP, PIECE_BYTES, loops, piece_size
 
 # What a piece leaves: maximum and sum of the prediction, of the teacher, then the three sums;
 # the label's logit shares the place of the teacher's maximum.

@@ -24,6 +24,7 @@ from .intrinsics import (
     restore_denormals,
     stack_memory,
 )
+from .pieces import AHEAD_BYTES, GROUP, PIECE_BYTES, loops, numbers_of, piece_size, writer
 from .rows import (
     CHUNK_SIGNATURE,
     CLASS_WEIGHT,
@@ -52,7 +53,6 @@ from .rows import (
     tools,
 )
 from .threads import CHUNK, LAYOUTS, SIZE
-from .wide import AHEAD_BYTES, GROUP, PIECE_BYTES, loops, numbers_of, piece_size, writer
 
 # Numbers that a piece leaves: maximum, sum of exponentials, two for label smoothing, the
 # label's logit; of a general loss also maximum and sum of the teacher, and three sums.

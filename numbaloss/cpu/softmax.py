@@ -34,6 +34,7 @@ from . import (
 from .asking import raises
 from .maps import loss_map
 from .movers import describe, with_layouts
+from .pieces import GROUP, piece_size
 
 Operands = Sequence[Operand | None]
 # Elements of a chunk, at least, and chunks of a call, at most.
@@ -234,7 +235,7 @@ def _evaluate(
     ways = ["load"] * 3 + ["store"] * 3
     described = [describe(*one) for one in zip(given, kinds, ways)]
     in_columns = [0] * 6
-    if classes <= long.STACK_PIECES * wide.piece_size(real):
+    if classes <= long.STACK_PIECES * piece_size(real):
         for slot in (0, 4, 5) if labelled else (0, 1, 4, 5):
             if found_ := columns.describe(given[slot], real, ways[slot]):
                 described[slot], in_columns[slot] = found_, 1
@@ -346,7 +347,7 @@ def chunk_of(count: int, work: int, multiple: int = 1) -> int:
 
 def launch(run: Run, real: str, count: int, classes: int) -> tuple[float, float]:
     """Choose the loops for rows of this width, and this many."""
-    piece = wide.piece_size(real)
+    piece = piece_size(real)
     pieces = -(-classes // piece)
     fast = run.plan.fast
     tiled = run.plan.tiled
@@ -356,7 +357,7 @@ def launch(run: Run, real: str, count: int, classes: int) -> tuple[float, float]
         if tiled:
             return run.launch(address, count, chunk)
         return run.launch_rows(real, address, count, classes, chunk, wide.group_size(real, classes))
-    run.share(real, wide.GROUP)
+    run.share(real, GROUP)
     chunk = chunk_of(count, classes)
     alone = count >= FEW_ROWS or count * classes < MANY_ELEMENTS or any(run.in_columns)
     if pieces == 1 or (pieces <= long.STACK_PIECES and alone):
@@ -380,7 +381,7 @@ def launch(run: Run, real: str, count: int, classes: int) -> tuple[float, float]
 def short_rows(run: Run, real: str, classes: int) -> tuple[int, int]:
     """Address of the loop over rows that are a tile's or a piece's; of how many at a time."""
     if not run.plan.tiled:
-        run.share(real, wide.GROUP)
+        run.share(real, GROUP)
         return wide.rows(real).address, 1
     if run.is_plain() and narrow_plain.takes(real, classes, run.fields):
         return narrow_plain.chunk(real).address, tiles.block_size(real)
