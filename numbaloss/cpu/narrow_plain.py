@@ -70,7 +70,7 @@ def _steps(real: str) -> Any:
     cast = np.dtype(real).type
     zero, one = cast(0), cast(1)
     itemsize = zero.itemsize
-    decay, log1p = body.decay, body.log1p
+    decay, log1p = body.exp_of_negative, body.log1p
     block = block_size(real)
     step, groups = block * itemsize, block * itemsize // register_bytes()
     shorter = part_size(itemsize)

@@ -177,7 +177,8 @@ def tools(real: str, group: int) -> Any:
     lanes = 64 // itemsize
     step = group * itemsize
     log1p = vmath.log1p
-    decay = (float32 if real == "float32" else float64).decay
+    # Of distances from a maximum, which are no larger than 0.
+    decay = (float32 if real == "float32" else float64).exp_of_negative
 
     @njit(**inner)
     def column(statistics, which):

@@ -72,14 +72,19 @@ LOG1P_UNIT = coefficients.LOG1P_UNIT_64
 
 
 @body
-def decay(x):
-    """exp(-abs(x)): the one exponential of sigmoid, softplus and log_sigmoid."""
-    y = -absolute(x)
-    y = select(y < DECAY_LOWEST, DECAY_LOWEST, y)
+def exp_of_negative(x):
+    """exp(x) for x <= 0, as rows of exponentials relative to their maximum have them."""
+    y = select(x < DECAY_LOWEST, DECAY_LOWEST, x)
     shifted = y * LOG2_E + DECAY_SHIFT
     n = shifted - DECAY_SHIFT
     r = y - n * LN2_HIGH - n * LN2_LOW
     return polynomial(r, DECAY) * from_bits(shift_left(to_bits(shifted), WIDTH))
+
+
+@body
+def decay(x):
+    """exp(-abs(x)): the one exponential of sigmoid, softplus and log_sigmoid."""
+    return exp_of_negative(-absolute(x))
 
 
 @body

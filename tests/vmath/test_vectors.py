@@ -10,7 +10,17 @@ from numba.core.registry import cpu_target
 
 from numbaloss.vmath import bits, float32, float64, vectors
 
-BODIES = ["decay", "exp", "expm1", "log", "log1p", "log1p_unit", "log_cosh", "log_sigmoid"]
+BODIES = [
+    "decay",
+    "exp_of_negative",
+    "exp",
+    "expm1",
+    "log",
+    "log1p",
+    "log1p_unit",
+    "log_cosh",
+    "log_sigmoid",
+]
 BODIES += ["sigmoid", "softplus", "sqrt", "tanh"]
 OPTIONS = {"error_model": "numpy", "fastmath": {"contract"}}
 
