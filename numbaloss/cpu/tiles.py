@@ -25,10 +25,6 @@ from .rows import TO_COLUMNS, TO_ROWS, exact, fast, inner, namespace, tools
 from .threads import LAYOUTS
 from .transposes import join_columns, part_size, split_rows, turn_columns, turn_rows
 
-# Rows this short lie so close that as many as a register has lanes are one stream of memory;
-# longer ones are copied first, or 16 streams would be read in turns (10 % slower).
-CLOSE = 32
-
 # Calls (rows, classes, tile, groups of as many rows as a register has lanes).
 TURN_SIGNATURE = types.void(*[types.int64] * 4)
 call_turn = caller(types.void, *TURN_SIGNATURE.args)
@@ -138,14 +134,14 @@ def turning(real: str, width: int) -> Any:
                         rest[k] = zero
             return
         turn = pointer(job[LAYOUTS], 1)[TO_COLUMNS]
-        close = t.is_direct(job, slot) & (classes < CLOSE)
-        if close & (size == width):
+        direct = t.is_direct(job, slot)
+        if direct & (size == width):
             source = job[slot] + row * classes * itemsize
             call_turn(turn, (source, classes, tile, width // lanes))
             return
         for b in range(width // lanes):
             start, count = row + b * lanes, min(max(size - b * lanes, 0), lanes)
-            if close & (count == lanes):
+            if direct & (count == lanes):
                 source = job[slot] + start * classes * itemsize
             else:
                 t.load(job, slot, start * classes, count * classes, spare)
@@ -166,14 +162,14 @@ def turning(real: str, width: int) -> Any:
             )
             return
         turn = pointer(job[LAYOUTS], 1)[TO_ROWS]
-        close = t.is_direct(job, slot) & (classes < CLOSE)
-        if close & (size == width):
+        direct = t.is_direct(job, slot)
+        if direct & (size == width):
             target = job[slot] + row * classes * itemsize
             call_turn(turn, (target, classes, tile, width // lanes))
             return
         for b in range((size + lanes - 1) // lanes):
             start, count = row + b * lanes, min(size - b * lanes, lanes)
-            if close & (count == lanes):
+            if direct & (count == lanes):
                 target = job[slot] + start * classes * itemsize
                 call_turn(turn, (target, classes, tile + b * register, 1))
             else:
