@@ -32,7 +32,13 @@ def main() -> None:
 
         draw_rows(rows, arguments.plot_rows)
         _say(f"the chart is in {arguments.plot_rows}")
-    if arguments.markdown:
+    if arguments.beside:
+        from . import beside
+
+        other = json.loads(arguments.beside.read_text())
+        chosen = [_selected(other, arguments), _selected_rows(other, arguments)]
+        print(beside.render([(results, cells, rows), (other, *chosen)]))
+    elif arguments.markdown:
         from .markdown import render
 
         print(render(results, cells, rows))
@@ -64,6 +70,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="few losses, one size, few rounds")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write results")
     parser.add_argument("--load", type=Path, metavar="FILE", help="read results, run nothing")
+    parser.add_argument(
+        "--beside", type=Path, metavar="FILE", help="print tables of these results and those"
+    )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw a chart of speed")
     parser.add_argument("--plot-rows", type=Path, metavar="FILE", help="draw a chart of rows")
     parser.add_argument("--markdown", action="store_true", help="print tables for the README")

@@ -25,7 +25,7 @@ def render(results: dict[str, Any], cells: list[Cell], rows: list[Cell]) -> str:
     return "\n\n".join(parts)
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
@@ -74,7 +74,7 @@ def _times(
         ]
         faster = figures.ratio(cell, figures.best_peer(cell), "new")
         rows.append([row_title(cell), *texts, f"{digits(faster)}x" if faster else "-"])
-    return _table(header, rows)
+    return table(header, rows)
 
 
 def _small(cells: list[Cell]) -> str:
@@ -84,7 +84,7 @@ def _small(cells: list[Cell]) -> str:
     for cell in cells:
         texts = [digits(figures.microseconds(cell, name)) for name in titles]
         rows.append([figures.loss_title(cell), *texts])
-    return "One call on 100 float32 numbers:\n\n" + _table(header, rows)
+    return "One call on 100 float32 numbers:\n\n" + table(header, rows)
 
 
 def _memory(found: list[dict[str, Any]]) -> str:
@@ -99,7 +99,7 @@ def _memory(found: list[dict[str, Any]]) -> str:
         f"Memory at the peak of a call on {size:,} float32 numbers, beside its inputs "
         f"(the gradient itself: {digits(size * 4 / 1e6)} MB):\n\n"
     )
-    return caption + _table(header, rows)
+    return caption + table(header, rows)
 
 
 def _startup(found: list[dict[str, Any]]) -> str:
@@ -107,4 +107,4 @@ def _startup(found: list[dict[str, Any]]) -> str:
         [f"{one['what']}: {one['title']}", one["cache"] or "-", digits(one["milliseconds"])]
         for one in found
     ]
-    return "Fresh processes:\n\n" + _table(["", "disk cache", "ms"], rows)
+    return "Fresh processes:\n\n" + table(["", "disk cache", "ms"], rows)
