@@ -124,7 +124,7 @@ def _steps(real: str) -> Any:
         """The values of the rows of a tile; their gradients take the place of their logits."""
         prefer_wide_vectors()
         out = label == ignored
-        if vectors.any_lane(out):
+        if vectors.sum_lanes(select(out, integer(1), integer(0))) != 0:
             clear(tile, classes, out)
         top = vectors.load(tile, zero, block)
         for c in range(1, classes):

@@ -26,8 +26,10 @@ from numba import njit, types
 
 from .. import vmath
 from ..structures.softmax import Softmax
-from ..vmath import float32, float64
+from ..vmath import float32, float64, vectors
+from ..vmath.bits import select
 from ..vmath.overloads import install as install_vmath
+from ..vmath.vectors import register_bytes
 from .compile import Code, c_function
 from .intrinsics import caller, no_alias, pointer, prefer_wide_vectors
 from .maps import call_map
@@ -176,6 +178,7 @@ def tools(real: str, group: int) -> Any:
     itemsize = np.dtype(real).itemsize
     lanes = 64 // itemsize
     step = group * itemsize
+    width = min(group, 4 * register_bytes() // itemsize)
     log1p = vmath.log1p
     # Of distances from a maximum, which are no larger than 0.
     decay = (float32 if real == "float32" else float64).exp_of_negative
@@ -304,24 +307,27 @@ def tools(real: str, group: int) -> Any:
 
     @njit(**inner)
     def plain_coefficients(statistics, on, scale):
-        """The same, bit for bit, without smoothing and the term in the log of the sum."""
+        """The same, bit for bit, without smoothing and the term in the log of the sum.
+
+        In vectors: LLVM would test at every call whether one of ten columns overlaps another.
+        """
         prefer_wide_vectors()
-        others, own = column(statistics, OTHERS), column(statistics, OWN)
-        weight, of_label = column(statistics, ROW_WEIGHT), column(statistics, LABEL_WEIGHT)
-        first, slope = column(statistics, FIRST), column(statistics, SLOPE)
-        value, factor = column(statistics, VALUES), column(statistics, FACTOR)
-        at_label = column(statistics, AT_LABEL)
-        for k in range(group):
-            w, direct = weight[k], on * of_label[k]
-            v = zero if (direct == zero) & (first[k] == first[k]) else direct * first[k]
-            first[k] = v
-            r = one / (others[k] + own[k])
-            lean, g = zero - direct * slope[k], w * scale
-            y = direct * slope[k] * (others[k] * r) + zero
-            out = w == zero
-            value[k] = zero if out else v * w
-            factor[k] = zero if out else lean * r * g
-            at_label[k] = zero if out else y * g
+        for k in range(0, step, width * itemsize):
+            place = statistics + k
+            w = vectors.load(place + ROW_WEIGHT * step, zero, width)
+            direct = vectors.load(place + LABEL_WEIGHT * step, zero, width) * on
+            first = vectors.load(place + FIRST * step, zero, width)
+            slope = vectors.load(place + SLOPE * step, zero, width) * direct
+            others = vectors.load(place + OTHERS * step, zero, width)
+            none = select(first == first, zero, first)
+            v = select(direct == zero, none, direct * first)
+            vectors.store(place + FIRST * step, v)
+            r = one / (others + vectors.load(place + OWN * step, zero, width))
+            g, out = w * scale, w == zero
+            vectors.store(place + VALUES * step, select(out, zero, v * w))
+            vectors.store(place + FACTOR * step, select(out, zero, (zero - slope) * r * g))
+            at_label = (slope * (others * r) + zero) * g
+            vectors.store(place + AT_LABEL * step, select(out, zero, at_label))
 
     @njit(**inner)
     def curvatures(statistics, on, off, whole, curvature_scale):

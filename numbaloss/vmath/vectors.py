@@ -8,7 +8,7 @@ end of one that stands alone (15 cycles a register against 8).
 Arithmetic, comparisons and the functions of `bits` take vectors as they take numbers, so that
 ``decay``, ``log1p`` and the other bodies of `float32` and `float64` serve both. A number beside a
 vector counts for all lanes. What vectors have beyond: `load`, `store`, `splat`,
-`lane_numbers`, `cast`, `sum_lanes`, `max_lanes` and `any_lane`.
+`lane_numbers`, `cast`, `sum_lanes` and `max_lanes`.
 """
 
 from __future__ import annotations
@@ -277,20 +277,6 @@ def max_lanes(typing_context: Any, vector: Any) -> Any:
         return _in_halves(builder, arguments[0], larger)
 
     return vector.dtype(vector), generate
-
-
-@intrinsic
-def any_lane(typing_context: Any, vector: Any) -> Any:
-    """Whether a boolean is true in any lane."""
-    if not isinstance(vector, Vector) or vector.dtype != types.boolean:
-        return None
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        bits = builder.bitcast(arguments[0], ir.IntType(vector.count))
-        found = builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0))
-        return context.cast(builder, found, types.boolean, types.boolean)
-
-    return types.boolean(vector), generate
 
 
 @cache

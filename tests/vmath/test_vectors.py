@@ -131,23 +131,6 @@ def test_lanes_are_numbered(real):
     np.testing.assert_array_equal(found, np.arange(16))
 
 
-@pytest.mark.parametrize("count", [4, 16, 64])
-def test_any_lane(count):
-    zero = np.float32(0)
-
-    @njit
-    def any_positive(source):
-        return vectors.any_lane(vectors.load(source, zero, count) > zero)
-
-    x = np.full(count, np.nan, np.float32)
-    assert any_positive(x.ctypes.data) is False
-    for k in range(count):
-        x[:] = -1
-        assert not any_positive(x.ctypes.data)
-        x[k] = 1
-        assert any_positive(x.ctypes.data)
-
-
 @pytest.mark.parametrize(
     ("given", "wanted"),
     [
