@@ -133,7 +133,12 @@ def _product_near_the_largest_number(call: Call, kind: str, text: str) -> bool:
 
 
 def _targets_below_normal_numbers(call: Call, kind: str, text: str) -> bool:
-    weighed = any(isinstance(one, nl.Focal | nl.AsymmetricFocal) for one in _parts(call.loss))
+    focal = any(isinstance(one, nl.Focal | nl.AsymmetricFocal) for one in _parts(call.loss))
+    weighed = focal or any(
+        isinstance(one, nl.BinaryCrossEntropy)
+        and (np.any(np.asarray(one.pos_weight) != 1.0) or one.label_smoothing > 0.0)
+        for one in _parts(call.loss)
+    )
     if not kind.startswith("wrong") or not weighed:
         return False
     _, t = _inputs(call)
@@ -157,8 +162,8 @@ ACCEPTED = [
         _product_near_the_largest_number,
     ),
     Accepted(
-        "targets of focal losses below normal numbers",
-        "times a weight below 1 they are 0, as any product that is too small",
+        "weighed targets below normal numbers",
+        "times a weight below 1 they are 0 or lose digits, as any product that is too small",
         _targets_below_normal_numbers,
     ),
     Accepted(
