@@ -219,7 +219,8 @@ class GeneralRobust(Elementwise):
     Notes
     -----
     Continuous in ``alpha``. The hessian is negative for far residuals where α < 1. At α = 2 it is a
-    multiple of :class:`SquaredError`, out of range where that is.
+    multiple of :class:`SquaredError`, out of range where that is. Results are off by about
+    :math:`|\alpha - 2| \log(r/c)` units in the last place where residuals are far.
 
     References
     ----------

@@ -25,11 +25,12 @@ def expected(call: Call) -> Expected:
         return _OF[call.structure](call)
 
 
-def _rounds(loss: Any) -> int:
+def _rounds(loss: Any, real: np.dtype) -> int:
     """How many roundings the formulas take: see tests/losses/test_exactness.py."""
     names = {type(term).__name__ for _, term in getattr(loss, "terms", ((1.0, loss),))}
     if "GeneralRobust" in names:
-        return 128  # exponents of up to 90 make as many units of its powers
+        # Exponents of up to 90, or 710, make as many units of its powers.
+        return 128 if real == np.float32 else 1024
     return 24 if names & {"AsymmetricFocal", "Tweedie", "Focal"} else 12
 
 
@@ -43,7 +44,7 @@ def elementwise_bands(
     """
     kind = Float.of(real)
     p, t = p.astype(Number), t.astype(Number)
-    eps = _rounds(loss) * kind.epsilon
+    eps = _rounds(loss, real) * kind.epsilon
     # A difference of the inputs beyond the largest number is infinite.
     over = np.abs(p - t) > kind.largest
     beyond = np.where(over, np.copysign(Number(np.inf), p - t), p)
