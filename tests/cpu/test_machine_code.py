@@ -24,7 +24,6 @@ KNOWN: dict[str, dict[str, tuple[str, ...]]] = {
 
 QUICK = [
     ("znver3", "rows", "float32"),
-    ("znver3", "embeddings", "float32"),
     ("sapphirerapids", "elementwise", "float32"),
 ]
 ALL = [(processor, part, real) for processor in PROCESSORS for part in PARTS for real in REALS]

@@ -632,7 +632,7 @@ def agree_on_vectors(loss, given, offset=0, **options):
     same([loss(*arrays, **options)], [expected[0]], kind)
 
 
-@pytest.mark.every(5)
+@pytest.mark.every(12)
 @pytest.mark.parametrize("kind", ["float32", "bfloat16"])
 @pytest.mark.parametrize("length", [1, 7, 16, 24, 67, 144])
 def test_vectors_of_pairs_and_triplets(machine, kind, length):
@@ -657,7 +657,7 @@ def test_many_vectors(machine):
     assert blocks > 1
 
 
-@pytest.mark.every(4)
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("reduction", ["mean", "weighted_mean", "sum", "none"])
 def test_weighted_vectors_of_any_strides(machine, reduction):
     weight = np.arange(6.0) % 4

@@ -63,8 +63,10 @@ IN_FLOAT32 = (
     nl.Tweedie,
 )
 # Units in the last place where a value's own formula, or its second derivative, cancels: of a root
-# less the delta it began at, of 1e9 to the power of half of 2e-9, of a power by the chain rule.
+# less the delta it began at, of 1e9 to the power of half of 2e-9, of a power by the chain rule, of
+# a probability less the margin that it is near.
 LOOSE = {
+    (nl.AsymmetricFocal, "gradient"): 20,
     (nl.PseudoHuber, "value"): np.inf,
     (nl.GeneralRobust, "gradient"): 20,
     (nl.GeneralRobust, "hessian"): 200,

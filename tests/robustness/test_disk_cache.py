@@ -251,6 +251,7 @@ def test_damaged_files_are_ignored_and_replaced(run, tmp_path):
     assert run(MEASURE, *names, **cache) == {"results": right, "passes": 0}
 
 
+@pytest.mark.exhaustive
 def test_processes_that_fill_one_cache_at_once_leave_each_loss_its_own_code(run, tmp_path):
     wait = """
 import numbaloss.cpu.elementwise, os, time
@@ -268,6 +269,7 @@ time.sleep(max(0.0, float(os.environ["TEST_START"]) - time.time()))
         assert measured == {"results": RIGHT, "passes": 0}
 
 
+@pytest.mark.exhaustive
 def test_code_from_many_processes_lives_together_in_one(run, tmp_path):
     """Each process numbers its functions from 1, so that the symbols in the files clash."""
     cache = {"NUMBALOSS_CACHE_DIR": tmp_path / "cache"}

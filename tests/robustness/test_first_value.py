@@ -8,6 +8,7 @@ SCRIPT = """
 import json, os, sys, traceback
 
 import numpy as np
+import pytest
 import numba
 import numbaloss as nl
 import numbaloss.cpu.elementwise, numbaloss.cpu.softmax
@@ -106,5 +107,6 @@ print(json.dumps(failed))
 """
 
 
+@pytest.mark.exhaustive
 def test_the_first_value_of_a_process_compiles_in_every_structure(run):
     assert run.finish(run.start(SCRIPT), timeout=300.0) == []

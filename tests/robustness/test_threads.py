@@ -85,6 +85,7 @@ result = differing
     assert under(script) == []
 
 
+@pytest.mark.exhaustive
 def test_rows_come_out_the_same_for_any_number_of_threads(under):
     script = """
 losses = [nl.CrossEntropy(), nl.CrossEntropy(label_smoothing=0.1, z_loss=0.01), nl.Brier()]
