@@ -67,6 +67,7 @@ IN_FLOAT32 = (
 # a probability less the margin that it is near.
 LOOSE = {
     (nl.AsymmetricFocal, "gradient"): 20,
+    (nl.AsymmetricFocal, "hessian"): 20,
     (nl.PseudoHuber, "value"): np.inf,
     (nl.GeneralRobust, "gradient"): 20,
     (nl.GeneralRobust, "hessian"): 200,

@@ -4,11 +4,12 @@ Derivatives teach Numba functions such as ``np.sqrt`` for numbers with derivativ
 happen while a kernel is being compiled that has looked that function up already.
 """
 
+import pytest
+
 SCRIPT = """
 import json, os, sys, traceback
 
 import numpy as np
-import pytest
 import numba
 import numbaloss as nl
 import numbaloss.cpu.elementwise, numbaloss.cpu.softmax
