@@ -45,7 +45,7 @@ from .rows import (
     namespace,
 )
 from .threads import CHUNK, LAYOUTS, SIZE
-from .tiles import block_size, turns
+from .tiles import FEW, block_size, tile_width, turns
 from .transposes import part_size
 
 
@@ -69,6 +69,7 @@ def _steps(real: str) -> Any:
     body, integer = {"float32": (float32, np.int32), "float64": (float64, np.int64)}[real]
     cast = np.dtype(real).type
     zero, one = cast(0), cast(1)
+    wide, slim = np.int64(0), integer(0)
     itemsize = zero.itemsize
     decay, log1p = body.exp_of_negative, body.log1p
     block = block_size(real)
@@ -107,25 +108,26 @@ def _steps(real: str) -> Any:
                 three_to_rows(rows, classes, tile, groups)
 
     @njit(**inner)
-    def clear(tile, classes, out):
+    def clear(tile, classes, labels, ignored):
         """Zeros in the rows that do not count, so that nothing they hold spreads.
 
-        Number by number: whole registers would become stores under a mask.
+        Number by number: whole registers would become stores under a mask. The prefetch keeps
+        LLVM from making them of this loop.
         """
-        place = stack_memory(step)
-        vectors.store(place, select(out, one, vectors.splat(zero, block)))
         for k in range(block):
-            if pointer(place, zero)[k] != zero:
+            if pointer(labels, 1)[k] == ignored:
                 for c in range(classes):
+                    prefetch(tile + c * step, 1)
                     pointer(tile + c * step, zero)[k] = zero
 
     @njit(**exact)
-    def columns(tile, classes, label, ignored, inverse, scale, gradient, following, ahead):
+    def columns(tile, classes, labels, ignored, inverse, scale, gradient, following, ahead):
         """The values of the rows of a tile; their gradients take the place of their logits."""
         prefer_wide_vectors()
-        out = label == ignored
+        label = vectors.cast(vectors.load(labels, wide, block), slim)
+        out = label == integer(ignored)
         if vectors.sum_lanes(select(out, integer(1), integer(0))) != 0:
-            clear(tile, classes, out)
+            clear(tile, classes, labels, ignored)
         top = vectors.load(tile, zero, block)
         for c in range(1, classes):
             x = vectors.load(tile + c * step, zero, block)
@@ -160,10 +162,12 @@ def _steps(real: str) -> Any:
 
 def _plain(real: str) -> Callable:
     o = _steps(real)
-    zero, cast, itemsize, integer = o.zero, o.cast, o.itemsize, o.integer
+    zero, cast, itemsize = o.zero, o.cast, o.itemsize
     block, step = o.block, o.step
     tile_bytes, labels_bytes = MOST_BY_LABEL[real] * step, 8 * block
-    wide, slim = np.int64(0), integer(0)
+    few = FEW[real]
+    few_width, many_width = tile_width(real, few - 1), tile_width(real, few)
+    lanes_bytes = 8 * few_width
 
     @njit(**inner)
     def copy(source, target, size):
@@ -189,8 +193,13 @@ def _plain(real: str) -> Callable:
         ignored = fields[IGNORE] if fields[IGNORES] != 0 else -1
         tile, spare = stack_memory(tile_bytes), stack_memory(tile_bytes)
         padded = stack_memory(labels_bytes)
-        total = vectors.splat(0.0, block)
-        row, stop = index * job[CHUNK], min((index + 1) * job[CHUNK], job[SIZE])
+        # As `rows.add_values` has them: a sum is the same whichever way rows take.
+        width = few_width if classes < few else many_width
+        lanes = stack_memory(lanes_bytes)
+        for k in range(width):
+            pointer(lanes, 1.0)[k] = 0.0
+        first = row = index * job[CHUNK]
+        stop = min((index + 1) * job[CHUNK], job[SIZE])
         while row < stop:
             count = min(block, stop - row)
             offset = row * classes * itemsize
@@ -202,18 +211,21 @@ def _plain(real: str) -> Callable:
                 source = target = following = ahead = spare
                 labels = padded
             o.to_columns(source, classes, tile)
-            label = vectors.cast(vectors.load(labels, wide, block), slim)
             value = o.columns(
-                tile, classes, label, integer(ignored), inverse, scale, gradient, following, ahead
+                tile, classes, labels, ignored, inverse, scale, gradient, following, ahead
             )
-            total = total + vectors.cast(value, 0.0)
+            place = lanes + 8 * ((row - first) % width)
+            sum_ = vectors.load(place, 0.0, block) + vectors.cast(value, 0.0)
+            vectors.store(place, sum_)
             if gradient:
                 o.to_rows(tile, classes, target)
                 if count < block:
                     copy(spare, job[GRADIENT] + offset, count * classes)
             row += count
         sums = pointer(result, 1.0)
-        sums[0], sums[1] = vectors.sum_lanes(total), 0.0
+        sums[0] = sums[1] = 0.0
+        for k in range(width):
+            sums[0] += pointer(lanes, 1.0)[k]
         restore_denormals(mode)
 
     return plain_rows

@@ -30,9 +30,13 @@ TURN_SIGNATURE = types.void(*[types.int64] * 4)
 call_turn = caller(types.void, *TURN_SIGNATURE.args)
 
 
+# Of fewer classes than these labels are found by comparing, class by class, in tiles of more rows.
+FEW = {"float32": 16, "float64": 8}
+
+
 def is_few(real: str, classes: int) -> bool:
-    """Whether labels are found by comparing, class by class: scattering takes longer."""
-    return classes < (16 if real == "float32" else 8)
+    """Whether labels are found by comparing: scattering takes longer."""
+    return classes < FEW[real]
 
 
 def tile_width(real: str, classes: int) -> int:

@@ -26,7 +26,13 @@ QUICK = [
     ("znver3", "rows", "float32"),
     ("sapphirerapids", "elementwise", "float32"),
 ]
-ALL = [(processor, part, real) for processor in PROCESSORS for part in PARTS for real in REALS]
+# Every part in both types, each for one of the processors: `python -m benchmarks.machine_code
+# --everything` has them all.
+ALL = [
+    (PROCESSORS[(i + j) % len(PROCESSORS)], part, real)
+    for i, part in enumerate(PARTS)
+    for j, real in enumerate(reversed(REALS))
+]
 
 
 def known(processor: str, part: str, real: str) -> set[str]:
