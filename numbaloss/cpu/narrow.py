@@ -50,6 +50,7 @@ from .rows import (
     SMOOTH,
     SPREAD,
     STATISTICS,
+    block_size,
     call_describe,
     call_finish,
     exact,
@@ -58,7 +59,7 @@ from .rows import (
     tools,
 )
 from .threads import CHUNK, LAYOUTS, SIZE
-from .tiles import block_size, is_few, tile_width, turn, turning
+from .tiles import is_few, tile_width, turn, turning
 
 # Terms of a partial sum over classes.
 BRANCH = 16
@@ -106,9 +107,7 @@ def chunk(real: str, few: bool, width: int, what: str) -> Code:
 @cache
 def _label_loops(real: str, width: int) -> Any:
     t = tools(real, width)
-    zero, one, lowest, cast = t.zero, t.one, t.lowest, t.cast
-    decay, itemsize = t.decay, t.itemsize
-    integer = {"float32": np.int32, "float64": np.int64}[real]
+    zero, decay, itemsize, integer = t.zero, t.decay, t.itemsize, t.integer
     wide, slim = np.int64(0), integer(0)
     block, step = block_size(real), width * itemsize
     block_bytes = block * itemsize

@@ -83,7 +83,7 @@ from .tiles import turning
 def _general_loops(real: str, width: int) -> Any:
     t = tools(real, width)
     zero, one = t.zero, t.one
-    decay, lanes, itemsize = t.decay, t.lanes, t.itemsize
+    decay = t.decay
     log, exp = vmath.log, vmath.exp
 
     @njit(**exact)

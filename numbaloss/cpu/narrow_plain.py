@@ -40,19 +40,20 @@ from .rows import (
     PREDICTION,
     SCALE,
     TARGET,
+    block_size,
     exact,
     inner,
     namespace,
+    tools,
 )
 from .threads import CHUNK, LAYOUTS, SIZE
-from .tiles import FEW, block_size, tile_width, turns
+from .tiles import FEW, tile_width, turns
 from .transposes import part_size
 
 
-def takes(real: str, classes: int, fields: np.ndarray) -> bool:
-    """Whether rows are short enough, and labels what is compared here: 32 bits of float32 rows."""
-    small = real == "float64" or not fields[IGNORES] or -(2**31) <= fields[IGNORE] < 2**31
-    return bool(classes <= MOST_BY_LABEL[real] and small)
+def takes(real: str, fields: np.ndarray) -> bool:
+    """Whether the ignored label, if any, is what is compared here: 32 bits of float32 rows."""
+    return real == "float64" or not fields[IGNORES] or -(2**31) <= fields[IGNORE] < 2**31
 
 
 @cache
@@ -66,46 +67,34 @@ def chunk(real: str) -> Code:
 @cache
 def _steps(real: str) -> Any:
     """The steps of a block: rows to columns, columns to gradients, and back."""
-    body, integer = {"float32": (float32, np.int32), "float64": (float64, np.int64)}[real]
-    cast = np.dtype(real).type
-    zero, one = cast(0), cast(1)
-    wide, slim = np.int64(0), integer(0)
-    itemsize = zero.itemsize
-    decay, log1p = body.exp_of_negative, body.log1p
     block = block_size(real)
+    t = tools(real, block)
+    zero, one, itemsize, integer = t.zero, t.one, t.itemsize, t.integer
+    wide, slim = np.int64(0), integer(0)
+    decay, log1p = t.decay, {"float32": float32, "float64": float64}[real].log1p
     step, groups = block * itemsize, block * itemsize // register_bytes()
-    shorter = part_size(itemsize)
-    of_one, of_two, of_three = (turns(real, classes, step) for classes in (1, 2, 3))
-    of_many = turns(real, 0, step)
-    one_to_columns, one_to_rows = of_one
-    two_to_columns, two_to_rows = of_two
-    three_to_columns, three_to_rows = of_three
-    many_to_columns, many_to_rows = of_many
-    short = shorter > 2
+    part = part_size(itemsize)
 
-    @njit(**inner)
-    def to_columns(rows, classes, tile):
-        if classes >= shorter:
-            many_to_columns(rows, classes, tile, groups)
-        elif classes == 1:
-            one_to_columns(rows, classes, tile, groups)
-        elif short:
-            if classes == 2:
-                two_to_columns(rows, classes, tile, groups)
-            else:
-                three_to_columns(rows, classes, tile, groups)
+    def of_any(way: int) -> Any:
+        """A way between rows and tiles, for any number of classes."""
+        one, two, three, many = (turns(real, classes, step)[way] for classes in (1, 2, 3, 0))
 
-    @njit(**inner)
-    def to_rows(tile, classes, rows):
-        if classes >= shorter:
-            many_to_rows(rows, classes, tile, groups)
-        elif classes == 1:
-            one_to_rows(rows, classes, tile, groups)
-        elif short:
-            if classes == 2:
-                two_to_rows(rows, classes, tile, groups)
-            else:
-                three_to_rows(rows, classes, tile, groups)
+        @njit(**inner)
+        def turn(rows, classes, tile):
+            if classes >= part:
+                many(rows, classes, tile, groups)
+            elif classes == 1:
+                one(rows, classes, tile, groups)
+            elif several:
+                if classes == 2:
+                    two(rows, classes, tile, groups)
+                else:
+                    three(rows, classes, tile, groups)
+
+        return turn
+
+    several = part > 2  # rows of two classes are shorter too
+    to_columns, to_rows = of_any(0), of_any(1)
 
     @njit(**inner)
     def clear(tile, classes, labels, ignored):
@@ -162,7 +151,7 @@ def _steps(real: str) -> Any:
 
 def _plain(real: str) -> Callable:
     o = _steps(real)
-    zero, cast, itemsize = o.zero, o.cast, o.itemsize
+    zero, itemsize, cast, copy = o.zero, o.itemsize, o.t.cast, o.t.copy
     block, step = o.block, o.step
     tile_bytes, labels_bytes = MOST_BY_LABEL[real] * step, 8 * block
     few = FEW[real]
@@ -170,14 +159,9 @@ def _plain(real: str) -> Callable:
     lanes_bytes = 8 * few_width
 
     @njit(**inner)
-    def copy(source, target, size):
-        for j in range(size):
-            pointer(target, zero)[j] = pointer(source, zero)[j]
-
-    @njit(**inner)
     def pad(source, labels, count, classes, ignored, rows, padded):
         """Copy the last rows, and labels that are ignored after theirs."""
-        copy(source, rows, count * classes)
+        copy(pointer(source, zero), pointer(rows, zero), count * classes)
         for j in range(count * classes, block * classes):
             pointer(rows, zero)[j] = zero
         for k in range(block):
@@ -218,9 +202,10 @@ def _plain(real: str) -> Callable:
             sum_ = vectors.load(place, 0.0, block) + vectors.cast(value, 0.0)
             vectors.store(place, sum_)
             if gradient:
-                o.to_rows(tile, classes, target)
+                o.to_rows(target, classes, tile)
                 if count < block:
-                    copy(spare, job[GRADIENT] + offset, count * classes)
+                    place = job[GRADIENT] + offset
+                    copy(pointer(spare, zero), pointer(place, zero), count * classes)
             row += count
         sums = pointer(result, 1.0)
         sums[0] = sums[1] = 0.0

@@ -31,6 +31,7 @@ from .rows import (
     MAXIMUM,
     SHIFT,
     SMOOTH,
+    block_size,
     exact,
     inner,
     namespace,
@@ -38,7 +39,6 @@ from .rows import (
 )
 from .sums import tools as sums_of
 from .threads import LAYOUTS
-from .tiles import block_size
 
 PIECE_BYTES = 16384
 GROUP = 32
@@ -61,8 +61,7 @@ def loops(real: str) -> Any:
     """
     t = tools(real, GROUP)
     zero, lowest, itemsize = t.zero, t.lowest, t.itemsize
-    decay = t.decay
-    integer = {"float32": np.int32, "float64": np.int64}[real]
+    decay, integer = t.decay, t.integer
     slim = integer(0)
     lanes, block = register_bytes() // itemsize, block_size(real)
     register, block_bytes, sums = lanes * itemsize, block * itemsize, 256 // itemsize

@@ -168,6 +168,11 @@ def shared(real: str, group: int) -> tuple[Code, Code]:
     )
 
 
+def block_size(real: str) -> int:
+    """Numbers that are computed side by side: those of four registers."""
+    return 4 * register_bytes() // np.dtype(real).itemsize
+
+
 @cache
 def tools(real: str, group: int) -> Any:
     """Functions over rows of one compute type, in groups of up to ``group`` rows."""
@@ -176,9 +181,9 @@ def tools(real: str, group: int) -> Any:
     zero, one = cast(0), cast(1)
     lowest = cast(-np.inf)
     itemsize = np.dtype(real).itemsize
-    lanes = 64 // itemsize
+    integer = {"float32": np.int32, "float64": np.int64}[real]  # as wide
     step = group * itemsize
-    width = min(group, 4 * register_bytes() // itemsize)
+    width = min(group, block_size(real))
     log1p = vmath.log1p
     # Of distances from a maximum, which are no larger than 0.
     decay = (float32 if real == "float32" else float64).exp_of_negative

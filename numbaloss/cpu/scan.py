@@ -16,7 +16,6 @@ from ..structures.offenders import raise_first_row
 from ..structures.softmax import Softmax
 from ..vmath import vectors
 from ..vmath.bits import select, shift_right
-from ..vmath.vectors import register_bytes
 from . import threads
 from .compile import Code, c_function
 from .intrinsics import pointer, prefer_wide_vectors, stack_memory
@@ -33,6 +32,7 @@ from .rows import (
     MASK,
     MASK_LAYOUT,
     WEIGHTED,
+    block_size,
     call_mover,
     inner,
     say_ignored,
@@ -126,7 +126,7 @@ def _code() -> Code:
 
 def _scan_chunk() -> Callable:
     integers, doubles = 8 * BLOCK, 8 * BLOCK
-    block = 4 * register_bytes() // 8
+    block = block_size("float64")
     zero, one = np.int64(0), np.int64(1)
 
     @njit(**inner)

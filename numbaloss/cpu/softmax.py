@@ -383,7 +383,7 @@ def short_rows(run: Run, real: str, classes: int) -> tuple[int, int]:
     if not run.plan.tiled:
         run.share(real, GROUP)
         return wide.rows(real).address, 1
-    if run.is_plain() and narrow_plain.takes(real, classes, run.fields):
+    if run.is_plain() and narrow_plain.takes(real, run.fields):
         return narrow_plain.chunk(real).address, tiles.tile_width(real, classes)
     found = narrow.code(real, classes, run.plan.fast)
     run.share(real, found.width)

@@ -18,7 +18,7 @@ from ..vmath.bits import select
 from ..vmath.overloads import install as install_vmath
 from ..vmath.vectors import load, max_lanes, register_bytes, splat, store, sum_lanes
 from .intrinsics import pointer, prefer_wide_vectors, stack_memory
-from .rows import exact, inner, namespace
+from .rows import block_size, exact, inner, namespace
 
 REGISTER_BYTES = 64  # at most
 
@@ -30,8 +30,7 @@ def tools(real: str) -> Any:
     cast = np.dtype(real).type
     zero, lowest, two = cast(0), cast(-np.inf), cast(2)
     itemsize = zero.itemsize
-    few = register_bytes() // itemsize
-    lanes = 4 * few
+    few, lanes = register_bytes() // itemsize, block_size(real)
     decay = (float32 if real == "float32" else float64).decay
 
     @njit(**inner)

@@ -21,7 +21,7 @@ from ..vmath.vectors import register_bytes
 from .columns import call_columns, class_stride, row_place
 from .compile import Code, c_function
 from .intrinsics import caller, pointer, prefer_wide_vectors
-from .rows import TO_COLUMNS, TO_ROWS, exact, fast, inner, namespace, tools
+from .rows import TO_COLUMNS, TO_ROWS, block_size, exact, fast, inner, namespace, tools
 from .threads import LAYOUTS
 from .transposes import join_columns, part_size, split_rows, turn_columns, turn_rows
 
@@ -44,11 +44,6 @@ def tile_width(real: str, classes: int) -> int:
     if is_few(real, classes):
         return 128
     return 64 if real == "float32" else 32
-
-
-def block_size(real: str) -> int:
-    """Rows whose numbers are computed side by side: those of four registers."""
-    return 4 * register_bytes() // np.dtype(real).itemsize
 
 
 @cache
