@@ -1,15 +1,14 @@
 """What derivatives cost that nobody wrote: ``python -m benchmarks.derivatives``.
 
 Every elementwise loss of the registry runs twice, by the derivatives that stand in the library and
-by its value alone (``tests/value_twins.py``), in turns in one process, into arrays that are there
-already. Figures are the least of many times; the ratio is what counts.
+by its value alone (``catalogue/value_twins.py``), in turns in one process, into arrays that are
+there already. Figures are the least of many times; the ratio is what counts.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
@@ -17,18 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from .peers import machine
+from catalogue.cases import LOSSES, inputs
+from catalogue.value_twins import as_written, twin_of
 
-sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
+from .peers import machine
 
 ORDERS = {"gradient": 1, "hessian": 2}
 
 
 def pairs() -> dict[str, tuple[Any, Any]]:
     """Losses as kernels see them, each with its twin, by what they are called."""
-    from cases import LOSSES
-    from value_twins import as_written, twin_of
-
     from numbaloss.formulas.structure import lower
     from numbaloss.structures.composition import Sum
 
@@ -55,8 +52,6 @@ def title(loss: Any) -> str:
 
 def calls(loss: Any, kind: str, size: int) -> dict[str, Callable[[], Any]]:
     """One call of each kind, ready to be timed."""
-    from cases import inputs
-
     prediction, target = (one.astype(kind) for one in inputs(loss[0], size, 1))
     gradient, hessian = np.empty_like(prediction), np.empty_like(prediction)
 

@@ -1,13 +1,9 @@
-"""Tests share their cases and references by plain imports."""
+"""Which cases of tests run, and how many threads wait."""
 
 import os
-import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 # As many processes run tests as there are processors, and each has as many threads: threads of
 # OpenMP that spin while they wait take a fifth of the time from the others.

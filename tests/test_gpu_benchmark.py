@@ -1,12 +1,7 @@
 """The benchmark for GPUs, as far as it runs without one."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
-
-sys.path.append(str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.gpu import __main__ as command
 from benchmarks.gpu import cases, clock, figures, libraries, reference, tables

@@ -7,9 +7,9 @@ from types import MappingProxyType
 
 import numpy as np
 import pytest
-from cases import inputs
 
 import numbaloss as nl
+from catalogue.cases import inputs
 from numbaloss import gpu_arrays
 from numbaloss.cpu import movers
 from numbaloss.cuda import availability

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from cases import EACH, identify, inputs
 
 import numbaloss as nl
+from catalogue.cases import EACH, identify, inputs
 
 
 @pytest.mark.parametrize("loss", EACH, ids=identify)

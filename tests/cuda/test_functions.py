@@ -3,10 +3,10 @@ wrong as PTX allows."""
 
 import numpy as np
 import pytest
-from gpu_kernels import without_gpu
-from ptx_machine import Memory, Program
 
 from numbaloss import vmath
+from tests.support.gpu.kernels import without_gpu
+from tests.support.gpu.ptx_machine import Memory, Program
 
 pytest.importorskip("numba_cuda")
 

@@ -9,17 +9,11 @@ import textwrap
 from itertools import product
 from pathlib import Path
 
-import gpu_checks_batches  # noqa: F401 - enlists its checks
-import gpu_checks_elementwise  # noqa: F401
-import gpu_checks_embeddings  # noqa: F401
-import gpu_checks_families  # noqa: F401
-import gpu_checks_linear  # noqa: F401
-import gpu_checks_options  # noqa: F401
-import gpu_checks_rows  # noqa: F401
-import gpu_libraries
 import numpy as np
 import pytest
-from cases import (
+
+import numbaloss as nl
+from catalogue.cases import (
     EACH,
     EACH_ROW_CASE,
     EMBEDDING_ROW_LOSSES,
@@ -29,11 +23,10 @@ from cases import (
     inputs,
     row_inputs,
 )
-from gpu_checks import CHECKS, PARTS
-from gpu_kernels import ALL
-
-import numbaloss as nl
 from numbaloss.cuda import availability
+from tests.support.gpu import libraries
+from tests.support.gpu.checks import CHECKS, PARTS
+from tests.support.gpu.kernels import ALL
 
 pytestmark = pytest.mark.gpu
 
@@ -83,17 +76,17 @@ def library(request):
     name = request.param
     if name != "numba":
         request.getfixturevalue(name)
-    return getattr(gpu_libraries, LIBRARIES[name])()
+    return getattr(libraries, LIBRARIES[name])()
 
 
 @pytest.mark.parametrize(("library", "group", "part"), [*calls()], indirect=["library"])
 def test_arrays_of_libraries(library, group, part):
-    if isinstance(library, gpu_libraries.Numba):
+    if isinstance(library, libraries.Numba):
         multiply = [*filter(importlib.util.find_spec, ("cupy", "torch"))]
         if group in ("linear", "batches", "families") and not multiply:
             pytest.skip("matrices are multiplied by CuPy or PyTorch")
         if "torch" not in multiply:
-            library.products_of = gpu_libraries.CuPy.products_of
+            library.products_of = libraries.CuPy.products_of
     part(library)
 
 
@@ -424,7 +417,7 @@ def test_rows_of_the_host_are_streamed():
 
 @pytest.mark.parametrize("name", CHECKS["families"])
 def test_arrays_that_know_nothing_but_dlpack(torch, name):
-    CHECKS["families"][name](gpu_libraries.DLPack())
+    CHECKS["families"][name](libraries.DLPack())
 
 
 def test_tensors_with_autograd_are_taken_for_their_numbers(torch):
@@ -446,7 +439,7 @@ def jax(monkeypatch):
 
 @pytest.mark.parametrize("name", CHECKS["families"])
 def test_arrays_of_jax(jax, name):
-    CHECKS["families"][name](gpu_libraries.Jax())
+    CHECKS["families"][name](libraries.Jax())
 
 
 def test_arrays_of_jax_are_for_reading(jax):

@@ -9,11 +9,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from gpu_kernels import without_gpu
-from own_losses import Branching
-from ptx_machine import Memory, Program
 
 import numbaloss as nl
+from tests.support.gpu.kernels import without_gpu
+from tests.support.gpu.ptx_machine import Memory, Program
+from tests.support.own_losses import Branching
 
 pytest.importorskip("numba_cuda")
 ml_dtypes = pytest.importorskip("ml_dtypes")

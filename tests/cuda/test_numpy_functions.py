@@ -4,9 +4,9 @@ from itertools import product
 
 import numpy as np
 import pytest
-from gpu_kernels import intrinsics, refused, without_gpu
 
 import numbaloss as nl
+from tests.support.gpu.kernels import intrinsics, refused, without_gpu
 
 pytest.importorskip("numba_cuda")
 

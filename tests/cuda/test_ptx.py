@@ -11,7 +11,9 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
-from gpu_kernels import (
+
+import numbaloss as nl
+from tests.support.gpu.kernels import (
     ALL,
     CAPABILITIES,
     IN_REGISTERS,
@@ -26,8 +28,6 @@ from gpu_kernels import (
     sums_of_all,
     without_gpu,
 )
-
-import numbaloss as nl
 
 pytestmark = pytest.mark.skipif(find_spec("numba_cuda") is None, reason="needs numba-cuda")
 

@@ -8,11 +8,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from gpu_kernels import ALL, CAPABILITIES, IN_REGISTERS, Case, every_case, in_batch_cases, ptx
 
 import numbaloss as nl
 from numbaloss.losses import binary, embeddings, multiclass
 from numbaloss.structures.softmax import LogLikelihood
+from tests.support.gpu.kernels import (
+    ALL,
+    CAPABILITIES,
+    IN_REGISTERS,
+    Case,
+    every_case,
+    in_batch_cases,
+    ptx,
+)
 
 pytestmark = pytest.mark.skipif(find_spec("numba_cuda") is None, reason="needs numba-cuda")
 

@@ -8,10 +8,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-import simulator_checks
-from simulator_checks import CHECKS
 
-SCRIPT = Path(simulator_checks.__file__)
+from tests.support.gpu.simulator_checks import CHECKS
+
+ROOT = Path(__file__).parents[2]
 # What takes long: the machine that runs PTX has the same losses, as they are compiled.
 LONG = {
     "batches", "elementwise", "errors", "families", "linear", "other families", "rows",
@@ -26,8 +26,9 @@ LONG = {
 )
 def test_losses_in_the_simulator(group):
     done = subprocess.run(
-        [sys.executable, SCRIPT, group],
-        env=os.environ | {"NUMBA_ENABLE_CUDASIM": "1", "PYTHONPATH": str(SCRIPT.parents[1])},
+        [sys.executable, "-m", "tests.support.gpu.simulator_checks", group],
+        cwd=ROOT,
+        env=os.environ | {"NUMBA_ENABLE_CUDASIM": "1"},
         capture_output=True,
         text=True,
     )

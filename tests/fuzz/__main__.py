@@ -14,8 +14,6 @@ import signal
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # references of the tests
-
 from .campaign import Campaign
 from .families import stretch
 from .memory import Arena

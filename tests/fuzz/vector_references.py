@@ -1,11 +1,12 @@
-"""What calls of losses of vectors should give, by tests/reference_embeddings.py."""
+"""What calls of losses of vectors should give, by tests/support/reference/embeddings.py."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-import reference_embeddings
+
+from tests.support.reference import embeddings as reference_embeddings
 
 from .bands import Band, Float, around
 from .calls import Call

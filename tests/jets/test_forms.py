@@ -10,13 +10,13 @@ import math
 import numba
 import numpy as np
 import pytest
-from formulas import as_loss
 
 import numbaloss as nl
 from numbaloss.formulas.points import point
 from numbaloss.formulas.structure import formula_of
 from numbaloss.jets import recipes
 from numbaloss.vmath.overloads import install
+from tests.support.formulas import as_loss
 
 SCOPE = {"np": np, "math": math, "nl": nl}
 # At a kink of p, near 1, and in between; what takes another number says so below.

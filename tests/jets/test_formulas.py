@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from formulas import FORMULAS, as_loss, exact
+
+from tests.support.formulas import FORMULAS, as_loss, exact
 
 
 @pytest.mark.parametrize(("function", "low", "high"), FORMULAS)

@@ -6,7 +6,9 @@ two independent roads to one number.
 
 import numpy as np
 import pytest
-from cases import (
+
+import numbaloss as nl
+from catalogue.cases import (
     EMBEDDING_ROW_LOSSES,
     KEYED_LOSSES,
     LABELLED_LOSSES,
@@ -17,9 +19,7 @@ from cases import (
     row_inputs,
     with_class_weights,
 )
-from value_twins import VALUES, as_written, twin_of
-
-import numbaloss as nl
+from catalogue.value_twins import VALUES, as_written, twin_of
 from numbaloss.formulas.structure import lower
 from numbaloss.structures.composition import Sum
 

@@ -8,12 +8,18 @@ import mpmath
 import numba
 import numpy as np
 import pytest
-from formulas import as_loss, exact
-from own_losses import Branching, DecoupledValue, MellowValue, PairsValue, SoftTripletValue
 
 import numbaloss as nl
 from numbaloss.formulas.points import point
 from numbaloss.formulas.structure import formula_of
+from tests.support.formulas import as_loss, exact
+from tests.support.own_losses import (
+    Branching,
+    DecoupledValue,
+    MellowValue,
+    PairsValue,
+    SoftTripletValue,
+)
 
 
 def at(function, *predictions, target=0.0, kind=np.float64):

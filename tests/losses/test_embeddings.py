@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from reference_embeddings import differences, reference
 
 import numbaloss as nl
+from tests.support.reference.embeddings import differences, reference
 
 MORE = int(os.environ.get("NUMBALOSS_TEST_EXAMPLES", "1"))
 REDUCTIONS = ["mean", "weighted_mean", "sum", "none"]

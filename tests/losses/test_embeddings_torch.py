@@ -4,9 +4,9 @@ import functools
 
 import numpy as np
 import pytest
-from reference_embeddings import reference
 
 import numbaloss as nl
+from tests.support.reference.embeddings import reference
 
 torch = pytest.importorskip("torch")
 functional = torch.nn.functional

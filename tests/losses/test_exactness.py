@@ -5,13 +5,13 @@ import math
 import mpmath
 import numpy as np
 import pytest
-import reference
-from cases import EACH, LOSSES, identify, inputs
 from mpmath import mpf
 
 import numbaloss as nl
+from catalogue.cases import EACH, LOSSES, identify, inputs
 from numbaloss.registry import snake_case
 from numbaloss.structures.loss import domain
+from tests.support.reference import elementwise as reference
 
 EPSILON = 2.0**-52
 

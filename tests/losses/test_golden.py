@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from cases import identify
-from golden.elementwise import ROWS
 
 import numbaloss as nl
+from catalogue.cases import identify
+from tests.support.golden.elementwise import ROWS
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: identify(row[0]))

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from golden.embeddings import ROWS
-from reference_embeddings import FORMULAS
 
 import numbaloss as nl
+from tests.support.golden.embeddings import ROWS
+from tests.support.reference.embeddings import FORMULAS
 
 IDS = [f"{row[0]!r} {row[6]}" for row in ROWS]
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from cases import identify
-from golden.multiclass import ROWS
 
 import numbaloss as nl
+from catalogue.cases import identify
+from tests.support.golden.multiclass import ROWS
 
 IDS = [f"{identify(row[0])} {row[6]}" for row in ROWS]
 

@@ -3,13 +3,13 @@
 import mpmath
 import numpy as np
 import pytest
-import reference
-from cases import LOSSES, ROW_LOSSES, identify, inputs, row_inputs
 from mpmath import mpf
 
 import numbaloss as nl
+from catalogue.cases import LOSSES, ROW_LOSSES, identify, inputs, row_inputs
 from numbaloss.registry import snake_case
 from numbaloss.structures.loss import domain
+from tests.support.reference import elementwise as reference
 
 UNCHECKED = {"reduction": "none", "check": False}
 STRAY = np.array([-2.0, -1.5, -0.3, 0.4, 1.7, 3.0])

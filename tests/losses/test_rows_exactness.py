@@ -5,11 +5,11 @@ import math
 import mpmath
 import numpy as np
 import pytest
-import reference_rows as reference
-from cases import ROW_CASES, identify, row_inputs, with_class_weights
 from mpmath import mpf
 
 import numbaloss as nl
+from catalogue.cases import ROW_CASES, identify, row_inputs, with_class_weights
+from tests.support.reference import rows as reference
 
 # Around vectors of 8 and 16, the ways of narrow rows, and pieces of 2048 and 4096.
 WIDTHS = [1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 15, 16, 17, 31, 33, 64, 65, 100, 128, 129, 200, 257]

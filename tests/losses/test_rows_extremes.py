@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pytest
-import reference_rows as reference
-from cases import EACH_ROW_CASE, ROW_CASES, identify, row_inputs, with_class_weights
 
 import numbaloss as nl
+from catalogue.cases import EACH_ROW_CASE, ROW_CASES, identify, row_inputs, with_class_weights
+from tests.support.reference import rows as reference
 
 
 @pytest.mark.parametrize(("loss", "form"), ROW_CASES, ids=identify)

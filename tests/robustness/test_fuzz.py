@@ -10,23 +10,23 @@ from pathlib import Path
 import mpmath
 import numpy as np
 import pytest
-import reference
-import reference_rows
-from cases import EACH_ROW_CASE, LOSSES, identify, inputs, row_inputs
 
 import numbaloss as nl
+from catalogue.cases import EACH_ROW_CASE, LOSSES, identify, inputs, row_inputs
 from numbaloss.registry import snake_case
+from tests.support.reference import elementwise as reference
+from tests.support.reference import rows as reference_rows
 
 if sys.platform == "win32" or np.finfo(np.longdouble).maxexp <= 1024:
     pytest.skip("needs mprotect, and numbers beyond float64", allow_module_level=True)
 
-from fuzz import elementwise_formulas, memory, row_formulas, vector_references
-from fuzz.accepted import explanation
-from fuzz.bands import misfit
-from fuzz.calls import Call
-from fuzz.campaign import PATIENCE, Campaign
-from fuzz.references import elementwise_bands, expected
-from fuzz.worker import Progress
+from tests.fuzz import elementwise_formulas, memory, row_formulas, vector_references
+from tests.fuzz.accepted import explanation
+from tests.fuzz.bands import misfit
+from tests.fuzz.calls import Call
+from tests.fuzz.campaign import PATIENCE, Campaign
+from tests.fuzz.references import elementwise_bands, expected
+from tests.fuzz.worker import Progress
 
 ROOT = Path(__file__).resolve().parents[2]
 CALLS = 5000

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 import numba
 import numpy as np
 import pytest
-from cases import row_inputs
 
 import numbaloss as nl
+from catalogue.cases import row_inputs
 
 CE = nl.CrossEntropy()
 SHAPE = 3, 5, 4  # of the rows

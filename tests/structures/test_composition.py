@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from cases import inputs
 
 import numbaloss as nl
+from catalogue.cases import inputs
 from numbaloss.structures.loss import Loss
 
 

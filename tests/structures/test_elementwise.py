@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from cases import EACH, identify, inputs
 
 import numbaloss as nl
+from catalogue.cases import EACH, identify, inputs
 from numbaloss.structures.loss import domain
 
 SHAPES = [(), (1,), (17,), (5, 7), (2, 3, 4), (0,), (3, 0)]

@@ -6,10 +6,10 @@ import ml_dtypes
 import numba
 import numpy as np
 import pytest
-from own_losses import Decoupled, LabelledPairs, SoftTriplet, SquaredPairs
-from reference_embeddings import differences, reference
 
 import numbaloss as nl
+from tests.support.own_losses import Decoupled, LabelledPairs, SoftTriplet, SquaredPairs
+from tests.support.reference.embeddings import differences, reference
 
 PAIRS = [nl.Contrastive(), nl.CosineEmbedding()]
 TRIPLETS = [nl.Triplet(), nl.Triplet(p=1.0), nl.Triplet(p=3.0, swap=True), nl.Triplet(squared=True)]

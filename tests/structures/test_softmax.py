@@ -6,9 +6,9 @@ import pickle
 import ml_dtypes
 import numpy as np
 import pytest
-from cases import EACH_ROW_CASE, EACH_ROW_LOSS, identify, row_inputs, with_class_weights
 
 import numbaloss as nl
+from catalogue.cases import EACH_ROW_CASE, EACH_ROW_LOSS, identify, row_inputs, with_class_weights
 from numbaloss.arrays import Operand
 from numbaloss.structures.arguments import whole_labels
 
@@ -897,7 +897,7 @@ class WithLabelPoint(nl.Softmax):
 
 
 def of_mellow(x, t, m, q, class_weight, label_smoothing, temperature):
-    import reference_rows as reference
+    from tests.support.reference import rows as reference
 
     log_p, _ = reference.log_softmax(x, m, temperature)
     t = reference.smoothed(t, m, label_smoothing)
@@ -905,7 +905,7 @@ def of_mellow(x, t, m, q, class_weight, label_smoothing, temperature):
 
 
 def of_squares(x, t, m, class_weight, label_smoothing):
-    import reference_rows as reference
+    from tests.support.reference import rows as reference
 
     log_p, _ = reference.log_softmax(x, m)
     t = reference.smoothed(t, m, label_smoothing)
@@ -913,7 +913,7 @@ def of_squares(x, t, m, class_weight, label_smoothing):
 
 
 def of_with_label_point(x, t, m, label_smoothing, class_weight):
-    import reference_rows as reference
+    from tests.support.reference import rows as reference
 
     log_p, _ = reference.log_softmax(x, m)
     t = reference.smoothed(t, m, label_smoothing)
@@ -939,7 +939,7 @@ OWN = [
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("classes", [5, 130, 2100])
 def test_a_loss_of_ones_own_is_what_its_formula_says(loss, form, classes, monkeypatch):
-    import reference_rows as reference
+    from tests.support.reference import rows as reference
 
     weights = loss.class_weight
     if weights is not None:

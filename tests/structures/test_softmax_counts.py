@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from cases import identify, row_inputs
 
 import numbaloss as nl
+from catalogue.cases import identify, row_inputs
 
 FEW_WIDTHS = [2, 5, 17, 130, 5000]
 FORMS = ["labels", "dense"]

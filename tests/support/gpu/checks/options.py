@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gpu_checks import Library, assert_close, check, compare
-from gpu_checks_elementwise import numbers
-from gpu_checks_embeddings import compare as compare_vectors
-from gpu_checks_embeddings import inputs as vectors_for
 
 import numbaloss as nl
+from tests.support.gpu.checks.common import Library, assert_close, check, compare
+from tests.support.gpu.checks.elementwise import numbers
+from tests.support.gpu.checks.embeddings import compare as compare_vectors
+from tests.support.gpu.checks.embeddings import inputs as vectors_for
 
 
 @check("options of calls")

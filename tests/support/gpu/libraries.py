@@ -6,7 +6,8 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-from gpu_checks import INTEGERS, Library
+
+from tests.support.gpu.checks.common import INTEGERS, Library
 
 
 class Torch(Library):

@@ -7,14 +7,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import EMBEDDING_ROW_LOSSES
-from gpu_checks import Library, as_kind, assert_close, assert_results, check, computed
-from gpu_kernels import Softened
-from own_losses import PairsValue
 
 import numbaloss as nl
+from catalogue.cases import EMBEDDING_ROW_LOSSES
 from numbaloss.structures.embedding_rows import PairEmbedding
 from numbaloss.structures.loss import domain
+from tests.support.gpu.checks.common import (
+    Library,
+    as_kind,
+    assert_close,
+    assert_results,
+    check,
+    computed,
+)
+from tests.support.gpu.kernels import Softened
+from tests.support.own_losses import PairsValue
 
 REDUCTIONS = ("mean", "weighted_mean", "sum", "none")
 EVERY = [*EMBEDDING_ROW_LOSSES, Softened(), PairsValue()]

@@ -11,7 +11,8 @@ from unittest import mock
 
 import ml_dtypes
 import numpy as np
-from gpu_checks import Library
+
+from tests.support.gpu.checks.common import Library
 
 KINDS = ("float32", "float64", "float16", "bfloat16")
 

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import KEYED_LOSSES, LABELLED_LOSSES
-from gpu_checks import Library, as_kind, assert_close, check, computed
-from mined import mined_clearly
-from own_losses import (
+
+import numbaloss as nl
+from catalogue.cases import KEYED_LOSSES, LABELLED_LOSSES
+from tests.support.gpu.checks.common import Library, as_kind, assert_close, check, computed
+from tests.support.mined import mined_clearly
+from tests.support.own_losses import (
     Decoupled,
     DecoupledValue,
     LabelledPairs,
@@ -18,8 +20,6 @@ from own_losses import (
     SquaredPairs,
     SquaredSums,
 )
-
-import numbaloss as nl
 
 REDUCTIONS = ("mean", "weighted_mean", "sum", "none")
 OF_USERS: list[Any] = [

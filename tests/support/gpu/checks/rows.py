@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import EACH_ROW_CASE, ROW_CASES, row_inputs, with_class_weights
-from gpu_checks import (
+
+import numbaloss as nl
+from catalogue.cases import EACH_ROW_CASE, ROW_CASES, row_inputs, with_class_weights
+from tests.support.gpu.checks.common import (
     HALVES,
     Library,
     as_kind,
@@ -19,10 +21,8 @@ from gpu_checks import (
     kind_of,
     reference,
 )
-from gpu_kernels import Mellow
-from own_losses import MellowValue
-
-import numbaloss as nl
+from tests.support.gpu.kernels import Mellow
+from tests.support.own_losses import MellowValue
 
 REDUCTIONS = ("mean", "weighted_mean", "sum", "none")
 ALL_ROADS = "registers", "staged", "long", "split"

@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import EACH, LOSSES, inputs
-from gpu_checks import (
+
+import numbaloss as nl
+from catalogue.cases import EACH, LOSSES, inputs
+from numbaloss.structures.loss import domain
+from tests.support.gpu.checks.common import (
     HALVES,
     Library,
     as_kind,
@@ -19,11 +22,8 @@ from gpu_checks import (
     kind_of,
     reference,
 )
-from gpu_kernels import Quartic
-from own_losses import Branching
-
-import numbaloss as nl
-from numbaloss.structures.loss import domain
+from tests.support.gpu.kernels import Quartic
+from tests.support.own_losses import Branching
 
 REDUCTIONS = ("mean", "weighted_mean", "sum", "none")
 

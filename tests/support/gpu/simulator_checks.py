@@ -1,6 +1,7 @@
 """Checks of losses on a GPU in Numba's simulator, one group of them in a process of its own.
 
-A script: the simulator is chosen when Numba is loaded. It writes what each check came to as JSON.
+To be run with -m: the simulator is chosen when Numba is loaded. It writes what each check came to
+as JSON.
 """
 
 import json
@@ -10,20 +11,12 @@ import traceback
 from contextlib import contextmanager
 from unittest import mock
 
-import gpu_checks_batches  # noqa: F401 - enlists its checks
-import gpu_checks_elementwise  # noqa: F401
-import gpu_checks_embeddings  # noqa: F401
-import gpu_checks_families  # noqa: F401
-import gpu_checks_linear  # noqa: F401
-import gpu_checks_options  # noqa: F401
-import gpu_checks_rows  # noqa: F401
 import numpy as np
 import pytest
-import simulated_families
-import simulation
-from gpu_checks import CHECKS, Library, check
 
 import numbaloss as nl
+from tests.support.gpu import simulated_families, simulation
+from tests.support.gpu.checks import CHECKS, Library, check
 
 
 class Simulator(Library):

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gpu_checks import HALVES, Library, as_kind, assert_close, check, computed
 
 import numbaloss as nl
+from tests.support.gpu.checks.common import HALVES, Library, as_kind, assert_close, check, computed
 
 ROWS, WIDTH, CLASSES = (5, 3), 6, 11
 

@@ -13,7 +13,8 @@ from itertools import product
 from typing import Any, NamedTuple
 from unittest import mock
 
-from own_losses import (
+import numbaloss as nl
+from tests.support.own_losses import (
     Branching,
     Decoupled,
     DecoupledValue,
@@ -25,8 +26,6 @@ from own_losses import (
     SquaredPairs,
     SquaredSums,
 )
-
-import numbaloss as nl
 
 KINDS = ("float32", "float64", "float16", "bfloat16")
 CAPABILITIES = ((8, 0), (9, 0))
@@ -138,7 +137,7 @@ def _structures(losses: Iterable[Any]) -> dict[Any, Any]:
 @cache
 def reached() -> dict[str, list[tuple[tuple[type, ...], bool]]]:
     """The losses that each kernel may be compiled for."""
-    from cases import EMBEDDING_ROW_LOSSES, LOSSES, ROW_LOSSES
+    from catalogue.cases import EMBEDDING_ROW_LOSSES, LOSSES, ROW_LOSSES
 
     found: dict[str, list[Any]] = {name: [] for name in ("vectors", "strided")}
     for structure in _structures(
@@ -205,7 +204,7 @@ def sums_of_all() -> Iterator[Case]:
 
 def in_batch_cases() -> Iterator[Case]:
     """Each kernel over blocks of similarities, with each loss that reaches it."""
-    from cases import KEYED_LOSSES, LABELLED_LOSSES
+    from catalogue.cases import KEYED_LOSSES, LABELLED_LOSSES
 
     users = [DecoupledValue(), SquaredPairs(), SoftTripletValue()]
     if ALL:

@@ -5,16 +5,14 @@ Also of libraries whose arrays have no views and cannot be written to.
 
 from __future__ import annotations
 
-import gpu_checks_batches as batches
-import gpu_checks_embeddings as embeddings
-import gpu_checks_linear as linear
 import numpy as np
 import pytest
-from gpu_checks import Library, check, compare
-from gpu_checks_elementwise import numbers
-from gpu_checks_rows import inputs as rows
 
 import numbaloss as nl
+from tests.support.gpu.checks import batches, embeddings, linear
+from tests.support.gpu.checks.common import Library, check, compare
+from tests.support.gpu.checks.elementwise import numbers
+from tests.support.gpu.checks.rows import inputs as rows
 
 
 @check("families")

@@ -1,0 +1,1 @@
+"""Tests of the library; what they share is in :mod:`tests.support`."""

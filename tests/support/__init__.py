@@ -1,0 +1,1 @@
+"""What tests share: losses, references, published numbers, and stand-ins for a GPU."""

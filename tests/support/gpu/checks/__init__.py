@@ -1,0 +1,18 @@
+"""What is checked of losses on a GPU; importing the package enlists all of it."""
+
+from . import batches, elementwise, embeddings, families, linear, options, rows
+from .common import CHECKS, PARTS, Library, check
+
+__all__ = [
+    "CHECKS",
+    "PARTS",
+    "Library",
+    "batches",
+    "check",
+    "elementwise",
+    "embeddings",
+    "families",
+    "linear",
+    "options",
+    "rows",
+]
