@@ -94,27 +94,6 @@ def settle(typingctx, number, like, loss):
     return like(number, like, loss), codegen
 
 
-# Where the layouts of a call name the limits of its targets; none where that is 0. The limits: the
-# bounds of their domain, what is taken for these, and whether to look before the loss does.
-LIMITS = np.int64(6)
-# Where they name what to make of targets before the loss sees them: see `Recoding.numbers`.
-RECODING = np.int64(7)
-# Where they say how to read the mask of a call that has weights too, and weights of positives.
-MASK, POS_WEIGHT = np.int64(8), np.int64(9)
-
-
-def with_asides(
-    layouts: np.ndarray, limits: np.ndarray | None, recoding: np.ndarray | None
-) -> np.ndarray:
-    """The layouts of a call whose targets have such limits, and are recoded so."""
-    for place, numbers in ((LIMITS, limits), (RECODING, recoding)):
-        if numbers is not None:
-            found = np.concatenate([layouts, numbers.view(np.int64)])
-            found[place] = len(layouts)
-            layouts = found
-    return layouts
-
-
 class Variant(NamedTuple):
     """What a kernel does beside calling ``point``: known when it is compiled, so that it costs
     nothing where it is not wanted."""

@@ -14,25 +14,16 @@ from functools import cache
 import numpy as np
 from numba import njit, types
 
-from ..formulas.catching import ONCE
+from ..jobs.elementwise import ElementwiseDescription, LossHeader, TargetLimits, TargetRecoding
 from ..structures.recoding import share
-from .blocks import LIMITS, MASK, POS_WEIGHT, RECODING
 from .compile import Code, c_function
 from .intrinsics import caller, pointer, stack_memory
+from .records import at
 from .sums import tools
-from .threads import (
-    CHUNK,
-    GRADIENT,
-    HESSIAN,
-    KERNEL,
-    LAYOUTS,
-    PARAMETERS,
-    PREDICTION,
-    SIZE,
-    TARGET,
-    VALUE,
-    WEIGHT,
-)
+from .threads import call_at, sums_at
+
+description_at, header_at = at(ElementwiseDescription), at(LossHeader)
+limits_at, recoding_at = at(TargetLimits), at(TargetRecoding)
 
 # Bytes of one array of a block: six of them fit into a first-level cache of 48 KiB.
 BLOCK_BYTES = 8192
@@ -47,7 +38,7 @@ _inner = {"forceinline": True, "error_model": "numpy"}
 @cache
 def chunk(real: str) -> Code:
     """The machine code of the loop over the blocks of a chunk, for one compute dtype."""
-    signature = types.void(types.CPointer(types.int64), types.float64, types.int64, types.int64)
+    signature = types.void(types.int64, types.float64, types.int64, types.int64)
     name = f"elementwise chunk {real}"
     return c_function(lambda: _chunk(real), signature, name, error_model="numpy")
 
@@ -84,36 +75,36 @@ def _chunk(real: str) -> Callable:
         return scratch
 
     @njit(**_inner)
-    def fetch(job, slot, start, size, scratch):
+    def move(array, layout, start, size, scratch):
+        call_mover(pointer(layout, 1)[0], (array, layout, start, size, scratch))
+
+    @njit(**_inner)
+    def fetch(array, layout, start, size, scratch):
         """Where the block of an input is: in place, or loaded into scratch."""
-        layout = pointer(job[LAYOUTS], 1)[slot]
         if layout == 0:
-            return job[slot] + start * itemsize
-        layout = job[LAYOUTS] + 8 * layout
-        call_mover(pointer(layout, 1)[0], (job[slot], layout, start, size, scratch))
+            return array + start * itemsize
+        move(array, layout, start, size, scratch)
         return scratch
 
     @njit(**_inner)
-    def place(job, slot, start, ragged, scratch):
+    def place(array, layout, start, ragged, scratch):
         """Where the block of an output is computed: in place where its layout allows."""
-        if ragged or job[slot] == 0 or pointer(job[LAYOUTS], 1)[slot] != 0:
+        if ragged or array == 0 or layout != 0:
             return scratch
-        return job[slot] + start * itemsize
+        return array + start * itemsize
 
     @njit(**_inner)
-    def deliver(job, slot, start, size, ragged, scratch):
-        layout = pointer(job[LAYOUTS], 1)[slot]
-        if ragged and job[slot] != 0 and layout == 0:
-            copy(pointer(scratch, zero), pointer(job[slot] + start * itemsize, zero), size)
-        if job[slot] != 0 and layout != 0:
-            layout = job[LAYOUTS] + 8 * layout
-            call_mover(pointer(layout, 1)[0], (job[slot], layout, start, size, scratch))
+    def deliver(array, layout, start, size, ragged, scratch):
+        if ragged and array != 0 and layout == 0:
+            copy(pointer(scratch, zero), pointer(array + start * itemsize, zero), size)
+        if array != 0 and layout != 0:
+            move(array, layout, start, size, scratch)
 
     @njit(**_inner)
     def rounded(limits, target, size):
         """Whether some target of a block is a rounding beyond its domain."""
-        low, high = cast(limits[0]), cast(limits[1])
-        near_low, near_high = cast(limits[2]), cast(limits[3])
+        low, high = cast(limits.low), cast(limits.high)
+        near_low, near_high = cast(limits.near_low), cast(limits.near_high)
         count = zero
         for i in range(size):
             t = target[i]
@@ -124,19 +115,22 @@ def _chunk(real: str) -> Callable:
     @njit(**_inner)
     def bring_inside(limits, source, target, size):
         """Take targets a rounding beyond their domain for its bound; leave those farther out."""
-        low, high = cast(limits[0]), cast(limits[1])
-        near_low, near_high = cast(limits[2]), cast(limits[3])
+        low, high = cast(limits.low), cast(limits.high)
+        near_low, near_high = cast(limits.near_low), cast(limits.near_high)
         for i in range(size):
             t = source[i]
             t = low if (t < low) & (t >= near_low) else t
             target[i] = high if (t > high) & (t <= near_high) else t
 
     @njit(**_inner)
-    def masked(job, weight, start, size, scratch, spare):
+    def load_described(place, start, size, scratch):
+        """A block of an array whose address stands in front of its layout."""
+        move(pointer(place, 1)[0], place + 8, start, size, scratch)
+
+    @njit(**_inner)
+    def masked(mask, weight, start, size, scratch, spare):
         """Weights, 0 where the mask says that an element does not count."""
-        layout = job[LAYOUTS] + 8 * pointer(job[LAYOUTS], 1)[MASK]
-        described = pointer(layout, 1)
-        call_mover(described[1], (described[0], layout + 8, start, size, spare))
+        load_described(mask, start, size, spare)
         weights, counts, found = pointer(weight, zero), pointer(spare, zero), pointer(scratch, zero)
         for i in range(size):
             found[i] = weights[i] if counts[i] != zero else zero
@@ -145,7 +139,7 @@ def _chunk(real: str) -> Callable:
     @njit(**_inner)
     def recoded(recoding, source, target, size):
         """Targets between 0 and 1, of others."""
-        gain, summand = cast(recoding[0]), cast(recoding[1])
+        gain, summand = cast(recoding.gain), cast(recoding.summand)
         for i in range(size):
             target[i] = source[i] * gain + summand
 
@@ -155,117 +149,130 @@ def _chunk(real: str) -> Callable:
             target[i] = cast(1)
 
     @njit(**_inner)
-    def paired(job, recoding, target, weight, start, size, spare):
+    def paired(pos_weight, recoding, target, weight, start, size, spare):
         """Targets and weights as losses with a weight of positives a label see them."""
-        layout = job[LAYOUTS] + 8 * pointer(job[LAYOUTS], 1)[POS_WEIGHT]
-        described = pointer(layout, 1)
-        call_mover(described[1], (described[0], layout + 8, start, size, spare))
+        load_described(pos_weight, start, size, spare)
         numbers, targets = pointer(spare, zero), pointer(target, zero)
         weights = pointer(weight, zero)
-        bounds = cast(recoding[2]), cast(recoding[3])
-        smoothing, outside = (cast(recoding[4]), cast(recoding[5])), cast(recoding[6])
-        units = zero, cast(0.5), cast(1)
+        bounds = cast(recoding.low), cast(recoding.high)
+        smoothing = cast(recoding.smoothing_on), cast(recoding.smoothing_off)
+        units, outside = (zero, cast(0.5), cast(1)), cast(recoding.out_of_range)
         for i in range(size):
             targets[i], weights[i] = share_(
                 targets[i], weights[i], numbers[i], bounds, smoothing, outside, units
             )
 
     @njit(**_inner)
-    def prepared(job, target, weight, start, size, scratch):
+    def prepared(call, description, target, weight, start, size, scratch):
         """Where targets and weights are once they are what the loss is to see."""
-        where, fields = pointer(job[LAYOUTS], 1)[RECODING], pointer(job[LAYOUTS], 1)
-        if where != 0:
-            recoding = pointer(job[LAYOUTS] + 8 * where, 1.0)
+        if description.recoding != 0:
+            recoding = recoding_at(call.description + 8 * description.recoding)
             inside = scratch + BLOCK_BYTES
             recoded(recoding, pointer(target, zero), pointer(inside, zero), size)
             target = inside
-            if fields[POS_WEIGHT] != 0:
+            if description.pos_weight != 0:
                 own = scratch + 2 * BLOCK_BYTES
-                if job[WEIGHT] == 0:
+                if call.weight == 0:
                     fill(pointer(own, zero), size)
                 elif weight != own:
                     copy(pointer(weight, zero), pointer(own, zero), size)
                 weight = own
-                paired(job, recoding, target, weight, start, size, scratch + 3 * BLOCK_BYTES)
+                pos_weight, spare = call.description + 8 * description.pos_weight, 3 * BLOCK_BYTES
+                paired(pos_weight, recoding, target, weight, start, size, scratch + spare)
         return target, weight
 
-    def elementwise_chunk(job, scale, index, result):
-        start = index * job[CHUNK]
-        with_mask = pointer(job[LAYOUTS], 1)[MASK] != 0
-        limits = pointer(job[LAYOUTS], 1)[LIMITS]
-        limited = limits != 0
-        bounds = pointer(job[LAYOUTS] + 8 * limits, 1.0)
-        eager = limited and bounds[4] != 0.0
-        once = pointer(job[PARAMETERS], 1.0)[ONCE] != 0.0
-        weighted = (job[WEIGHT] != 0) | (pointer(job[LAYOUTS], 1)[POS_WEIGHT] != 0)
-        stop = min(start + job[CHUNK], job[SIZE])
+    @njit(**_inner)
+    def layout(call, word):
+        """Address of a layout, or 0."""
+        return call.description + 8 * word if word != 0 else 0
+
+    def elementwise_chunk(address, scale, index, result):
+        call = call_at(address)
+        description = description_at(call.description)
+        start = index * call.chunk
+        with_mask = description.mask != 0
+        limited = description.limits != 0
+        limits = limits_at(call.description + 8 * description.limits)
+        eager = limited and limits.eager != 0.0
+        once = header_at(call.parameters).once != 0.0
+        weighted = (call.weight != 0) | (description.pos_weight != 0)
+        of_prediction = layout(call, description.prediction_layout)
+        of_target, of_weight = (
+            layout(call, description.target_layout),
+            layout(call, description.weight_layout),
+        )
+        of_value = layout(call, description.value_layout)
+        of_gradient, of_hessian = (
+            layout(call, description.gradient_layout),
+            layout(call, description.hessian_layout),
+        )
+        stop = min(start + call.chunk, call.size)
         scratch = stack_memory(SCRATCH_BYTES)
-        sums = pointer(result, 1.0)
-        sums[0] = sums[1] = 0.0
+        sums = sums_at(result)
+        sums.value = sums.out_of_range = 0.0
         while start < stop:
             size = min(block, stop - start)
             # Whole steps, and what is left filled up to one.
             ragged = size < STEP and not once
             size = size if ragged or once else size // STEP * STEP
             count = STEP if ragged else size
-            p = fetch(job, PREDICTION, start, size, scratch)
-            t = fetch(job, TARGET, start, size, scratch + BLOCK_BYTES)
-            w = fetch(job, WEIGHT, start, size, scratch + 2 * BLOCK_BYTES)
+            p = fetch(call.prediction, of_prediction, start, size, scratch)
+            t = fetch(call.target, of_target, start, size, scratch + BLOCK_BYTES)
+            w = fetch(call.weight, of_weight, start, size, scratch + 2 * BLOCK_BYTES)
             if with_mask:
-                w = masked(
-                    job, w, start, size, scratch + 2 * BLOCK_BYTES, scratch + 3 * BLOCK_BYTES
-                )
-            t, w = prepared(job, t, w, start, size, scratch)
-            v = place(job, VALUE, start, ragged, scratch + 3 * BLOCK_BYTES)
-            g = place(job, GRADIENT, start, ragged, scratch + 4 * BLOCK_BYTES)
-            h = place(job, HESSIAN, start, ragged, scratch + 5 * BLOCK_BYTES)
+                mask, found = call.description + 8 * description.mask, scratch + 2 * BLOCK_BYTES
+                w = masked(mask, w, start, size, found, scratch + 3 * BLOCK_BYTES)
+            t, w = prepared(call, description, t, w, start, size, scratch)
+            v = place(call.value, of_value, start, ragged, scratch + 3 * BLOCK_BYTES)
+            g = place(call.gradient, of_gradient, start, ragged, scratch + 4 * BLOCK_BYTES)
+            h = place(call.hessian, of_hessian, start, ragged, scratch + 5 * BLOCK_BYTES)
             inside = scratch + BLOCK_BYTES
             if ragged:
                 p, t = fill_up(p, size, scratch), fill_up(t, size, scratch + BLOCK_BYTES)
                 if weighted:
                     w = fill_up(w, size, scratch + 2 * BLOCK_BYTES)
             if eager:
-                bring_inside(bounds, pointer(t, zero), pointer(inside, zero), count)
+                bring_inside(limits, pointer(t, zero), pointer(inside, zero), count)
                 t = inside
             if p == g:  # in place: kernels are promised that their arrays are apart
                 copy(pointer(p, zero), pointer(scratch, zero), size)
                 p = scratch
-            offenders = sums[1]
+            out_of_range = sums.out_of_range
             call_kernel(
-                job[KERNEL],
-                (0, job[PARAMETERS], p, t, w, v, g, h, count, cast(scale), result),
+                call.kernel,
+                (0, call.parameters, p, t, w, v, g, h, count, cast(scale), result),
             )
-            if sums[1] != offenders and limited and not eager:
+            if sums.out_of_range != out_of_range and limited and not eager:
                 # Kernels do not tell a rounding from an error; few calls have either. Where
                 # there was a rounding there will be more: targets are looked at beforehand.
-                eager = rounded(bounds, pointer(t, zero), size)
+                eager = rounded(limits, pointer(t, zero), size)
                 if eager:
-                    sums[1] = offenders
-                    bring_inside(bounds, pointer(t, zero), pointer(inside, zero), count)
+                    sums.out_of_range = out_of_range
+                    bring_inside(limits, pointer(t, zero), pointer(inside, zero), count)
                     t = inside
                     call_kernel(
-                        job[KERNEL],
-                        (0, job[PARAMETERS], p, t, w, v, g, h, count, cast(scale), result),
+                        call.kernel,
+                        (0, call.parameters, p, t, w, v, g, h, count, cast(scale), result),
                     )
-            total, offenders = block_sum(pointer(v, zero), size), sums[1]
-            if narrow and weighted and math.isfinite(sums[0]) and not math.isfinite(total):
+            total, out_of_range = block_sum(pointer(v, zero), size), sums.out_of_range
+            if narrow and weighted and math.isfinite(sums.value) and not math.isfinite(total):
                 # Values times weights may overflow where their mean does not.
                 ones = scratch + 6 * BLOCK_BYTES
                 say_present(pointer(w, zero), pointer(ones, zero), count)
                 call_kernel(
-                    job[KERNEL],
-                    (0, job[PARAMETERS], p, t, ones, v, g, h, count, cast(scale), result),
+                    call.kernel,
+                    (0, call.parameters, p, t, ones, v, g, h, count, cast(scale), result),
                 )
                 total = weighted_sum(pointer(v, zero), pointer(w, zero), size)
                 call_kernel(
-                    job[KERNEL],
-                    (0, job[PARAMETERS], p, t, w, v, g, h, count, cast(scale), result),
+                    call.kernel,
+                    (0, call.parameters, p, t, w, v, g, h, count, cast(scale), result),
                 )
-                sums[1] = offenders
-            sums[0] += total
-            deliver(job, VALUE, start, size, ragged, v)
-            deliver(job, GRADIENT, start, size, ragged, g)
-            deliver(job, HESSIAN, start, size, ragged, h)
+                sums.out_of_range = out_of_range
+            sums.value += total
+            deliver(call.value, of_value, start, size, ragged, v)
+            deliver(call.gradient, of_gradient, start, size, ragged, g)
+            deliver(call.hessian, of_hessian, start, size, ragged, h)
             start += size
 
     return elementwise_chunk

@@ -20,10 +20,10 @@ from ..structures.offenders import raise_first_number
 from ..structures.recoding import Recoding
 from . import threads
 from .asking import raises
-from .blocks import Variant, kernel, with_asides
+from .blocks import Variant, kernel
 from .chunks import chunk
 from .compile import Code
-from .movers import AS_THEY_LIE, arrange, mover
+from .movers import AS_THEY_LIE, arrange, followed_by, mover, with_asides
 
 # Targets that are converted as they come, of arrays that are plain otherwise.
 _CONVERTED = {np.dtype(kind): kind for kind in sorted(NUMBERS - {"bfloat16"})}
@@ -133,9 +133,7 @@ def _plain(real: str, kind: str) -> np.ndarray:
         return AS_THEY_LIE
     # One axis, as long as any array: the layout is the same for all of them.
     target = [mover("load", kind, False, real).address, 1, 1 << 62, np.dtype(kind).itemsize]
-    layouts = np.concatenate([AS_THEY_LIE, np.array(target, np.int64)])
-    layouts[1] = len(AS_THEY_LIE)
-    return layouts
+    return followed_by(AS_THEY_LIE, {"target_layout": target})
 
 
 def _prints(structure: Structure) -> bool:

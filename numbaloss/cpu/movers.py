@@ -17,6 +17,7 @@ import numpy as np
 from numba import njit, types
 
 from ..arrays import NO_LABEL, Operand
+from ..jobs.elementwise import ElementwiseDescription
 from ..layouts import walk
 from .compile import Code, c_function
 from .intrinsics import load_integer, pointer, store_integer, swap_bytes
@@ -68,9 +69,10 @@ def with_layouts(fields: np.ndarray, described: list[list[int]]) -> np.ndarray:
     return np.concatenate([fields, np.array(tail, np.int64)])
 
 
-# What `arrange` says of six arrays that kernels use as they are.
-AS_THEY_LIE = np.zeros(10, np.int64)
+# The description of arrays that kernels use as they are.
+AS_THEY_LIE = ElementwiseDescription().words
 AS_THEY_LIE.flags.writeable = False
+_ARRAYS = ("prediction", "target", "weight", "value", "gradient", "hessian")
 
 
 def arrange(
@@ -78,43 +80,56 @@ def arrange(
     operands: Sequence[Operand | None],
     real: str,
     mask: Operand | None = None,
-    beside: Operand | None = None,
+    pos_weight: Operand | None = None,
 ) -> tuple[np.ndarray, int]:
-    """Descriptors of the arrays of a call, and the number of elements.
+    """The description of the arrays of a call, and the number of elements.
 
     All arrays are walked in one order, the memory order of the first; axes that lie
-    behind one another in every array count as one. The result holds, for each operand,
-    the position of its descriptor (0: use the array as it is), two places that are the caller's,
-    the positions of what there is to know of the mask and of one more array of numbers (0: there
-    is none), then the descriptors: the address of the mover, the number of axes, the length of
-    each and the stride of each. Those of the last two have their address in front.
+    behind one another in every array count as one.
     """
-    present = [operand for operand in [*operands, mask, beside] if operand is not None]
+    present = [operand for operand in [*operands, mask, pos_weight] if operand is not None]
     plain = (
         mask is None
-        and beside is None
+        and pos_weight is None
         and all(one.array.flags.c_contiguous and one.direct(real) for one in present)
     )
     if plain:
         return AS_THEY_LIE, present[0].array.size
     lengths, strides = walk(shape, present)
-    layouts = [0] * (len(operands) + 4)
-    for slot, operand in enumerate(operands):
+    parts: dict[str, list[int]] = {}
+    for name, operand in zip(_ARRAYS, operands):
         if operand is None:
             continue
         own = strides.pop(0)
         if len(lengths) == 1 and own[0] == operand.array.itemsize and operand.direct(real):
             continue
-        layouts[slot] = len(layouts)
-        direction = "load" if slot < 3 else "store"
-        layouts += [mover(direction, operand.kind, operand.swapped, real).address, len(lengths)]
-        layouts += lengths + own
-    for place, one in enumerate((mask, beside), len(operands) + 2):
+        direction = "load" if name in _ARRAYS[:3] else "store"
+        code = mover(direction, operand.kind, operand.swapped, real)
+        parts[f"{name}_layout"] = [code.address, len(lengths), *lengths, *own]
+    for name, one in (("mask", mask), ("pos_weight", pos_weight)):
         if one is not None:
-            layouts[place] = len(layouts)
-            layouts += [one.array.ctypes.data, mover("load", one.kind, one.swapped, real).address]
-            layouts += [len(lengths), *lengths, *strides.pop(0)]
-    return np.array(layouts, np.int64), math.prod(shape)
+            code = mover("load", one.kind, one.swapped, real)
+            parts[name] = [one.array.ctypes.data, code.address]
+            parts[name] += [len(lengths), *lengths, *strides.pop(0)]
+    return followed_by(AS_THEY_LIE, parts), math.prod(shape)
+
+
+def followed_by(words: np.ndarray, parts: dict[str, Any]) -> np.ndarray:
+    """The words of a description of elements, with what some of its fields refer to behind them."""
+    found, position = words.copy(), len(words)
+    for name, numbers in parts.items():
+        found[ElementwiseDescription.memory.place[name]] = position
+        position += len(numbers)
+    return np.concatenate([found, *(np.array(one, np.int64) for one in parts.values())])
+
+
+def with_asides(
+    words: np.ndarray, limits: np.ndarray | None, recoding: np.ndarray | None
+) -> np.ndarray:
+    """A description whose targets have such limits, and are recoded so: see `jobs.elementwise`."""
+    asides = {"limits": limits, "recoding": recoding}
+    parts = {name: one.view(np.int64) for name, one in asides.items() if one is not None}
+    return followed_by(words, parts) if parts else words
 
 
 @cache

@@ -12,17 +12,19 @@ import numba
 import numpy as np
 from numba import prange, types
 
+from ..jobs.call import Call, Sums
 from .compile import python_function
 from .intrinsics import caller, pointer, stack_memory
+from .records import at
 
-# Slots of a job: the description of one call, as int64, which all its chunks read.
+# Positions in a `Call`, for loops that take it as an array.
 PREDICTION, TARGET, WEIGHT, VALUE, GRADIENT, HESSIAN = range(6)
 KERNEL, PARAMETERS, SIZE, CHUNK, LAYOUTS = range(6, 11)
-SLOTS = 11
-JOB_BYTES = 8 * SLOTS
-# What a chunk leaves: the sum of its values, the number of inputs outside their domain.
-PARTIAL_BYTES = 16
+SLOTS = Call.memory.words
+JOB_BYTES = Call.memory.bytes
 
+call_at, sums_at = at(Call), at(Sums)
+CALL_BYTES, SUMS_BYTES = Call.memory.bytes, Sums.memory.bytes
 
 # Elements of a chunk, at least; it is a multiple of the blocks of every dtype.
 CHUNK_ELEMENTS = 8192
@@ -72,44 +74,45 @@ def _data(array):
 
 
 @numba.njit(forceinline=True)
-def _fill(job, kernel, parameters, size, chunk, layouts, p, t, w, v, g, h):
-    job[PREDICTION], job[TARGET], job[WEIGHT] = _data(p), _data(t), _data(w)
-    job[VALUE], job[GRADIENT], job[HESSIAN] = _data(v), _data(g), _data(h)
-    job[KERNEL], job[PARAMETERS] = kernel, _data(parameters)
-    job[SIZE], job[CHUNK], job[LAYOUTS] = size, chunk, _data(layouts)
+def _fill(place, kernel, parameters, size, chunk, description, p, t, w, v, g, h):
+    call = call_at(place)
+    call.prediction, call.target, call.weight = _data(p), _data(t), _data(w)
+    call.value, call.gradient, call.hessian = _data(v), _data(g), _data(h)
+    call.kernel, call.parameters = kernel, _data(parameters)
+    call.size, call.chunk, call.description = size, chunk, _data(description)
 
 
-def launch_serial(function, kernel, parameters, size, chunk, layouts, scale, p, t, w, v, g, h):
-    place = stack_memory(JOB_BYTES)
-    _fill(pointer(place, 1), kernel, parameters, size, chunk, layouts, p, t, w, v, g, h)
-    partial = stack_memory(PARTIAL_BYTES)
-    result = pointer(partial, 1.0)
-    total, offenders = 0.0, 0.0
+def launch_serial(function, kernel, parameters, size, chunk, description, scale, p, t, w, v, g, h):
+    place = stack_memory(CALL_BYTES)
+    _fill(place, kernel, parameters, size, chunk, description, p, t, w, v, g, h)
+    partial = stack_memory(SUMS_BYTES)
+    sums = sums_at(partial)
+    total, out_of_range = 0.0, 0.0
     for index in range((size + chunk - 1) // chunk):
         _call_chunk(function, (place, scale, index, partial))
-        total += result[0]
-        offenders += result[1]
-    return total, offenders
+        total += sums.value
+        out_of_range += sums.out_of_range
+    return total, out_of_range
 
 
 def launch_parallel(
-    function, kernel, parameters, size, chunk, layouts, scale, p, t, w, v, g, h, partials
+    function, kernel, parameters, size, chunk, description, scale, p, t, w, v, g, h, partials
 ):
-    place = stack_memory(JOB_BYTES)
-    _fill(pointer(place, 1), kernel, parameters, size, chunk, layouts, p, t, w, v, g, h)
+    place = stack_memory(CALL_BYTES)
+    _fill(place, kernel, parameters, size, chunk, description, p, t, w, v, g, h)
     # The caller's memory: an array made here would need Numba's runtime, whose
     # initialisation takes ten times as long as loading this function from disk.
     results = _data(partials)
     chunks = (size + chunk - 1) // chunk
     for index in prange(chunks):
-        _call_chunk(function, (place, scale, index, results + PARTIAL_BYTES * index))
+        _call_chunk(function, (place, scale, index, results + SUMS_BYTES * index))
     # In order: the sum is the same whichever thread did what, and the same as serially.
-    total, offenders = 0.0, 0.0
-    sums = pointer(results, 1.0)
+    total, out_of_range = 0.0, 0.0
     for index in range(chunks):
-        total += sums[2 * index]
-        offenders += sums[2 * index + 1]
-    return total, offenders
+        sums = sums_at(results + SUMS_BYTES * index)
+        total += sums.value
+        out_of_range += sums.out_of_range
+    return total, out_of_range
 
 
 _arguments = [*[types.int64] * 6, types.float64, *[types.int64] * 6]
@@ -156,15 +159,21 @@ if hasattr(os, "register_at_fork"):
 
 
 def launch(
-    function: int, kernel: int, parameters: int, size: int, layouts: int, scale: float, *arrays: int
+    function: int,
+    kernel: int,
+    parameters: int,
+    size: int,
+    description: int,
+    scale: float,
+    *arrays: int,
 ) -> tuple[float, float]:
     """Run the chunks of a call: sum of the values, number of inputs outside their domains.
 
-    Functions come as addresses, arrays as handles: parameters, layouts, then prediction,
-    target, weight, value, gradient and hessian.
+    Functions come as addresses, arrays as handles: parameters, the words of the description, then
+    prediction, target, weight, value, gradient and hessian.
     """
     chunk = chunk_size(size)
-    arguments = function, kernel, parameters, size, chunk, layouts, scale, *arrays
+    arguments = function, kernel, parameters, size, chunk, description, scale, *arrays
     if size < PARALLEL_SIZE:
         return serial()(*arguments)
     return launch_chunks(arguments, -(-size // chunk))
@@ -174,7 +183,7 @@ def launch_chunks(arguments: tuple[Any, ...], chunks: int) -> tuple[float, float
     """Run so many chunks on all threads, or on one where several are not to be had."""
     if chunks < 2 or _forked or numba.get_num_threads() == 1:
         return serial()(*arguments)
-    partials = np.empty((chunks, 2))
+    partials = np.empty((chunks, Sums.memory.words))
     if _bears_several_callers():
         return _parallel()(*arguments, handle(partials))
     # One parallel launch at a time; who finds another under way takes the serial road.

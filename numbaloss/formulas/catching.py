@@ -21,17 +21,17 @@ from numba.core.registry import cpu_target
 from numba.extending import intrinsic as _intrinsic
 
 from .. import forking, numba_settings
+from ..jobs.elementwise import LossHeader
 from ..vmath.overloads import install as install_vmath
 from .specialisation import compiled
 
 # Numba's stubs count the typing context among the arguments of a call.
 intrinsic: Any = _intrinsic
 
-# float64 numbers in front of a loss's parameters: the closed domains of target and prediction, then
-# what a formula that raised leaves: 1 + the number of the method, and what it was called with; and
-# whether a formula is asked for each element once, because it prints.
-LOW, HIGH, LOWEST, HIGHEST, RAISED, NUMBER, TARGET, ONCE = range(8)
-HEADER = 8
+HEADER = LossHeader.memory.words
+_PLACE = LossHeader.memory.place
+LOW, HIGH, LOWEST, HIGHEST = (_PLACE[name] for name in ("low", "high", "lowest", "highest"))
+RAISED, NUMBER, TARGET, ONCE = (_PLACE[name] for name in ("raised", "number", "target", "once"))
 
 _callers: dict[Callable, Any] = {}
 

@@ -1,0 +1,32 @@
+"""A call on CPU threads."""
+
+from __future__ import annotations
+
+from .record import Address, Code, Count, Real, Record
+
+
+class Call(Record):
+    """What all chunks of a call read. The launcher writes it, into memory of its stack.
+
+    The six arrays are what a structure of losses makes of them; losses of numbers and of rows take
+    them by their names.
+    """
+
+    prediction: Address
+    target: Address
+    weight: Address  # a number an element, or a row; 0: none
+    value: Address  # a number an element, or a row; 0: values are summed alone
+    gradient: Address  # 0: none
+    hessian: Address  # 0: none
+    kernel: Code  # what is done to a block of elements, or the address of a further description
+    parameters: Address  # of the loss, in float64, behind a header: see `formulas.catching`
+    size: Count  # elements, or rows, or pieces of rows
+    chunk: Count  # of those in a chunk, at the most
+    description: Address  # of what else there is to know, which depends on the structure
+
+
+class Sums(Record):
+    """What a chunk leaves: added up in the order of the chunks."""
+
+    value: Real
+    out_of_range: Real  # inputs that are outside their domain
