@@ -116,11 +116,7 @@ def arrange(
 
 def followed_by(words: np.ndarray, parts: dict[str, Any]) -> np.ndarray:
     """The words of a description of elements, with what some of its fields refer to behind them."""
-    found, position = words.copy(), len(words)
-    for name, numbers in parts.items():
-        found[ElementwiseDescription.memory.place[name]] = position
-        position += len(numbers)
-    return np.concatenate([found, *(np.array(one, np.int64) for one in parts.values())])
+    return ElementwiseDescription(words).followed_by(parts).words
 
 
 def with_asides(

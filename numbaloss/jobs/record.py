@@ -17,6 +17,7 @@ name too (:mod:`numbaloss.cpu.records`). The machine code is that of an array in
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from inspect import get_annotations
 from types import ModuleType
 from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
@@ -104,6 +105,16 @@ class Record:
 
     def copy(self) -> Self:
         return type(self)(self.words.copy())
+
+    def followed_by(self, parts: Mapping[str, Sequence[int] | np.ndarray]) -> Self:
+        """A copy with the words that fields refer to behind it; fields without any stay."""
+        behind = {name: numbers for name, numbers in parts.items() if len(numbers)}
+        words, position = self.words.copy(), len(self.words)
+        for name, numbers in behind.items():
+            words[self.memory.place[name]] = position
+            position += len(numbers)
+        tail = [np.asarray(numbers, np.int64) for numbers in behind.values()]
+        return type(self)(np.concatenate([words, *tail]))
 
 
 Column: TypeAlias = Any
