@@ -4,10 +4,13 @@ import math
 import types
 
 import mpmath
+import numba
 import numpy as np
 import pytest
 
 import numbaloss as nl
+from numbaloss.formulas.points import point
+from numbaloss.formulas.structure import formula_of
 
 FORMULAS = []
 
@@ -260,3 +263,19 @@ def exact(function, p, t):
     with mpmath.workdps(60):
         x, other = mpmath.mpf(float(p)), mpmath.mpf(float(t))
         return [float(mpmath.diff(lambda q: f(q, other), x, n)) for n in range(3)]
+
+
+def at(function, *predictions, target=0.0, kind=np.float64):
+    """Value, gradient and hessian of a formula, compiled; the twin in plain Python agrees.
+
+    Compiled as kernels compile it, but for their loops, which take most of the time.
+    """
+    loss = as_loss(function)
+    parameters = formula_of(type(loss)).record()
+    compiled = numba.njit(lambda p, t: point(parameters, p, t))
+    numbers = [kind(one) for one in predictions]
+    found = np.array([compiled(one, kind(target)) for one in numbers]).T
+    twin = np.array([loss.point(one, kind(target)) for one in numbers]).T
+    near = 1e-6 if kind is np.float32 else 1e-14
+    np.testing.assert_allclose(twin, found, rtol=near, atol=near)
+    return found.tolist()

@@ -1,0 +1,26 @@
+"""The machine that runs PTX in the place of a GPU."""
+
+import os
+from importlib.util import find_spec
+
+import pytest
+
+# The simulator compiles nothing.
+if find_spec("numba_cuda") is None or os.environ.get("NUMBA_ENABLE_CUDASIM") == "1":
+    collect_ignore_glob = ["test_*.py"]
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    from tests.support.gpu.machine import installed
+
+    return installed(monkeypatch)
+
+
+@pytest.fixture
+def no_registers(monkeypatch):
+    """Rows go the roads of those that registers cannot keep."""
+    from numbaloss.cuda import narrow_rows, register_rows
+
+    for roads in (narrow_rows, register_rows):
+        monkeypatch.setattr(roads, "shape", lambda *given: None)
