@@ -26,8 +26,8 @@ ORDERS = {"gradient": 1, "hessian": 2}
 
 def pairs() -> dict[str, tuple[Any, Any]]:
     """Losses as kernels see them, each with its twin, by what they are called."""
+    from numbaloss.core.composition import Sum
     from numbaloss.formulas.structure import lower
-    from numbaloss.structures.composition import Sum
 
     found: dict[str, tuple[Any, Any]] = {}
     seen = set()

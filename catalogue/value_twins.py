@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 import numbaloss as nl
+from numbaloss.core.composition import Sum
 from numbaloss.formulas.structure import lower
 from numbaloss.losses import binary, embeddings, exponential_family, multiclass, robust
 from numbaloss.losses.binary import _whole_power
-from numbaloss.structures.composition import Sum
 from numbaloss.structures.softmax import LogLikelihood
 
 VALUES: dict[type, Callable] = {}

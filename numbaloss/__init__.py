@@ -3,7 +3,6 @@
 from . import sources as _sources
 from .check import check_gradient
 from .device_value import DeviceValue
-from .jets import stop_gradient
 from .losses.binary import AsymmetricFocal, BinaryCrossEntropy, Focal
 from .losses.embeddings import Contrastive, CosineEmbedding, Triplet
 from .losses.exponential_family import Gamma, Poisson, Tweedie
@@ -32,6 +31,7 @@ from .losses.regression import (
 )
 from .losses.robust import Cauchy, GeneralRobust, Huber, LogCosh, PseudoHuber, SmoothL1
 from .registry import get, losses, register
+from .rewriting.marks import stop_gradient
 from .structures.elementwise import Elementwise
 from .structures.embedding import Diagnosis, Embedding
 from .structures.embedding_batch import KeyedEmbedding, LabelledEmbedding

@@ -18,7 +18,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
-from .structures.embedding_batch import Batch
+import numpy as np
+
+from .core.reductions import batch_length
 
 # A squared distance of less than this part of the squared lengths has lost too many digits in
 # their difference, and is computed from the vectors.
@@ -26,6 +28,56 @@ CANCELLED = 1.0 / 64.0
 # Vectors nearer than so many units in the last place of their lengths are equal but for rounding:
 # their direction would be noise, and one over their distance huge.
 EQUAL_ULPS = 4.0
+
+
+class Batch(NamedTuple):
+    """Who is compared with whom: rows with columns, which are the rows again, or keys.
+
+    Rows that share a label stand together, so that the positives of a row are a range of
+    columns.
+    """
+
+    rows: int
+    columns: int
+    labelled: bool
+    order: np.ndarray | None  # where each row came from; None: from its own place
+    starts: np.ndarray  # of a row's positives, among them the row itself where labelled
+    ends: np.ndarray
+    weight: np.ndarray | None  # of each row
+    terms: np.ndarray  # that a row's value is the sum of; the divisor of a mean sums them
+    share: np.ndarray  # of a positive in a row's value
+
+    @property
+    def positives(self) -> np.ndarray:
+        """Positives of each row, without itself."""
+        return self.ends - self.starts - int(self.labelled)
+
+    @property
+    def negatives(self) -> np.ndarray:
+        """Negatives of each row."""
+        return self.columns - (self.ends - self.starts)
+
+    def factor(self, scale: float) -> np.ndarray:
+        """What the slopes of a row are multiplied by, its weight and the scale included."""
+        weight = 1.0 if self.weight is None else self.weight
+        return np.where(self.terms > 0, weight * self.share * scale, 0.0)
+
+    def divisor(self, reduction: str) -> float:
+        """What the sum of the values is divided by."""
+        if reduction == "mean":
+            return float(self.terms.sum(dtype=np.float64))
+        if reduction == "weighted_mean":
+            weight = 1.0 if self.weight is None else self.weight
+            return float((self.terms * weight).sum(dtype=np.float64))
+        return batch_length((self.rows,)) if reduction == "batchmean" else 1.0
+
+    def original(self, values: np.ndarray) -> np.ndarray:
+        """Numbers of the rows, in the order in which the rows came."""
+        if self.order is None:
+            return values
+        found = np.empty_like(values)
+        found[self.order] = values
+        return found
 
 
 class Shape(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, TypeVar
 
-from .structures.loss import Loss
+from .core.loss import Loss
 
 LossClass = TypeVar("LossClass", bound=type[Loss])
 

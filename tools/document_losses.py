@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numbaloss as nl
-from numbaloss.structures.loss import domain
+from numbaloss.core.loss import domain
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "losses.md"
 

@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..structures.loss import domain
+from ..core.loss import domain
 from ..structures.softmax import Softmax
 from .failures import Failure, UsageFailure
 from .selection import Selected, select
 from .specification import Chosen, Scorable
-from .tables import Batch, Form, Kind, Table, no_class, not_numbers
+from .tables import Batch, Form, Kind, Table
+from .tables.columns import no_class, not_numbers
 
 # Stands for a label that is missing: no label has this number, and no ignore_index should.
 MISSING = -(2**63) + 1

@@ -9,7 +9,7 @@ from typing import Any
 from rich.text import Text
 
 from .. import registry
-from ..structures.loss import Loss, Parameter
+from ..core.loss import Loss, Parameter
 from .report import console, plain_table
 
 

@@ -10,8 +10,8 @@ from typing import Any
 from rich.text import Text
 
 from .. import registry
+from ..core.loss import Loss, domain
 from ..structures.elementwise import Elementwise
-from ..structures.loss import Loss, domain
 from ..structures.softmax import Softmax
 from . import listing
 from .failures import UsageFailure, did_you_mean

@@ -15,7 +15,8 @@ from collections import Counter
 from typing import NamedTuple
 
 from .failures import Failure, UsageFailure, did_you_mean
-from .tables import Table, find_columns
+from .tables import Table
+from .tables.columns import find_columns
 from .tables.npy import canonical
 
 

@@ -23,8 +23,8 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from .. import registry
+from ..core.loss import Loss
 from ..structures.elementwise import Elementwise
-from ..structures.loss import Loss
 from ..structures.softmax import Softmax
 from .failures import UsageFailure, did_you_mean, first_line
 

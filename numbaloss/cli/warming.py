@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from rich.text import Text
 
 from .. import registry
+from ..core.loss import Loss, Parameter
 from ..structures.elementwise import Elementwise
 from ..structures.embedding import Embedding
-from ..structures.loss import Loss, Parameter
 from ..structures.softmax import Softmax
 from . import warming_rows, warming_vectors
 from .failures import Failure, UsageFailure, harmless
@@ -107,7 +107,7 @@ def _check_package(text: str, loss: Loss) -> None:
 
 def _some_value(cls: type[Loss], parameter: Parameter) -> Any:
     """A value for a parameter without a default: code does not depend on which."""
-    from ..structures.intervals import interval
+    from ..core.intervals import interval
 
     limits = interval(cls.bounds.get(parameter.name, "(-inf, inf)"))
     candidates = (0.5, 1.5, -0.5, limits.low, limits.high)

@@ -11,8 +11,8 @@ from numba import njit, types
 from ..formulas.catching import attempt, caller_of, can_raise, leave
 from ..formulas.messages import FAULTS, complaint
 from ..formulas.points import METHODS
-from ..formulas.specialisation import compiled
 from ..formulas.structure import Structure
+from ..rewriting.specialisation import compiled
 
 
 @cache

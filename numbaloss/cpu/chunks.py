@@ -14,8 +14,8 @@ from functools import cache
 import numpy as np
 from numba import njit, types
 
+from ..core.recoding import share
 from ..jobs.elementwise import ElementwiseDescription, LossHeader, TargetLimits, TargetRecoding
-from ..structures.recoding import share
 from .compile import Code, c_function
 from .intrinsics import caller, pointer, stack_memory
 from .records import at

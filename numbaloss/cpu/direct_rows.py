@@ -12,7 +12,6 @@ import numpy as np
 
 from ..formulas.raised import Raised
 from ..formulas.structure import plans_of
-from ..structures.softmax import Softmax
 from . import rows, scan, softmax, threads
 from .pieces import piece_size
 
@@ -38,7 +37,7 @@ _UNKNOWN: Any = object()
 
 
 def run_direct(
-    loss: Softmax,
+    loss: Any,
     derivatives: int,
     prediction: Any,
     target: Any,
@@ -131,7 +130,7 @@ def _of_many(
     return softmax.launch(run, ready.real, count, classes)[0]
 
 
-def _ready(loss: Softmax, plans: Any, key: tuple[Any, int, int]) -> _Ready | None:
+def _ready(loss: Any, plans: Any, key: tuple[Any, int, int]) -> _Ready | None:
     """What calls on plain arrays have in common, found by dtype, derivatives and classes."""
     ready = None
     dtype, derivatives, classes = key

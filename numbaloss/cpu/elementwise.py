@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arrays import NUMBERS, Operand
-from ..formulas.bytecode import names_in
+from ..core.loss import domain
+from ..core.out_of_range import raise_first_number
+from ..core.probes import Inspection, Weights
+from ..core.recoding import Recoding
 from ..formulas.catching import HEADER, ONCE
 from ..formulas.fitting import lower_for
 from ..formulas.raised import Raised, exception_of, first_that_raises, place_of
 from ..formulas.structure import Structure, parameter_values, plans_of
-from ..structures.elementwise import Elementwise, Inspection
-from ..structures.loss import domain
-from ..structures.offenders import raise_first_number
-from ..structures.recoding import Recoding
+from ..rewriting.bytecode import names_in
 from . import threads
 from .asking import raises
 from .blocks import Variant, kernel
@@ -64,7 +64,7 @@ class Plan(NamedTuple):
 
 
 def plan(
-    loss: Elementwise,
+    loss: Any,
     real: str,
     derivatives: int,
     weighted: bool = False,
@@ -112,7 +112,7 @@ def plan(
 
 
 def _plan_of_arrays(
-    loss: Elementwise,
+    loss: Any,
     plans: Any,
     derivatives: int,
     prediction: np.ndarray,
@@ -150,7 +150,7 @@ _AS_IS, _WRITEABLE = 0x101, 0x400
 
 
 def _writes_direct(
-    loss: Elementwise,
+    loss: Any,
     check: bool,
     out: Any,
     prediction: np.ndarray,
@@ -174,7 +174,7 @@ def _writes_direct(
     return weight is None or not np.may_share_memory(out, weight)
 
 
-def _limited(loss: Elementwise) -> bool:
+def _limited(loss: Any) -> bool:
     """Whether some predictions or targets are outside the loss's domain."""
     return not (domain(loss.target_domain).everything and domain(loss.prediction_domain).everything)
 
@@ -264,7 +264,7 @@ Operands = Sequence[Operand | None]
 
 
 def evaluate(
-    loss: Elementwise,
+    loss: Any,
     derivatives: int,
     inputs: Operands,
     outputs: Operands,
@@ -290,7 +290,7 @@ def evaluate(
 
 
 def _run(
-    loss: Elementwise,
+    loss: Any,
     derivatives: int,
     inputs: Operands,
     outputs: Operands,
@@ -316,7 +316,7 @@ def _run(
     return found.run(size, scale, layouts, *handles)
 
 
-def _exception(loss: Elementwise, raised: Raised, inputs: Operands, check: bool) -> BaseException:
+def _exception(loss: Any, raised: Raised, inputs: Operands, check: bool) -> BaseException:
     """What a formula raised, for the first element that it raises for."""
     raise_first_number(loss, inputs, check)
     prediction = inputs[0]
@@ -331,15 +331,6 @@ def _exception(loss: Elementwise, raised: Raised, inputs: Operands, check: bool)
     first, raised = first_that_raises(size, run, raised)
     place = place_of(first, shape, " at")
     return exception_of(loss, raised, real, place)
-
-
-class _Weights(Elementwise):
-    """The weights themselves, so that the kernels can sum them."""
-
-    prediction_domain = "[0, inf)"
-
-    def point(self, prediction, target):
-        return prediction, 1.0, 0.0
 
 
 def sum_of_weights(weight: Operand, mask: Operand | None, check: bool) -> float:
@@ -358,10 +349,10 @@ def sum_of_weights(weight: Operand, mask: Operand | None, check: bool) -> float:
     return total
 
 
-_WEIGHTS = _Weights()
+_WEIGHTS = Weights()
 
 
-def check_inputs(loss: Elementwise, inputs: Operands, check: bool) -> None:
+def check_inputs(loss: Any, inputs: Operands, check: bool) -> None:
     """Raise what :func:`evaluate` would, before anything is written."""
     prediction = inputs[0]
     assert prediction is not None
@@ -372,7 +363,7 @@ def check_inputs(loss: Elementwise, inputs: Operands, check: bool) -> None:
         evaluate(nothing, 0, inputs, [None, None, None], 1.0, check)
 
 
-def _may_complain(loss: Elementwise, real: str, weight: Any, check: bool) -> bool:
+def _may_complain(loss: Any, real: str, weight: Any, check: bool) -> bool:
     """Whether there are numbers for which a call ends in an error."""
     if check and (weight is not None or _limited(loss)):
         return True

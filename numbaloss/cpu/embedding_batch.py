@@ -19,7 +19,6 @@ from ..formulas.catching import HEADER
 from ..formulas.fitting import lower_for
 from ..formulas.raised import Raised, exception_of
 from ..formulas.structure import Structure, parameter_values
-from ..structures.embedding_batch import Batch
 from . import embedding_blocks as blocks
 from . import threads
 from .embedding_rows import chunk_code
@@ -41,7 +40,7 @@ TRIPLET_ROWS = 16
 def evaluate(
     loss: Any,
     vectors: Sequence[Operand],
-    batch: Batch,
+    batch: all_pairs.Batch,
     gradients: Sequence[Operand] | None,
     scale: float,
     budget: int | None,
@@ -111,7 +110,7 @@ class _Machine:
         self,
         loss: Any,
         vectors: Sequence[Operand],
-        batch: Batch,
+        batch: all_pairs.Batch,
         outputs: Sequence[Operand] | None,
         scale: float,
     ) -> None:

@@ -17,16 +17,15 @@ import numpy as np
 from numba import njit, types
 
 from ..arrays import Operand, numbers
+from ..core.loss import domain
+from ..core.out_of_range import raise_first_number
+from ..core.recoding import Recoding
 from ..formulas.catching import HEADER
 from ..formulas.fitting import lower_for
 from ..formulas.messages import FAULTS, complaint
 from ..formulas.points import point, root, term
 from ..formulas.raised import Raised, exception_of, first_that_raises, place_of
 from ..formulas.structure import Structure, parameter_values
-from ..structures.embedding_rows import PairEmbedding
-from ..structures.loss import domain
-from ..structures.offenders import raise_first_number
-from ..structures.recoding import Recoding
 from ..vmath.overloads import install as install_vmath
 from . import threads
 from .asking import raises
@@ -220,9 +219,10 @@ def can_any_raise(structure: Structure, kind: str) -> bool:
 @cache
 def kernel(structure: Structure, real: str) -> Code:
     """Machine code of the rows of one loss."""
+    cls: Any
     (cls,) = structure.classes
     _check_results(cls)
-    if not issubclass(cls, PairEmbedding):
+    if cls.contract.vectors == 3:
         make: Callable = _triplets
     elif cls.metric == "cosine":
         make = _cosines

@@ -17,9 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arrays import Operand, numbers
-from ..structures.loss import domain
-from ..structures.softmax import Softmax
-from . import softmax
+from ..core.loss import domain
 from .products import multiply, narrow, usable, widen
 
 # Rows of a block are a multiple of this: kernels of BLAS take so many at once.
@@ -58,15 +56,8 @@ class Inputs(NamedTuple):
         return [self.logits, self.target, self.sample_weight, self.mask]
 
 
-def divisor(loss: Softmax, inputs: Inputs, reduction: str, check: bool) -> float:
-    """What the sum of the values is divided by; raise for bad labels, targets, weights."""
-    found = softmax.divisor(loss, inputs.rows, reduction, check)
-    softmax.check_targets(loss, inputs.rows, check)
-    return found
-
-
 def evaluate(
-    loss: Softmax,
+    loss: Any,
     inputs: Inputs,
     values: np.ndarray | None,
     gradients: Sequence[Operand] | None,
@@ -127,7 +118,7 @@ def evaluate(
     return total
 
 
-def _counting(loss: Softmax, inputs: Inputs, count: int) -> np.ndarray | None:
+def _counting(loss: Any, inputs: Inputs, count: int) -> np.ndarray | None:
     """Positions of the rows that count; None where all do."""
     found = np.ones(count, bool)
     ignored = loss.row_options().ignore_index

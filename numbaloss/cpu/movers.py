@@ -17,8 +17,8 @@ import numpy as np
 from numba import njit, types
 
 from ..arrays import NO_LABEL, Operand
+from ..arrays.layouts import walk
 from ..jobs.elementwise import ElementwiseDescription
-from ..layouts import walk
 from .compile import Code, c_function
 from .intrinsics import load_integer, pointer, store_integer, swap_bytes
 

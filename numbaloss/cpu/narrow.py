@@ -24,6 +24,7 @@ from .intrinsics import (
     restore_denormals,
     stack_memory,
 )
+from .narrow_general import make_general
 from .rows import (
     AT_LABEL,
     CHUNK_SIGNATURE,
@@ -59,10 +60,8 @@ from .rows import (
     tools,
 )
 from .threads import CHUNK, LAYOUTS, SIZE
-from .tiles import is_few, tile_width, turn, turning
+from .tiles import BRANCH, is_few, tile_width, turn, turning
 
-# Terms of a partial sum over classes.
-BRANCH = 16
 # Wider rows are faster one by one; so many classes with labels, and with dense targets.
 MOST_BY_LABEL = {"float32": 79, "float64": 63}
 MOST_CLASSES = 96
@@ -92,8 +91,6 @@ def code(real: str, classes: int, fast_road: bool) -> Narrow:
 @cache
 def chunk(real: str, few: bool, width: int, what: str) -> Code:
     """Machine code over tiles; ``few`` says that labels are found by comparing."""
-    from .narrow_general import make_general  # which takes what it needs from here
-
     make = {"labels": _labels, "general": make_general}[what]
     most = 64 // np.dtype(real).itemsize if few else MOST_CLASSES
     return c_function(

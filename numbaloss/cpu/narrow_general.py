@@ -21,7 +21,6 @@ from .intrinsics import (
     stack_memory,
 )
 from .maps import call_map
-from .narrow import BRANCH
 from .rows import (
     CHECKED,
     CLASS_WEIGHT,
@@ -76,7 +75,7 @@ from .rows import (
     tools,
 )
 from .threads import CHUNK, LAYOUTS, PARAMETERS, SIZE
-from .tiles import turning
+from .tiles import BRANCH, turning
 
 
 @cache

@@ -28,7 +28,7 @@ from .intrinsics import (
     restore_denormals,
     stack_memory,
 )
-from .narrow import BRANCH, MOST_BY_LABEL
+from .narrow import MOST_BY_LABEL
 from .rows import (
     CHUNK_SIGNATURE,
     CLASSES,
@@ -47,7 +47,7 @@ from .rows import (
     tools,
 )
 from .threads import CHUNK, LAYOUTS, SIZE
-from .tiles import FEW, tile_width, turns
+from .tiles import BRANCH, FEW, tile_width, turns
 from .transposes import part_size
 
 

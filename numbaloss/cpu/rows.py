@@ -25,7 +25,6 @@ import numpy as np
 from numba import njit, types
 
 from .. import vmath
-from ..structures.softmax import Softmax
 from ..vmath import float32, float64, vectors
 from ..vmath.bits import select
 from ..vmath.overloads import install as install_vmath
@@ -126,7 +125,7 @@ exact: dict[str, Any] = {**inner, "fastmath": {"contract"}}
 CHUNK_SIGNATURE = types.void(types.CPointer(types.int64), types.float64, types.int64, types.int64)
 
 
-def say_ignored(fields: np.ndarray, loss: Softmax) -> None:
+def say_ignored(fields: np.ndarray, loss: Any) -> None:
     """Say which label rows have that do not count, if any has."""
     ignored = loss.row_options().ignore_index
     if ignored is not None:

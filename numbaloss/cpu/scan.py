@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numba import njit
 
 from ..arrays import Operand
-from ..structures.offenders import raise_first_row
-from ..structures.softmax import Softmax
+from ..core.out_of_range import raise_first_row
 from ..vmath import vectors
 from ..vmath.bits import select, shift_right
 from . import threads
@@ -44,7 +44,7 @@ CHUNK_ROWS = 32_768
 
 
 def scan(
-    loss: Softmax,
+    loss: Any,
     inputs: Sequence[Operand | None],
     labelled: bool,
     weighted: bool,
@@ -98,7 +98,7 @@ def launch(fields: np.ndarray, count: int, labels: int, weight: int) -> tuple[fl
     return threads.launch_chunks(arguments, -(-count // chunk))
 
 
-def fields_of(loss: Softmax, classes: int) -> np.ndarray:
+def fields_of(loss: Any, classes: int) -> np.ndarray:
     """The description of a scan of labels, and nothing else."""
     fields = np.zeros(FIELDS, np.int64)
     fields[CLASSES] = classes

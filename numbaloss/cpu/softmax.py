@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arrays import Operand
+from ..core.contracts import brings
+from ..core.loss import domain
+from ..core.out_of_range import raise_first_entry
+from ..core.reductions import batch_length
 from ..formulas.catching import HEADER
 from ..formulas.fitting import lower_for
 from ..formulas.raised import Raised, exception_of, first_that_raises, place_of
 from ..formulas.structure import Structure, parameter_values, plans_of
-from ..structures.arguments import batch_length
-from ..structures.loss import domain
-from ..structures.offenders import raise_first_entry
-from ..structures.softmax import LogLikelihood, Softmax
 from . import (
     columns,
     general,
@@ -56,7 +56,7 @@ class Plan(NamedTuple):
     catching: bool  # whether the formula can raise an exception
 
 
-def plan(loss: Softmax, real: str, derivatives: int, labelled: bool, classes: int) -> Plan:
+def plan(loss: Any, real: str, derivatives: int, labelled: bool, classes: int) -> Plan:
     """The plan of a loss for a compute dtype, rows of one width and one kind of targets."""
     plans = plans_of(loss)
     key = real, derivatives, labelled, classes
@@ -68,7 +68,7 @@ def plan(loss: Softmax, real: str, derivatives: int, labelled: bool, classes: in
     return found
 
 
-def _plan(loss: Softmax, real: str, derivatives: int, labelled: bool, classes: int) -> Plan:
+def _plan(loss: Any, real: str, derivatives: int, labelled: bool, classes: int) -> Plan:
     options, lowered = loss.row_options(), lower_for(loss, real)
     structure = Structure.of(lowered)
     smooth, dtype = options.label_smoothing > 0.0, np.dtype(real)
@@ -88,7 +88,7 @@ def _plan(loss: Softmax, real: str, derivatives: int, labelled: bool, classes: i
     fields[rows.CLASSES] = classes
     fields[rows.DERIVATIVES] = derivatives
     fields[rows.MAP] = compiled("label_point" if fast else "point")
-    if any(cls.normalizer is not Softmax.normalizer for cls in structure.classes):  # type: ignore[attr-defined]
+    if any(brings(cls, "normalizer") for cls in structure.classes):
         fields[rows.NORMALIZER] = compiled("normalizer")
     if weights is None and fast and smooth:
         weights = np.ones(classes)
@@ -110,12 +110,12 @@ def _plan(loss: Softmax, real: str, derivatives: int, labelled: bool, classes: i
     reals[rows.SHARE] = 1.0 / classes if loss.mean_over_classes and classes else 1.0
     parameters = np.array([0.0] * HEADER + parameter_values(lowered))
     plain = fast and not (smooth or structure.weighted) and weights is None and derivatives < 2
-    plain = plain and structure.classes == (LogLikelihood,)
+    plain = plain and all("log_likelihood" in vars(cls) for cls in structure.classes)
     tiled = classes <= (narrow.MOST_BY_LABEL[real] if fast else narrow.MOST_CLASSES)
     return Plan(fields, parameters, tuple(keep), tiled, fast, plain, any(catching))
 
 
-def divisor(loss: Softmax, inputs: Operands, reduction: str, check: bool) -> float:
+def divisor(loss: Any, inputs: Operands, reduction: str, check: bool) -> float:
     """What the sum of the values is divided by.
 
     Raises
@@ -128,33 +128,16 @@ def divisor(loss: Softmax, inputs: Operands, reduction: str, check: bool) -> flo
     assert target is not None
     count = math.prod(prediction.array.shape[:-1])
     labelled = target.array.ndim < prediction.array.ndim
-    options = loss.row_options()
     total = float(count)
     if labelled or weight is not None or mask is not None:
         weighted = reduction == "weighted_mean"
         total = scan.scan(loss, inputs, labelled, weighted, count, check)
-    if reduction == "weighted_mean" and not labelled and options.class_weight is not None:
-        weights = _ClassMass(options.class_weight)
-        # Nothing of the prediction: the mass of a row that holds NaN is that of its targets.
-        alone = [target, target, weight, mask]
-        # In float64: a sum of narrow targets that was rounded once would move every result.
-        return evaluate(weights, 0, alone, [None, None, None], 1.0, False, "float64")
     if reduction == "batchmean":
         return batch_length(prediction.array.shape[:-1])
     return total if reduction in ("mean", "weighted_mean") else 1.0
 
 
-class _ClassMass(Softmax):
-    """The class weights of dense targets, so that the kernels can sum them."""
-
-    class_weight: np.ndarray | None = None
-    sparse = True
-
-    def point(self, log_probability, target):
-        return target, 0.0, 0.0
-
-
-def check_targets(loss: Softmax, inputs: Operands, check: bool) -> None:
+def check_targets(loss: Any, inputs: Operands, check: bool) -> None:
     """Raise what :func:`evaluate` would, before anything is written."""
     prediction, target, *_ = inputs
     assert prediction is not None
@@ -165,7 +148,7 @@ def check_targets(loss: Softmax, inputs: Operands, check: bool) -> None:
         evaluate(loss, 0, inputs, [None, None, None], 1.0, True)
 
 
-def check_inputs(loss: Softmax, inputs: Operands, check: bool) -> None:
+def check_inputs(loss: Any, inputs: Operands, check: bool) -> None:
     """Raise what :func:`evaluate` would, exceptions of formulas too, before anything is written."""
     prediction, target, *_ = inputs
     assert prediction is not None
@@ -178,7 +161,7 @@ def check_inputs(loss: Softmax, inputs: Operands, check: bool) -> None:
 
 
 def evaluate(
-    loss: Softmax,
+    loss: Any,
     derivatives: int,
     inputs: Operands,
     outputs: Operands,
@@ -198,7 +181,7 @@ def evaluate(
 
 
 def _evaluate(
-    loss: Softmax,
+    loss: Any,
     derivatives: int,
     inputs: Operands,
     outputs: Operands,
@@ -260,7 +243,7 @@ def _evaluate(
     return total
 
 
-def _exception(loss: Softmax, raised: Raised, inputs: Operands, check: bool) -> BaseException:
+def _exception(loss: Any, raised: Raised, inputs: Operands, check: bool) -> BaseException:
     """What a formula raised, for the first row that it raises for."""
     prediction = inputs[0]
     assert prediction is not None

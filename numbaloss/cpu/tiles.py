@@ -30,6 +30,8 @@ TURN_SIGNATURE = types.void(*[types.int64] * 4)
 call_turn = caller(types.void, *TURN_SIGNATURE.args)
 
 
+# Terms of a partial sum over classes.
+BRANCH = 16
 # Of fewer classes than these labels are found by comparing, class by class, in tiles of more rows.
 FEW = {"float32": 16, "float64": 8}
 

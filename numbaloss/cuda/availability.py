@@ -9,17 +9,18 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
-
-class Problem(NamedTuple):
-    """Why no GPU can be used, and commands that mend it, each with a word on when or what for."""
-
-    reason: str
-    remedies: tuple[tuple[str, str], ...] = ()
-
-    def __str__(self) -> str:
-        commands = [f"{command} ({remark})" for command, remark in self.remedies]
-        mended = f"; mend it with: {', or '.join(commands)}" if commands else ""
-        return f"no GPU can be used: {self.reason}{mended}"
+from .problems import (
+    DISABLED,
+    LOOK,
+    NO_COMPILER,
+    NO_DRIVER,
+    NO_MAC,
+    NO_PACKAGE,
+    RESTART,
+    STUB,
+    Problem,
+    install,
+)
 
 
 class Gpu(NamedTuple):
@@ -30,33 +31,6 @@ class Gpu(NamedTuple):
     capability: tuple[int, int]
     processors: int
     memory: int  # bytes
-
-
-def _install(extra: str) -> str:
-    return f'python -m pip install "numbaloss[{extra}]"'
-
-
-_EITHER = ((_install("cuda13"), "driver 580 or newer"), (_install("cuda12"), "older drivers"))
-_LOOK = ("nvidia-smi", "says what the driver finds")
-_RESTART = ("sudo reboot", "a driver that was just updated needs it")
-
-NO_PACKAGE = Problem("the package numba-cuda is missing", _EITHER)
-NO_COMPILER = Problem("the compiler is missing (libnvvm, libnvrtc)", _EITHER)
-NO_DRIVER = Problem(
-    "the NVIDIA driver is missing (its library libcuda was not found)",
-    (
-        ("sudo apt install nvidia-driver-580", "on Debian and Ubuntu; elsewhere see nvidia.com"),
-        ("docker run --gpus all", "in a container"),
-    ),
-)
-NO_MAC = Problem("CUDA does not exist on macOS")
-DISABLED = Problem(
-    "NUMBA_DISABLE_CUDA is set", (("unset NUMBA_DISABLE_CUDA", "before Python starts"),)
-)
-STUB = Problem(
-    "the library libcuda that is found is the stub that comes with compilers",
-    (("unset LD_LIBRARY_PATH", "or take the folder of the stub out of it"),),
-)
 
 
 def problem() -> str | None:
@@ -77,9 +51,9 @@ def diagnosis() -> Problem | None:
     """What keeps this process from using GPUs, if anything does."""
     if find_spec("numba_cuda") is None:
         return NO_PACKAGE
-    from . import backend
+    from .target import SIMULATED, cuda
 
-    return None if backend.SIMULATED else diagnose(backend.cuda)
+    return None if SIMULATED else diagnose(cuda)
 
 
 def diagnose(cuda: Any) -> Problem | None:
@@ -113,14 +87,14 @@ def _of_driver(error: str) -> Problem:
         return _no_gpu()
     if "STUB_LIBRARY" in error:
         return STUB
-    remedies = (_RESTART,) if "MISMATCH" in error else (_LOOK, _RESTART)
+    remedies = (RESTART,) if "MISMATCH" in error else (LOOK, RESTART)
     return Problem(f"the NVIDIA driver does not start ({error})", remedies)
 
 
 def _no_gpu() -> Problem:
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
     if hidden is None:
-        return Problem("the driver works, but shows no GPU", (_LOOK,))
+        return Problem("the driver works, but shows no GPU", (LOOK,))
     return Problem(
         f"the driver shows no GPU, and CUDA_VISIBLE_DEVICES is {hidden!r}",
         (("unset CUDA_VISIBLE_DEVICES", "or set it to a number that nvidia-smi lists"),),
@@ -134,7 +108,7 @@ def _of_versions(toolkit: int, driver: int | None) -> Problem | None:
     return Problem(
         f"the compiler is of CUDA {toolkit}, and the driver supports no more than CUDA "
         f"{_readable(driver)}: update the driver, or install an older compiler",
-        ((_install(f"cuda{driver // 1000}"), "in a new environment"),),
+        ((install(f"cuda{driver // 1000}"), "in a new environment"),),
     )
 
 
@@ -181,7 +155,7 @@ def gpus() -> list[Gpu]:
     """The GPUs that can be used. None of them is touched: that takes memory on each."""
     if problem() is not None:
         return []
-    from .backend import SIMULATED, cuda
+    from .target import SIMULATED, cuda
 
     if SIMULATED:
         return [Gpu(0, "simulator", (0, 0), 1, 0)]

@@ -15,7 +15,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache
-from importlib.util import find_spec
 from typing import Any
 
 import numba
@@ -24,31 +23,9 @@ import numpy as np
 from ..formulas.messages import complaint
 from ..formulas.refusals import refuse_exceptions
 from ..formulas.structure import Structure
-from ..numba_settings import check as check_settings
 from . import availability, numpy_functions
+from .target import SIMULATED, cuda
 
-
-def _import_cuda() -> Any:
-    # Names that NumPy 2.5 dropped, and that numba-cuda up to 0.30 still looks up.
-    for name, successor in (("row_stack", "vstack"), ("in1d", "isin"), ("trapz", "trapezoid")):
-        if not hasattr(np, name):
-            setattr(np, name, getattr(np, successor))
-    from numba import cuda
-
-    return cuda
-
-
-if find_spec("numba_cuda") is None:
-    raise RuntimeError(availability.problem())
-check_settings()
-cuda = _import_cuda()
-
-SIMULATED = bool(numba.config.ENABLE_CUDASIM)  # type: ignore[attr-defined]
-if SIMULATED:
-    from .simulator import share_safely, wait_at_barriers
-
-    share_safely()
-    wait_at_barriers()
 # Threads of a block. The simulator starts a Python thread for each.
 THREADS = 32 if SIMULATED else 256
 

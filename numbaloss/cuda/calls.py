@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import Operand, operand
-from ..layouts import walk
+from ..arrays.layouts import walk
 from . import backend
 from .backend import Kernel, Place
 from .memory import CODES, VECTOR_BYTES

@@ -16,12 +16,12 @@ import numpy as np
 from numba import types
 
 from ..arrays import Operand, gpu_view
+from ..core.loss import domain
+from ..core.probes import Inspection
+from ..core.recoding import Recoding, share
+from ..core.reductions import batch_length
 from ..formulas.fitting import lower_for
 from ..formulas.structure import Structure, parameters_of, plans_of
-from ..structures.arguments import batch_length
-from ..structures.elementwise import Elementwise, Inspection
-from ..structures.loss import domain
-from ..structures.recoding import Recoding, share
 from ..vmath.overloads import install as install_vmath
 from . import backend, reduce
 from .backend import Kernel, Place, cuda, device_function
@@ -281,7 +281,7 @@ class Plan(NamedTuple):
     recoding: Recoding
 
 
-def plan(loss: Elementwise, real: str) -> Plan:
+def plan(loss: Any, real: str) -> Plan:
     """The plan of a loss for a compute dtype."""
     plans = plans_of(loss, "_gpu_plans")
     if real not in plans:
@@ -308,7 +308,7 @@ def plan(loss: Elementwise, real: str) -> Plan:
 
 
 def evaluate(
-    loss: Elementwise,
+    loss: Any,
     derivatives: int,
     inputs: Operands,
     outputs: Operands,
@@ -346,7 +346,7 @@ def evaluate(
     )  # fmt: skip
 
 
-def is_checked(loss: Elementwise, inputs: Operands, check: bool) -> bool:
+def is_checked(loss: Any, inputs: Operands, check: bool) -> bool:
     """Whether a call may find numbers out of range."""
     return check and (inputs[2] is not None or plan(loss, "float64").flags != 0)
 
@@ -357,11 +357,11 @@ class _Run:
     def __init__(self, call: Call, inputs: Operands, check: bool) -> None:
         self.call, self.inputs, self.check = call, inputs, check
 
-    def checks(self, loss: Elementwise) -> bool:
+    def checks(self, loss: Any) -> bool:
         return is_checked(loss, self.inputs, self.check)
 
     def launch(
-        self, loss: Elementwise, derivatives: int, outputs: Operands, scale: float, **options: Any
+        self, loss: Any, derivatives: int, outputs: Operands, scale: float, **options: Any
     ) -> Record:
         prediction, target, weight, mask, pos_weight = self.inputs
         assert prediction is not None

@@ -16,8 +16,6 @@ from .. import all_pairs
 from ..arrays import Operand
 from ..formulas.fitting import lower_for
 from ..formulas.structure import Structure, parameters_of
-from ..structures.embedding import Vectors
-from ..structures.embedding_batch import Batch
 from . import backend
 from . import embedding_blocks as blocks
 from .backend import Kernel, Place
@@ -39,8 +37,8 @@ BLOCKS_EACH = 16
 
 def evaluate(
     loss: Any,
-    vectors: Vectors,
-    batch: Batch,
+    vectors: Any,
+    batch: all_pairs.Batch,
     values: Operand | None,
     gradients: Sequence[Operand] | None,
     scale: float,
@@ -88,8 +86,8 @@ class _Machine:
     def __init__(
         self,
         loss: Any,
-        vectors: Vectors,
-        batch: Batch,
+        vectors: Any,
+        batch: all_pairs.Batch,
         values: Operand | None,
         gradients: Sequence[Operand] | None,
         scale: float,

@@ -23,13 +23,12 @@ from numba import types
 
 from .. import vmath
 from ..arrays import Operand
+from ..core.loss import domain
+from ..core.recoding import Recoding
+from ..core.reductions import batch_length
 from ..formulas.fitting import lower_for
 from ..formulas.points import point, root, term
 from ..formulas.structure import Structure, parameters_of, plans_of
-from ..structures.arguments import batch_length
-from ..structures.embedding_rows import PairEmbedding
-from ..structures.loss import domain
-from ..structures.recoding import Recoding
 from ..vmath.overloads import install as install_vmath
 from . import backend, reduce
 from .backend import Kernel, Place, cuda, device_function
@@ -92,14 +91,15 @@ VECTORS_EACH, ELEMENTS_EACH = 2, 4
 
 def form_of(structure: Structure) -> str:
     """What the kernel of a loss computes: "distance" or "cosine" of pairs, or "triplet"."""
+    cls: Any
     (cls,) = structure.classes
-    if not issubclass(cls, PairEmbedding):
+    if cls.contract.vectors == 3:
         return "triplet"
     if cls.metric not in ("distance", "cosine"):
         raise ValueError(
             f"{cls.__name__}.metric must be 'distance' or 'cosine', not {cls.metric!r}"
         )
-    return cls.metric
+    return str(cls.metric)
 
 
 @cache

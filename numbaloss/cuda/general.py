@@ -19,9 +19,9 @@ from functools import cache
 import numpy as np
 
 from .. import vmath
+from ..core.contracts import brings
 from ..formulas.points import normalizer, point
 from ..formulas.structure import Structure
-from ..structures.softmax import Softmax
 from ..vmath.overloads import install as install_vmath
 from . import reduce
 from .backend import Kernel, cuda, device_function
@@ -96,7 +96,7 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
     falling = decay(computed)
     find, describe = beginnings(walked), describer(kind, walked)
     total_of, maximum_of = group()
-    has_term = any(cls.normalizer is not Softmax.normalizer for cls in structure.classes)  # type: ignore[attr-defined]
+    has_term = any(brings(cls, "normalizer") for cls in structure.classes)
     with_gradient, with_hessian = derivatives > 0, derivatives > 1
     begin, leave = reduce.begin(computed), reduce.leave()
 

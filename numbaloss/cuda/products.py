@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import operand
-from ..gpu_arrays import Described
+from ..arrays.gpu import Described
 from . import backend
 from .backend import Place
 

@@ -6,10 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..core.loss import domain
 from ..formulas.fitting import lower_for
 from ..formulas.structure import Structure, parameters_of, plans_of
-from ..structures.loss import domain
-from ..structures.softmax import Softmax
 from . import rows
 from .powers import scales
 
@@ -25,7 +24,7 @@ class Plan(NamedTuple):
     reals: tuple[Any, ...]  # those of `rows`, but for the scale
 
 
-def plan(loss: Softmax, real: str, labelled: bool, classes: int) -> Plan:
+def plan(loss: Any, real: str, labelled: bool, classes: int) -> Plan:
     """The plan of a loss; kept with the loss."""
     plans = plans_of(loss, "_gpu_plans")
     key = real, labelled, classes
@@ -36,7 +35,7 @@ def plan(loss: Softmax, real: str, labelled: bool, classes: int) -> Plan:
     return plans[key]
 
 
-def _plan(loss: Softmax, dtype: np.dtype, labelled: bool, classes: int) -> Plan:
+def _plan(loss: Any, dtype: np.dtype, labelled: bool, classes: int) -> Plan:
     options, lowered = loss.row_options(), lower_for(loss, dtype.name)
     structure = Structure.of(lowered)
     smooth, weights = options.label_smoothing > 0.0, options.class_weight

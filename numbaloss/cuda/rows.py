@@ -23,9 +23,9 @@ import numpy as np
 from numba import types
 
 from .. import vmath
+from ..core.contracts import brings
 from ..formulas.points import label_point, normalizer
 from ..formulas.structure import Structure
-from ..structures.softmax import Softmax
 from ..vmath import float32, float64
 from ..vmath.overloads import install as install_vmath
 from . import backend, reduce
@@ -217,7 +217,7 @@ def judge(structure: Structure, kind: str, derivatives: int) -> Callable:
     real = compute_type(kind)
     zero, one = real(0), real(1)
     log1p = vmath.log1p
-    has_term = any(cls.normalizer is not Softmax.normalizer for cls in structure.classes)  # type: ignore[attr-defined]
+    has_term = any(brings(cls, "normalizer") for cls in structure.classes)
     with_hessian = derivatives > 1
 
     @device_function

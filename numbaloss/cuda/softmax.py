@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arrays import Operand
-from ..structures.arguments import batch_length
-from ..structures.loss import domain
-from ..structures.softmax import Softmax
+from ..core.loss import domain
+from ..core.reductions import batch_length
 from . import backend, general, long, narrow_rows, reduce, register_rows, rows, scan, staged
 from .backend import Place
 from .calls import Call, Operands, address, blocks_for, code, layout
@@ -32,7 +31,7 @@ LONG_BLOCKS_EACH = 1
 LEAST_PIECE = 4096
 
 
-def is_checked(loss: Softmax, inputs: Operands, check: bool) -> bool:
+def is_checked(loss: Any, inputs: Operands, check: bool) -> bool:
     """Whether a call may find labels, weights, targets or predictions out of range."""
     prediction, target, weight, _ = inputs
     assert prediction is not None
@@ -44,7 +43,7 @@ def is_checked(loss: Softmax, inputs: Operands, check: bool) -> bool:
 
 
 def evaluate(
-    loss: Softmax,
+    loss: Any,
     derivatives: int,
     inputs: Operands,
     outputs: Operands,
@@ -85,7 +84,7 @@ class Start(NamedTuple):
 
 
 def begin(
-    loss: Softmax,
+    loss: Any,
     inputs: Operands,
     reduction: str,
     gradient_scale: float,
@@ -97,7 +96,7 @@ def begin(
 
 
 def go_on(
-    loss: Softmax,
+    loss: Any,
     derivatives: int,
     inputs: Operands,
     outputs: Operands,
@@ -116,7 +115,7 @@ class _Run:
     """Launches over the same rows."""
 
     def __init__(
-        self, loss: Softmax, inputs: Operands, outputs: Operands, check: bool, place: Place
+        self, loss: Any, inputs: Operands, outputs: Operands, check: bool, place: Place
     ) -> None:
         self.call, self.loss, self.inputs = Call(place, [*inputs, *outputs]), loss, inputs
         self.check = check

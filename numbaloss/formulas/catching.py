@@ -22,8 +22,8 @@ from numba.extending import intrinsic as _intrinsic
 
 from .. import forking, numba_settings
 from ..jobs.elementwise import LossHeader
+from ..rewriting.specialisation import compiled
 from ..vmath.overloads import install as install_vmath
-from .specialisation import compiled
 
 # Numba's stubs count the typing context among the arguments of a call.
 intrinsic: Any = _intrinsic

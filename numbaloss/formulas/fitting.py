@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ..structures.composition import Sum
-from ..structures.intervals import interval
-from ..structures.loss import Loss
-from ..structures.ranges import fits, outside_of_span
+from ..core.composition import Sum
+from ..core.intervals import interval
+from ..core.loss import Loss
+from ..core.ranges import fits, outside_of_span
 from .structure import lower, terms
 
 

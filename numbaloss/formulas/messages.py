@@ -6,7 +6,7 @@ import re
 
 from numba.core.errors import NumbaError, UnsupportedBytecodeError
 
-from ..structures.loss import point_of_value
+from ..core.loss import point_of_value
 from .structure import Structure
 
 # What Numba raises for code that it cannot compile.

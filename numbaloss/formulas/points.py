@@ -9,11 +9,12 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from ..structures.loss import point_of_value
-from ..structures.softmax import Softmax
+from .. import engines
+from ..core.contracts import brings
+from ..core.loss import point_of_value
+from ..rewriting.specialisation import OPTIONS, compiled, rebuilt, specialised
 from ..vmath.target import compiling_for_gpu, for_gpu
 from .catching import attempt, leave
-from .specialisation import OPTIONS, compiled, rebuilt, specialised
 from .structure import Formula
 
 
@@ -59,10 +60,10 @@ def _in_python(self, method, prediction, target):
         ]
         return tuple(sum(column) for column in zip(*found))
     cls = self.loss_class
-    if method == "label_point" and cls.label_point is Softmax.label_point:
+    if method == "label_point" and not brings(cls, "label_point"):
         return cls.point(self, prediction, type(prediction)(1.0))
     if method == "point":
-        if issubclass(cls, Softmax) and cls.sparse and target == 0.0:
+        if cls.contract.of_classes and cls.sparse and target == 0.0:
             return 0.0, 0.0, 0.0
         return cls.point(self, prediction, target)
     return getattr(cls, method)(self, prediction)
@@ -113,14 +114,14 @@ for _method in METHODS:
 
 def _implementation(formula: Formula, method: str, kind: types.Type) -> Callable:
     """The body of a generic function for one loss class."""
-    cls = formula.cls
-    if not issubclass(cls, Softmax):
+    cls: Any = formula.cls
+    if not cls.contract.of_classes:
         if method != "point":
             return _of_one(formula, method, kind)
         return _whole_point(formula, kind)
     real = np.dtype(kind.name).type
     zero, one = real(0), real(1)
-    if method == "label_point" and cls.label_point is Softmax.label_point:
+    if method == "label_point" and not brings(cls, "label_point"):
 
         def of_point(self, prediction, target):
             return point(self, prediction, one)
@@ -179,9 +180,7 @@ def _whole_point(formula: Formula, kind: types.Type) -> Callable:
     from ..jets.compiled import both_slopes, derivatives, one_slope, seed
 
     if compiling_for_gpu():
-        from ..cuda.backend import learn_jets
-
-        learn_jets()
+        engines.module("cuda", "backend").learn_jets()
     checked = _checks_bounds(formula)
     inner = compiled(_positional(specialised(cls.value, kind), 3, shown), checked)
 

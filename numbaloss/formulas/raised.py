@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..structures.loss import Loss, point_of_value
+from ..core.loss import Loss, point_of_value
 from .catching import NUMBER, RAISED, TARGET, ask
 from .points import METHODS
 from .structure import lower, parameters_of, terms

@@ -6,7 +6,7 @@ from functools import cache
 
 from numba import types
 
-from ..structures.softmax import Softmax
+from ..core.contracts import brings
 from .catching import can_raise
 from .messages import FAULTS
 from .points import METHODS
@@ -31,10 +31,7 @@ def refuse_exceptions(structure: Structure) -> None:
     for name in METHOD_NAMES:
         if not all(hasattr(cls, name) for cls in structure.classes):
             continue
-        if name == "normalizer" and all(
-            cls.normalizer is Softmax.normalizer  # type: ignore[attr-defined]
-            for cls in structure.classes
-        ):
+        if name == "normalizer" and not any(brings(cls, "normalizer") for cls in structure.classes):
             continue
         if _can_raise(name, record):
             raise TypeError(

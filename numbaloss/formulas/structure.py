@@ -19,14 +19,11 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numba import types
 
+from ..core.composition import Sum
+from ..core.contracts import brings
+from ..core.loss import Loss, NumberOrArray, point_of_value
 from ..forking import protected
-from ..structures.composition import Sum
-from ..structures.elementwise import Elementwise
-from ..structures.embedding_batch import BatchEmbedding
-from ..structures.embedding_rows import PairEmbedding, TripletEmbedding
-from ..structures.loss import Loss, NumberOrArray, point_of_value
-from ..structures.softmax import Softmax
-from .watch import Watch, is_fixed
+from ..rewriting.watch import Watch, is_fixed
 
 # Methods that kernels call, each through a generic function of its name.
 METHOD_NAMES = ("point", "label_point", "normalizer", "term", "root")
@@ -118,7 +115,7 @@ class Plans(dict):
         classes = {type(loss)} | {type(part) for _, part in terms(loss)}
         if isinstance(loss, Sum):
             classes |= {type(part) for _, part in loss.terms}
-        one_of_ours = len(classes) == 1 and isinstance(loss, Elementwise) and _ours(type(loss))
+        one_of_ours = len(classes) == 1 and not type(loss).contract.methods and _ours(type(loss))
         self.point = type(loss).point  # type: ignore[attr-defined]
         self.watch = None if one_of_ours else Watch.of([_known(cls)[0] for cls in classes])
 
@@ -138,14 +135,16 @@ def plans_of(loss: Any, kind: str = "_plans") -> Plans:
 
 
 def scalars(cls: type[Loss]) -> list[Any]:
-    """The parameters that ``point`` sees: arrays reach kernels on their own, mining and how targets
-    are written the driver."""
-    elsewhere = {"mining"} if issubclass(cls, BatchEmbedding) else set()
+    """The parameters that ``point`` sees.
+
+    Arrays reach kernels on their own; how targets are written, and what the contract says, is for
+    the host.
+    """
     return [
         parameter
         for parameter in cls.parameters()
         if parameter.kind is not np.ndarray
-        and parameter.name not in elsewhere
+        and parameter.name not in cls.contract.host_only
         and (parameter.name, parameter.kind) != ("targets", str)
     ]
 
@@ -153,7 +152,7 @@ def scalars(cls: type[Loss]) -> list[Any]:
 def lower(loss: Loss) -> Loss:
     """The loss that kernels see: numbers only, sums flat."""
     while not isinstance(loss, Sum):
-        if _has_no_point(type(loss)) and _owner(type(loss), "lower") is Loss:
+        if not brings(type(loss), "point") and _owner(type(loss), "lower") is Loss:
             raise TypeError(loss._lacks_maths())
         if _overrides_point(type(loss)):
             return loss
@@ -167,19 +166,6 @@ def lower(loss: Loss) -> Loss:
 def _owner(cls: type, method: str) -> type:
     """The class that defines what ``cls`` calls ``method``; object where there is none."""
     return next((base for base in cls.__mro__ if method in base.__dict__), object)
-
-
-def _has_no_point(cls: type) -> bool:
-    return _owner(cls, "point") in _WITHOUT_POINT
-
-
-_WITHOUT_POINT = (
-    Elementwise,
-    Softmax,
-    PairEmbedding,
-    TripletEmbedding,
-    BatchEmbedding,
-)
 
 
 def _overrides_point(cls: type) -> bool:

@@ -20,8 +20,8 @@ from numba.core.errors import TypingError
 from numba.extending import box, lower_builtin, lower_cast, models, overload, register_model
 from numba.extending import intrinsic as _intrinsic
 
-from ..formulas.bytecode import HIGHEST_PRODUCT
-from ..formulas.specialisation import OPTIONS, compiled, rebuilt, specialised
+from ..rewriting.bytecode import HIGHEST_PRODUCT
+from ..rewriting.specialisation import OPTIONS, compiled, rebuilt, specialised
 from ..vmath.bits import FUSE, square_root_of, truncate, without_sign
 from ..vmath.target import compiling_for_gpu, for_gpu
 from . import algebra, recipes
@@ -440,7 +440,7 @@ def _attach_all() -> None:
     for function, originals in recipes.FUNCTIONS.items():
         for original in originals:
             _attach(original, ["x"], lambda dtype, x, f=function: _of_function(f, dtype))
-    # The last is what stands for a power with a whole exponent: numbaloss.formulas.bytecode.
+    # The last is what stands for a power with a whole exponent: numbaloss.rewriting.bytecode.
     for original in (*recipes.POWERS, operator.matmul):
         _attach(original, ["x", "y"], _power, prefer_literal=True)
 

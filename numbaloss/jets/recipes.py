@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from .. import vmath
-from . import algebra, functions, stop_gradient
+from ..rewriting.marks import stop_gradient
+from . import algebra, functions
 from .twin import by_rule, largest, like, smallest, truncate, value
 
 INFINITY = math.inf

@@ -17,8 +17,8 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from ..forking import protected
-from ..formulas.bytecode import HIGHEST_PRODUCT, names_in
-from ..formulas.watch import Watch
+from ..rewriting.bytecode import HIGHEST_PRODUCT, names_in
+from ..rewriting.watch import Watch
 from . import recipes
 from .algebra import Parts
 from .twin import Jet, value

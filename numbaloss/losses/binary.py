@@ -10,9 +10,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from ..core.recoding import SOFT, Recoding
 from ..registry import register
 from ..structures.elementwise import Elementwise
-from ..structures.recoding import SOFT, Recoding
 from ..vmath import log, log1p, pow, sigmoid, softplus
 
 
@@ -113,7 +113,7 @@ class _WeightedOfLogits(Elementwise):
 
 
 class _SharesOfLogits(Elementwise):
-    """Of targets that are shares: see `structures.recoding.Recoding`."""
+    """Of targets that are shares: see `core.recoding.Recoding`."""
 
     def point(self, prediction, target):
         turned = target < 0.0

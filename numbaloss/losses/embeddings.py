@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from ..core.recoding import HARD
 from ..registry import register
 from ..structures.embedding_rows import PairEmbedding, TripletEmbedding
-from ..structures.recoding import HARD
 from ..vmath import pow
 
 

@@ -7,9 +7,9 @@ Targets are exactly 0 or 1, here as everywhere in the library; the sign is
 
 from __future__ import annotations
 
+from ..core.recoding import HARD
 from ..registry import register
 from ..structures.elementwise import Elementwise
-from ..structures.recoding import HARD
 from ..vmath import exp
 
 

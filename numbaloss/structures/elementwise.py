@@ -6,11 +6,10 @@ from typing import Any, ClassVar, Never
 
 import numpy as np
 
-from .. import arrays, misuse
-from .arguments import (
+from .. import arrays, engines, misuse
+from ..call.arguments import (
     NOT_WANTED,
     Results,
-    batch_length,
     check_options,
     check_outputs,
     check_values_out,
@@ -21,10 +20,12 @@ from .arguments import (
     row_weights,
     streaming,
 )
-from .composition import Sum
-from .loss import Loss, Parameter, domain
-from .offenders import raise_first_number
-from .recoding import Recoding, check_targets_parameter
+from ..core.composition import Sum
+from ..core.contracts import ELEMENTWISE, absent
+from ..core.loss import Loss, domain
+from ..core.out_of_range import raise_first_number
+from ..core.recoding import Recoding, check_targets_parameter
+from ..core.reductions import batch_length
 
 
 class Elementwise(Loss):
@@ -60,9 +61,11 @@ class Elementwise(Loss):
         taken for the end.
     """
 
+    contract = ELEMENTWISE
     target_domain: ClassVar[Any] = "(-inf, inf)"
     prediction_domain: ClassVar[Any] = "(-inf, inf)"
 
+    @absent
     def point(self, prediction: Any, target: Any) -> tuple[Any, Any, Any]:
         """Value, first and second derivative by the prediction, at one point.
 
@@ -71,6 +74,7 @@ class Elementwise(Loss):
         """
         raise NotImplementedError(self._lacks_maths())
 
+    @absent
     def value(self, prediction: Any, target: Any) -> Any:
         """The value alone, in the place of ``point``: the library takes the derivatives.
 
@@ -471,30 +475,9 @@ class ElementwiseSum(Sum, Elementwise):
         """Each term is valid."""
 
 
-class Inspection(Elementwise):
-    """No loss at all: a look at the inputs of another before one of them is overwritten."""
-
-    def __init__(self, loss: Elementwise) -> None:
-        self.__dict__["target_domain"] = domain(loss.target_domain)
-        self.__dict__["prediction_domain"] = domain(loss.prediction_domain)
-        self.__dict__["inspected"] = loss
-
-    def __repr__(self) -> str:
-        return repr(self.__dict__["inspected"])  # what errors name
-
-    @classmethod
-    def parameters(cls) -> tuple[Parameter, ...]:
-        return ()
-
-    def point(self, prediction, target):
-        return 0.0, 0.0, 0.0
-
-
 def _gpu_kernels() -> Any:
     """The kernels for GPUs. Imported at the first call that needs them."""
-    from ..cuda import elementwise
-
-    return elementwise
+    return engines.kernels("cuda", "elementwise")
 
 
 _loaded: Any = None
@@ -503,10 +486,8 @@ _loaded: Any = None
 def _kernels() -> Any:
     """The CPU kernels. Imported at the first call: Numba takes 0.2 s to load."""
     global _loaded
-    from ..cpu import elementwise
-
-    _loaded = elementwise
-    return elementwise
+    _loaded = engines.kernels("cpu", "elementwise")
+    return _loaded
 
 
 def _inputs(

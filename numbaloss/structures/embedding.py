@@ -8,9 +8,10 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from .. import arrays
-from .arguments import Results, check_outputs_apart, model, predicted, wanted_outputs
-from .loss import Loss
+from .. import arrays, engines
+from ..call.arguments import Results, check_outputs_apart, model, predicted, wanted_outputs
+from ..core.contracts import absent
+from ..core.loss import Loss
 
 # Rows that a look at vectors takes in one go.
 _LOOK = 1024
@@ -49,10 +50,12 @@ class Embedding(Loss):
     target_domain: ClassVar[Any] = "(-inf, inf)"
     prediction_domain: ClassVar[Any] = "(-inf, inf)"
 
+    @absent
     def point(self, first: Any, second: Any) -> tuple[Any, ...]:
         """The map of the loss: value and slopes, by what the structure measures."""
         raise NotImplementedError(self._lacks_maths())
 
+    @absent
     def value(self, first: Any, second: Any) -> Any:
         """The value alone, in the place of ``point``; the library takes the derivatives."""
         raise NotImplementedError(self._lacks_maths())
@@ -161,9 +164,7 @@ def results_of(vectors: Vectors, values: Any) -> Results:
 
 def refuse_host(loss: Loss) -> None:
     """Raise where a GPU is asked for, and vectors are on the host."""
-    from ..cuda import availability
-
-    availability.require()
+    engines.module("cuda", "availability").require()
     raise ValueError(
         f"device='cuda': {type(loss).__name__} takes vectors that are on a GPU already, of CuPy, "
         f"PyTorch, JAX or Numba; these are on the CPU"

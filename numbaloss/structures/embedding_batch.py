@@ -6,9 +6,9 @@ from typing import Any, ClassVar, NamedTuple, Never
 
 import numpy as np
 
-from .. import arrays, misuse
-from .arguments import (
-    batch_length,
+from .. import arrays, engines, misuse
+from ..all_pairs import Batch
+from ..call.arguments import (
     bytes_of,
     check_options,
     gpu_of,
@@ -16,6 +16,8 @@ from .arguments import (
     row_weights,
     whole_labels,
 )
+from ..core.contracts import KEYED, LABELLED, absent
+from ..core.out_of_range import named
 from .embedding import (
     Diagnosis,
     Embedding,
@@ -26,7 +28,6 @@ from .embedding import (
     results_of,
     values_of,
 )
-from .offenders import named
 
 FORMS = ("softmax", "pairs", "triplets")
 AGAINST = ("all", "negatives")
@@ -45,56 +46,6 @@ class BatchOptions(NamedTuple):
     squared: bool = False
 
 
-class Batch(NamedTuple):
-    """Who is compared with whom: rows with columns, which are the rows again, or keys.
-
-    Rows that share a label stand together, so that the positives of a row are a range of
-    columns.
-    """
-
-    rows: int
-    columns: int
-    labelled: bool
-    order: np.ndarray | None  # where each row came from; None: from its own place
-    starts: np.ndarray  # of a row's positives, among them the row itself where labelled
-    ends: np.ndarray
-    weight: np.ndarray | None  # of each row
-    terms: np.ndarray  # that a row's value is the sum of; the divisor of a mean sums them
-    share: np.ndarray  # of a positive in a row's value
-
-    @property
-    def positives(self) -> np.ndarray:
-        """Positives of each row, without itself."""
-        return self.ends - self.starts - int(self.labelled)
-
-    @property
-    def negatives(self) -> np.ndarray:
-        """Negatives of each row."""
-        return self.columns - (self.ends - self.starts)
-
-    def factor(self, scale: float) -> np.ndarray:
-        """What the slopes of a row are multiplied by, its weight and the scale included."""
-        weight = 1.0 if self.weight is None else self.weight
-        return np.where(self.terms > 0, weight * self.share * scale, 0.0)
-
-    def divisor(self, reduction: str) -> float:
-        """What the sum of the values is divided by."""
-        if reduction == "mean":
-            return float(self.terms.sum(dtype=np.float64))
-        if reduction == "weighted_mean":
-            weight = 1.0 if self.weight is None else self.weight
-            return float((self.terms * weight).sum(dtype=np.float64))
-        return batch_length((self.rows,)) if reduction == "batchmean" else 1.0
-
-    def original(self, values: np.ndarray) -> np.ndarray:
-        """Numbers of the rows, in the order in which the rows came."""
-        if self.order is None:
-            return values
-        found = np.empty_like(values)
-        found[self.order] = values
-        return found
-
-
 class BatchEmbedding(Embedding):
     """What losses of keys and of labels share."""
 
@@ -103,6 +54,7 @@ class BatchEmbedding(Embedding):
     average: ClassVar[str] = "anchors"
     hinge: ClassVar[bool] = False
 
+    @absent
     def point(self, first: Any, second: Any) -> tuple[Any, ...]:
         """The map of the loss, for its ``form``.
 
@@ -368,6 +320,8 @@ class KeyedEmbedding(BatchEmbedding):
         What is summed: the exponentials of all similarities of a row, or of its negatives.
     """
 
+    contract = KEYED
+
     def __call__(
         self,
         queries: Any,
@@ -517,6 +471,8 @@ class LabelledEmbedding(BatchEmbedding):
         margin)``, which mining all triplets needs.
     """
 
+    contract = LABELLED
+
     def __call__(
         self,
         embeddings: Any,
@@ -651,13 +607,9 @@ _LABELLED = ("embeddings",)
 
 def _gpu_kernels() -> Any:
     """The kernels for GPUs. Imported at the first call that needs them."""
-    from ..cuda import embedding_batch
-
-    return embedding_batch
+    return engines.kernels("cuda", "batch")
 
 
 def _kernels() -> Any:
     """The CPU kernels. Imported at the first call: Numba takes 0.2 s to load."""
-    from ..cpu import embedding_batch
-
-    return embedding_batch
+    return engines.kernels("cpu", "batch")

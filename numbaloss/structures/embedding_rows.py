@@ -7,8 +7,13 @@ from typing import Any, ClassVar, Never
 
 import numpy as np
 
-from .. import arrays, misuse
-from .arguments import batch_length, check_options, gpu_of, row_targets, row_weights
+from .. import arrays, engines, misuse
+from ..call.arguments import check_options, gpu_of, row_targets, row_weights
+from ..core.contracts import PAIRS, TRIPLETS, absent
+from ..core.loss import domain
+from ..core.out_of_range import raise_first_number
+from ..core.recoding import check_targets_parameter
+from ..core.reductions import batch_length
 from .embedding import (
     Diagnosis,
     Embedding,
@@ -19,9 +24,6 @@ from .embedding import (
     results_of,
     values_of,
 )
-from .loss import domain
-from .offenders import raise_first_number
-from .recoding import check_targets_parameter
 
 
 class RowEmbedding(Embedding):
@@ -180,11 +182,13 @@ class PairEmbedding(RowEmbedding):
     A parameter ``targets: str`` has a meaning of its own, as in :class:`Elementwise`.
     """
 
+    contract = PAIRS
     metric: ClassVar[str] = "distance"
 
     def validate(self) -> None:
         check_targets_parameter(self)
 
+    @absent
     def point(self, distance: Any, target: Any) -> tuple[Any, Any]:
         """Value, and slope by the distance (or cosine), of one pair.
 
@@ -324,6 +328,9 @@ class TripletEmbedding(RowEmbedding):
     ``swap: bool`` has its own meaning: see :class:`Triplet`.
     """
 
+    contract = TRIPLETS
+
+    @absent
     def point(self, positive: Any, negative: Any) -> tuple[Any, Any, Any]:
         """Value, and slopes by the two distances from the anchor, of one triplet.
 
@@ -423,13 +430,9 @@ _TRIPLET = ("anchor", "positive", "negative")
 
 def _gpu_kernels() -> Any:
     """The kernels for GPUs. Imported at the first call that needs them."""
-    from ..cuda import embedding_rows
-
-    return embedding_rows
+    return engines.kernels("cuda", "vectors")
 
 
 def _kernels() -> Any:
     """The CPU kernels. Imported at the first call: Numba takes 0.2 s to load."""
-    from ..cpu import embedding_rows
-
-    return embedding_rows
+    return engines.kernels("cpu", "vectors")

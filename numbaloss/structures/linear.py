@@ -7,10 +7,9 @@ from typing import Any, ClassVar, Never
 
 import numpy as np
 
-from .. import arrays, misuse
-from .arguments import (
+from .. import arrays, engines, misuse
+from ..call.arguments import (
     Results,
-    batch_length,
     bytes_of,
     check_one_row,
     check_options,
@@ -23,8 +22,9 @@ from .arguments import (
     wanted_outputs,
     whole_labels,
 )
-from .loss import Loss
-from .softmax import Softmax
+from ..core.loss import Loss
+from ..core.reductions import batch_length
+from .softmax import Softmax, divisor_of_rows
 
 
 class Linear(Loss):
@@ -278,7 +278,8 @@ class Linear(Loss):
         )
         # Labels and weights are looked through before anything is written: the divisor scales
         # the gradients, and depends on how many rows count.
-        divisor = kernels.divisor(loss, call, reduction, check)
+        divisor = divisor_of_rows(loss, call.rows, reduction, check)
+        engines.kernels("cpu", "rows").check_targets(loss, call.rows, check)
         scale = gradient_scale / divisor if divisor else 0.0
         total = kernels.evaluate(loss, call, view, gradients, scale, check, budget)
         value = total
@@ -311,9 +312,7 @@ def _complain(
 
 
 def _refuse_host() -> None:
-    from ..cuda import availability
-
-    availability.require()
+    engines.module("cuda", "availability").require()
     raise ValueError(
         "device='cuda': linear losses take arrays that are on a GPU already, of CuPy or PyTorch; "
         "hidden vectors and weight are on the CPU"
@@ -322,9 +321,7 @@ def _refuse_host() -> None:
 
 def _gpu_kernels() -> Any:
     """The kernels for GPUs. Imported at the first call that needs them."""
-    from ..cuda import linear
-
-    return linear
+    return engines.kernels("cuda", "linear")
 
 
 def _layer(
@@ -416,11 +413,4 @@ def _with_rows(one: arrays.Operand | None, shape: tuple[int, ...]) -> arrays.Ope
 
 def _kernels() -> Any:
     """The CPU kernels. Imported at the first call: Numba takes 0.2 s to load."""
-    global _kernels
-    from ..cpu import linear
-
-    def loaded() -> Any:
-        return linear
-
-    _kernels = loaded
-    return linear
+    return engines.kernels("cpu", "linear")

@@ -8,10 +8,9 @@ from typing import Any, ClassVar, NamedTuple, Never
 
 import numpy as np
 
-from .. import arrays, misuse
-from .arguments import (
+from .. import arrays, engines, misuse
+from ..call.arguments import (
     Results,
-    batch_length,
     check_one_row,
     check_options,
     check_outputs,
@@ -25,11 +24,13 @@ from .arguments import (
     streaming,
     whole_labels,
 )
-from .class_axis import as_given, class_axis, with_classes_last
-from .composition import Sum
-from .intervals import Interval
-from .loss import Loss, domain
-from .offenders import raise_first_entry, raise_first_row
+from ..call.class_axis import as_given, class_axis, with_classes_last
+from ..core.composition import Sum
+from ..core.contracts import ROWS, absent, brings
+from ..core.intervals import Interval
+from ..core.loss import Loss, domain
+from ..core.out_of_range import raise_first_entry, raise_first_row
+from ..core.reductions import batch_length
 
 _EVERYTHING = Interval()
 
@@ -103,6 +104,7 @@ class Softmax(Loss):
         Says that the sum over classes is divided by their number.
     """
 
+    contract = ROWS
     sparse: ClassVar[bool] = False
     linear: ClassVar[bool] = False
     target_domain: ClassVar[Any] = "[0, 1]"
@@ -117,6 +119,7 @@ class Softmax(Loss):
     def point_takes(cls) -> tuple[str, str]:
         return "log_probability", "target"
 
+    @absent
     def point(self, log_probability: Any, target: Any) -> tuple[Any, Any, Any]:
         """φ and its first two derivatives by the log-probability, at one point.
 
@@ -124,6 +127,7 @@ class Softmax(Loss):
         """
         raise NotImplementedError(self._lacks_maths())
 
+    @absent
     def value(self, log_probability: Any, target: Any) -> Any:
         """φ alone, in the place of ``point``: the library takes the derivatives.
 
@@ -131,6 +135,7 @@ class Softmax(Loss):
         """
         raise NotImplementedError(self._lacks_maths())
 
+    @absent
     def label_point(self, log_probability: Any) -> tuple[Any, Any, Any]:
         """The loss of a whole row with an integer label, by the label's log-probability.
 
@@ -139,6 +144,7 @@ class Softmax(Loss):
         """
         raise NotImplementedError
 
+    @absent
     def normalizer(self, log_sum: Any) -> tuple[Any, Any, Any]:
         """R and its first two derivatives by the log of the sum of exponentials."""
         return 0.0, 0.0, 0.0
@@ -184,7 +190,7 @@ class Softmax(Loss):
             return True
         # A sum over classes with weights of their own is not what label_point returns.
         return options.class_weight is None and all(
-            cls.sparse or cls.label_point is not Softmax.label_point  # type: ignore[attr-defined]
+            cls.sparse or brings(cls, "label_point")  # type: ignore[attr-defined]
             for cls in classes
         )
 
@@ -497,7 +503,7 @@ class Softmax(Loss):
         kernels = _loaded or _kernels()
         # Labels and weights are looked through before anything is written: the divisor scales
         # the gradient, and depends on how many rows count.
-        divisor = kernels.divisor(self, inputs, reduction, check)
+        divisor = divisor_of_rows(self, inputs, reduction, check)
         if in_place:
             kernels.check_inputs(self, inputs, check)
         scale = gradient_scale / divisor if divisor else 0.0
@@ -588,11 +594,49 @@ class Softmax(Loss):
         raise ValueError(f"{name} takes integer labels, not dense targets")
 
 
+class _ClassMass(Softmax):
+    """The class weights of dense targets, so that kernels can sum them."""
+
+    class_weight: np.ndarray | None = None
+    sparse = True
+
+    def point(self, log_probability, target):
+        return target, 0.0, 0.0
+
+
+def divisor_of_rows(
+    loss: Any, inputs: Sequence[arrays.Operand | None], reduction: str, check: bool
+) -> float:
+    """What the sum of the values of rows on the CPU is divided by.
+
+    Raises
+    ------
+    ValueError
+        For a label out of range; for a negative or NaN weight, where ``check`` says so.
+    """
+    kernels = _loaded or _kernels()
+    p, target, weight, mask = inputs
+    assert p is not None
+    assert target is not None
+    weights = loss.row_options().class_weight
+    found: float = kernels.divisor(loss, inputs, reduction, check)
+    if reduction != "weighted_mean" or weights is None or target.array.ndim < p.array.ndim:
+        return found
+    # Nothing of the prediction: the mass of a row that holds NaN is that of its targets. In
+    # float64: a sum of narrow targets that was rounded once would move every result.
+    alone = [target, target, weight, mask]
+    mass: float = kernels.evaluate(
+        _ClassMass(weights), 0, alone, [None, None, None], 1.0, False, "float64"
+    )
+    return mass
+
+
 class LogLikelihood(Softmax):
     """The formula of cross-entropy without a z-loss, for which kernels have a way of its own."""
 
     sparse = True
     linear = True
+    log_likelihood = True  # says so to kernels; it holds for this class and for no subclass
 
     def point(self, log_probability, target):
         return -target * log_probability, -target, 0.0
@@ -676,9 +720,7 @@ class SoftmaxSum(Sum, Softmax):
 
 def _gpu_kernels() -> Any:
     """The kernels for GPUs. Imported at the first call that needs them."""
-    from ..cuda import softmax
-
-    return softmax
+    return engines.kernels("cuda", "rows")
 
 
 _direct: Any = None
@@ -688,16 +730,12 @@ _loaded: Any = None
 def _direct_kernels() -> Any:
     """Those for plain arrays."""
     global _direct
-    from ..cpu import direct_rows
-
-    _direct = direct_rows
-    return direct_rows
+    _direct = engines.module("cpu", "direct_rows")
+    return _direct
 
 
 def _kernels() -> Any:
     """The CPU kernels. Imported at the first call: Numba takes 0.2 s to load."""
     global _loaded
-    from ..cpu import softmax
-
-    _loaded = softmax
-    return softmax
+    _loaded = engines.kernels("cpu", "rows")
+    return _loaded

@@ -10,7 +10,7 @@ import pytest
 
 import numbaloss as nl
 from catalogue.cases import inputs
-from numbaloss import gpu_arrays
+from numbaloss.arrays import gpu as gpu_arrays
 from numbaloss.cpu import movers
 from numbaloss.cuda import availability
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import numbaloss as nl
-from numbaloss.structures.loss import domain
+from numbaloss.core.loss import domain
 
 from .calls import Call
 from .draws import pick

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from numbaloss.structures.loss import domain
+from numbaloss.core.loss import domain
 
 from . import draws
 from .draws import chance, pick

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numbaloss.structures.intervals import Interval
+from numbaloss.core.intervals import Interval
 
 from .memory import Layout
 

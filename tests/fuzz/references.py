@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from numbaloss.structures.loss import domain
+from numbaloss.core.loss import domain
 
 from . import elementwise_formulas, row_references, vector_references
 from .bands import Band, Float, around, scaled

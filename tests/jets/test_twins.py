@@ -20,8 +20,8 @@ from catalogue.cases import (
     with_class_weights,
 )
 from catalogue.value_twins import VALUES, as_written, twin_of
+from numbaloss.core.composition import Sum
 from numbaloss.formulas.structure import lower
-from numbaloss.structures.composition import Sum
 
 SINGLE = [loss for loss in LOSSES if not isinstance(lower(loss), Sum)]
 

@@ -9,8 +9,8 @@ from mpmath import mpf
 
 import numbaloss as nl
 from catalogue.cases import EACH, LOSSES, identify, inputs
+from numbaloss.core.loss import domain
 from numbaloss.registry import snake_case
-from numbaloss.structures.loss import domain
 from tests.support.reference import elementwise as reference
 
 EPSILON = 2.0**-52

@@ -7,8 +7,8 @@ from mpmath import mpf
 
 import numbaloss as nl
 from catalogue.cases import LOSSES, ROW_LOSSES, identify, inputs, row_inputs
+from numbaloss.core.loss import domain
 from numbaloss.registry import snake_case
-from numbaloss.structures.loss import domain
 from tests.support.reference import elementwise as reference
 
 UNCHECKED = {"reduction": "none", "check": False}

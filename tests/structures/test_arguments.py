@@ -7,7 +7,8 @@ import pytest
 from numpy.lib.stride_tricks import as_strided, sliding_window_view
 
 import numbaloss as nl
-from numbaloss import arrays, layouts
+from numbaloss import arrays
+from numbaloss.arrays import layouts
 
 INT64 = np.iinfo(np.int64)
 LOGITS = np.random.default_rng(0).normal(size=(3, 4))

@@ -5,7 +5,7 @@ import pytest
 
 import numbaloss as nl
 from catalogue.cases import inputs
-from numbaloss.structures.loss import Loss
+from numbaloss.core.loss import Loss
 
 
 def test_sum_equals_the_sum_of_its_terms():

@@ -7,7 +7,7 @@ import pytest
 
 import numbaloss as nl
 from catalogue.cases import EACH, identify, inputs
-from numbaloss.structures.loss import domain
+from numbaloss.core.loss import domain
 
 SHAPES = [(), (1,), (17,), (5, 7), (2, 3, 4), (0,), (3, 0)]
 

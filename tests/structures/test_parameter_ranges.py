@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import numbaloss as nl
-from numbaloss.structures.ranges import span
+from numbaloss.core.ranges import span
 
 ONE = np.ones(2, "f4")
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import numbaloss as nl
-from numbaloss.structures.intervals import Interval, interval
+from numbaloss.core.intervals import Interval, interval
 
 
 def test_parameters_are_normalised_by_their_annotation():

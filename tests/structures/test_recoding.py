@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import numbaloss as nl
-from numbaloss.structures.intervals import interval
+from numbaloss.core.intervals import interval
 
 RNG = np.random.default_rng(0)
 WEIGHTS = np.array([0.0, 0.3, 1.0, 7.0, 1e4])

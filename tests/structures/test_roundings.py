@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import numbaloss as nl
-from numbaloss.structures.intervals import ROUNDING, interval
+from numbaloss.core.intervals import ROUNDING, interval
 
 KINDS = ["f2", "f4", "f8"]
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..failures import Failure
-from . import Form, Kind, contiguous, no_class, not_numbers, real_of
+from .columns import Form, Kind, contiguous, no_class, not_numbers, real_of
 
 # Texts that stand for a missing label, unless they are classes.
 BLANKS = ("", "NA", "N/A", "n/a", "NULL", "null", "NaN", "nan")

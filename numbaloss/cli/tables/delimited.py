@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
 from ..failures import Failure, reading
-from . import Batch, Form, Kind, find_columns, not_numbers
 from .arrow import opened, read_column
+from .columns import Batch, Form, Kind, find_columns, not_numbers
 from .text import HEAD, TextOptions, find_delimiter, find_encoding
 
 # Bytes of text that are parsed in one go; Arrow holds dozens of blocks at a time. A row must

@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 
 from ..failures import Failure, reading
-from . import (
+from .columns import (
     Batch,
     Form,
     Kind,

@@ -13,7 +13,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from ..failures import Failure, reading
-from . import Batch, Form, Kind, find_columns
+from .columns import Batch, Form, Kind, find_columns
 from .npy import elements, formed, kind_of, steps
 
 # Bytes of an array that lies column after column, beyond which it is unpacked to disk.

@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from ..failures import Failure, reading
-from . import Batch, Form, Kind, batch_rows, find_columns
 from .arrow import column_kind, column_width, opened, read_column
+from .columns import Batch, Form, Kind, batch_rows, find_columns
 
 # Bytes that a column is read ahead. Without a limit Arrow loads a whole row group, and with
 # its pre_buffer every row group of the file (measured on 20 million rows: 284 MB, not 98).

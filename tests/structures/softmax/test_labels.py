@@ -8,7 +8,7 @@ import pytest
 
 import numbaloss as nl
 from numbaloss.arrays import Operand
-from numbaloss.structures.arguments import whole_labels
+from numbaloss.call.arguments import whole_labels
 from tests.support.rows import CE, REDUCTIONS, assert_same, everything, rows
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import numbaloss as nl
 from catalogue.cases import EACH, LOSSES, inputs
-from numbaloss.structures.loss import domain
+from numbaloss.core.loss import domain
 from tests.support.gpu.checks.common import (
     HALVES,
     Library,

@@ -10,8 +10,8 @@ import pytest
 
 import numbaloss as nl
 from catalogue.cases import EMBEDDING_ROW_LOSSES
+from numbaloss.core.loss import domain
 from numbaloss.structures.embedding_rows import PairEmbedding
-from numbaloss.structures.loss import domain
 from tests.support.gpu.checks.common import (
     Library,
     as_kind,

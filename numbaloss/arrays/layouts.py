@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .arrays import Operand
+from .operands import Operand
 
 # Steps of the search for shared memory; NumPy gives up after so many.
 _SEARCH = 10_000

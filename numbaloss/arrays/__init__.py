@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from . import gpu_arrays, misuse
+from .. import misuse
+from . import gpu
 from .operands import FLOATS, NO_LABEL, NUMBERS, Family, Operand, gpu_view, numbers
 
 __all__ = [
@@ -34,24 +35,24 @@ def operand(given: Any, name: str) -> tuple[Operand, Family]:
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(given, torch.Tensor):
         if given.device.type == "cuda":
-            return gpu_arrays.of_torch(given, name)
+            return gpu.of_torch(given, name)
         return _torch_operand(given, name), TORCH
     jax = sys.modules.get("jax")
     if jax is not None and isinstance(given, jax.Array):
         misuse.refuse_tracer(given, name)
         devices = list(given.devices())
         if [device.platform for device in devices] == ["gpu"]:
-            return gpu_arrays.of_jax(given, name, devices[0])
+            return gpu.of_jax(given, name, devices[0])
         platforms = {device.platform for device in devices}
         if platforms != {"cpu"}:
             raise _elsewhere(name, f"{len(devices)} devices ({', '.join(sorted(platforms))})")
         return _numpy_operand(np.asarray(given), name), JAX
     if hasattr(given, "__cuda_array_interface__"):
-        return gpu_arrays.described(given, name)
+        return gpu.described(given, name)
     if hasattr(given, "__dlpack_device__") and not hasattr(given, "__array__"):
         kind, device = given.__dlpack_device__()
         if kind in (2, 13):  # CUDA's own memory, and what it moves to and fro itself
-            return gpu_arrays.exchanged(given, name, device)
+            return gpu.exchanged(given, name, device)
         if kind not in (1, 3):  # plain and pinned host memory
             raise _elsewhere(name, "another device")
         family = DLPACK if hasattr(given, "__array_namespace__") else NUMPY
@@ -144,7 +145,7 @@ def _dlpack_finish(like: Any, array: np.ndarray) -> Any:
 NUMPY = Family(
     "numpy", lambda like, dtype: _numpy_empty(np.asarray(like), dtype), np.empty, lambda _, a: a
 )
-TORCH = Family("torch", gpu_arrays.torch_empty, _torch_of, lambda _, result: result)
+TORCH = Family("torch", gpu.torch_empty, _torch_of, lambda _, result: result)
 JAX = Family("jax", NUMPY.empty_like, NUMPY.empty, _jax_finish)
 DLPACK = Family(
     "dlpack",

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import misuse
+from .. import engines, misuse
 from .operands import NUMBERS, Family, Operand, gpu_view, numbers
 
 
@@ -241,8 +241,5 @@ class Described:
         }
 
 
-@lru_cache
 def _backend() -> Any:
-    from .cuda import backend  # which imports Numba's CUDA target
-
-    return backend
+    return engines.module("cuda", "backend")  # which imports Numba's CUDA target

@@ -18,9 +18,9 @@ from numba.core.registry import cpu_target
 from numba.extending import overload
 
 from .. import vmath
-from ..jets import stop_gradient
 from ..vmath.target import compiling_for_gpu, for_gpu
 from .bytecode import names_in, with_positional, with_products
+from .marks import stop_gradient
 from .watch import Watch, is_fixed
 
 # forceinline is LLVM's: each function keeps its own floating-point flags. `contract` lets

@@ -10,6 +10,8 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from .. import arrays, misuse
+from . import arithmetic
+from .contracts import Contract
 from .intervals import Interval, interval
 from .ranges import excludes_infinity, outside_of_span
 
@@ -100,6 +102,7 @@ class Loss:
     bounds: ClassVar[dict[str, str]] = {}
     spans: ClassVar[dict[str, tuple[int, int]]] = {}
     check_bounds: ClassVar[bool] = True
+    contract: ClassVar[Contract]
     __signature__: ClassVar[Any] = _Signature()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -260,25 +263,25 @@ class Loss:
         raise TypeError(f"{cls.__name__} losses have no sums")
 
     def __add__(self, other: object) -> Any:
-        return _composition().add(self, other)
+        return arithmetic.add(self, other)
 
     def __radd__(self, other: object) -> Any:
-        return _composition().add(self, other)
+        return arithmetic.add(self, other)
 
     def __sub__(self, other: object) -> Any:
-        return _composition().add(self, other, -1.0)
+        return arithmetic.add(self, other, -1.0)
 
     def __mul__(self, factor: object) -> Any:
-        return _composition().scale(self, factor)
+        return arithmetic.scale(self, factor)
 
     def __rmul__(self, factor: object) -> Any:
-        return _composition().scale(self, factor)
+        return arithmetic.scale(self, factor)
 
     def __truediv__(self, divisor: Any) -> Any:
-        return _composition().scale(self, 1.0 / divisor)
+        return arithmetic.scale(self, 1.0 / divisor)
 
     def __neg__(self) -> Any:
-        return _composition().scale(self, -1.0)
+        return arithmetic.scale(self, -1.0)
 
     # Without this, numpy.float64(0.1) * loss asks NumPy first, which builds an object array.
     __array_ufunc__ = None
@@ -365,12 +368,6 @@ def _shown(value: Any) -> str:
         return repr(value.tolist())
     ends = ", ".join(f"{one:g}" for one in value[:3])
     return f"[{ends}, ... {value.size} numbers]"
-
-
-def _composition() -> Any:
-    from . import composition  # which imports this module
-
-    return composition
 
 
 def _declared(cls: type[Loss]) -> dict[str, Parameter]:

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import arrays, layouts, misuse
+from .. import arrays, engines, misuse
+from ..arrays import layouts
+from ..core.reductions import REDUCTIONS
 from ..device_value import DeviceValue
 from .class_axis import with_classes_last
 
-REDUCTIONS = ("mean", "weighted_mean", "batchmean", "sum", "none")
 DEVICES = (None, "cpu", "cuda")
 # In the place of an array for a derivative that nobody asks for.
 NOT_WANTED: Any = type("NotWanted", (), {"__repr__": lambda self: "not wanted"})()
@@ -23,11 +24,6 @@ def check_options(reduction: str, device: str | None) -> None:
         raise ValueError(f"reduction must be one of {REDUCTIONS}, not {reduction!r}")
     if device not in DEVICES:
         raise ValueError(f"device must be one of {DEVICES}, not {device!r}")
-
-
-def batch_length(shape: tuple[int, ...]) -> float:
-    """What ``"batchmean"`` divides by: the length of the first axis of the samples."""
-    return float(shape[0]) if shape else 1.0
 
 
 def bytes_of(workspace: Any) -> int | None:
@@ -77,12 +73,8 @@ def streaming(gpu: int | None, device: str | None) -> Callable[..., tuple[float,
     """
     if device != "cuda" or gpu is not None:
         return None
-    from ..cuda import availability
-
-    availability.require()
-    from ..cuda import host
-
-    return host.evaluate
+    engines.module("cuda", "availability").require()
+    return engines.module("cuda", "host").evaluate  # type: ignore[no-any-return]
 
 
 def out_of_range(offenders: float, what: str) -> ValueError:

@@ -1,0 +1,1 @@
+"""How a call goes: arguments, and results."""

@@ -1,0 +1,1 @@
+"""What all losses have: parameters, domains, sums, and the contract of their maths."""

@@ -1,0 +1,9 @@
+"""The engine of CUDA GPUs: which module computes which structure of losses."""
+
+STRUCTURES = {
+    "elementwise": "elementwise",
+    "rows": "softmax",
+    "vectors": "embedding_rows",
+    "batch": "embedding_batch",
+    "linear": "linear",
+}
