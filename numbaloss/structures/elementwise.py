@@ -26,8 +26,10 @@ from ..core.loss import Loss, domain
 from ..core.out_of_range import raise_first_number
 from ..core.recoding import Recoding, check_targets_parameter
 from ..core.reductions import batch_length
+from .documentation import documented
 
 
+@documented
 class Elementwise(Loss):
     """A loss that maps every pair of numbers (prediction, target) to a number.
 
@@ -136,16 +138,12 @@ class Elementwise(Loss):
         values_out : array of the shape of the prediction, optional
             With ``reduction="none"``: receives the values, in any floating dtype (on a GPU, that
             of the computation). It overlaps no other argument.
-        device : {None, "cpu", "cuda"}
-            None: where the arrays live. ``"cuda"`` computes arrays of the host on a GPU, piece
-            by piece, so that they may be larger than its memory.
+        {device}
         check : bool
             False skips the test of predictions and targets against their domains, and takes
             weights of any sign: with ``reduction="none"`` and weights v the gradient is the
             product of v and the Jacobian of the values.
-        wait : bool
-            On a GPU: False returns the value before it is computed, as a
-            :class:`~numbaloss.DeviceValue`, and leaves the program to go on meanwhile.
+        {wait}
 
         Returns
         -------
@@ -199,13 +197,8 @@ class Elementwise(Loss):
 
         Parameters
         ----------
-        out : array of the prediction's shape, optional
-            Receives the gradient, in any floating dtype, rounded once (on a GPU, that of the
-            prediction). It may be the prediction itself; it must not overlap
-            any other input.
-        gradient_scale : float
-            Multiplies the gradient, not the value. The gradient of a mean over a million
-            elements underflows in float16: scale it up, and the step down.
+        {out}
+        {gradient_scale}
 
         Returns
         -------
@@ -254,8 +247,7 @@ class Elementwise(Loss):
 
         Parameters
         ----------
-        hess_out : array of the prediction's shape, optional
-            Receives the hessian; it overlaps no other argument.
+        {hess_out}
 
         Returns
         -------
@@ -312,8 +304,7 @@ class Elementwise(Loss):
 
         Parameters
         ----------
-        out : array of the prediction's shape and dtype, optional
-            Receives the hessian; it overlaps no other argument.
+        {out_of_hessian}
 
         Returns
         -------

@@ -18,6 +18,7 @@ from ..call.arguments import (
 )
 from ..core.contracts import KEYED, LABELLED, absent
 from ..core.out_of_range import named
+from .documentation import documented
 from .embedding import (
     Diagnosis,
     Embedding,
@@ -288,6 +289,7 @@ class BatchEmbedding(Embedding):
         return Diagnosis(batch.rows, anchors, terms, active, zeros, spread)
 
 
+@documented
 class KeyedEmbedding(BatchEmbedding):
     r"""A loss of queries and keys, in which query i belongs to key i.
 
@@ -350,16 +352,11 @@ class KeyedEmbedding(BatchEmbedding):
             ``"mean"`` divides the (weighted) sum by the number of queries,
             ``"weighted_mean"`` by the sum of their weights, ``"batchmean"`` by n; ``"none"`` keeps
             them apart.
-        device : {None, "cpu", "cuda"}
-            None: where the arrays live. On a GPU, matrices are multiplied by CuPy or PyTorch,
-            whichever the arrays come from. ``"cuda"`` is for arrays on a GPU.
+        {device_of_products}
         check : bool
             False takes weights below 0 too.
-        workspace : int, optional
-            Bytes that a block of similarities may take.
-        wait : bool
-            On a GPU: False returns the value before it is computed, as a
-            :class:`~numbaloss.DeviceValue`.
+        {workspace}
+        {wait}
 
         Returns
         -------
@@ -406,8 +403,7 @@ class KeyedEmbedding(BatchEmbedding):
         out : pair of arrays, optional
             Receive the gradients; each has the shape and dtype of its vectors, or is None, and
             overlaps no other argument.
-        gradient_scale : float
-            Multiplies the gradients, not the value.
+        {gradient_scale}
 
         Returns
         -------
@@ -436,6 +432,7 @@ class KeyedEmbedding(BatchEmbedding):
             raise ValueError("losses of triplets take labels: see LabelledEmbedding")
 
 
+@documented
 class LabelledEmbedding(BatchEmbedding):
     r"""A loss of vectors with labels: rows of one label belong together.
 
@@ -503,17 +500,12 @@ class LabelledEmbedding(BatchEmbedding):
             keeps the rows apart. What a term is (a row, a pair, a triplet) the loss says. A mean
             over no terms, of labels that are all alone for example, is NaN, as that over no rows;
             the gradients are 0.
-        device : {None, "cpu", "cuda"}
-            None: where the arrays live. On a GPU, matrices are multiplied by CuPy or PyTorch,
-            whichever the arrays come from, and labels and weights visit the host.
-            ``"cuda"`` is for arrays on a GPU.
+        {device_of_products}
+            Labels and weights visit the host.
         check : bool
             False takes weights below 0 too.
-        workspace : int, optional
-            Bytes that a block of similarities may take.
-        wait : bool
-            On a GPU: False returns the value before it is computed, as a
-            :class:`~numbaloss.DeviceValue`.
+        {workspace}
+        {wait}
 
         Returns
         -------
@@ -559,8 +551,7 @@ class LabelledEmbedding(BatchEmbedding):
         ----------
         out : array of the embeddings' shape and dtype, optional
             Receives the gradient; it overlaps no other argument.
-        gradient_scale : float
-            Multiplies the gradient, not the value.
+        {gradient_scale}
 
         Returns
         -------

@@ -14,6 +14,7 @@ from ..core.loss import domain
 from ..core.out_of_range import raise_first_number
 from ..core.recoding import check_targets_parameter
 from ..core.reductions import batch_length
+from .documentation import documented
 from .embedding import (
     Diagnosis,
     Embedding,
@@ -155,6 +156,7 @@ class RowEmbedding(Embedding):
         return Diagnosis(count, count, count, active, zeros, spread)
 
 
+@documented
 class PairEmbedding(RowEmbedding):
     r"""A loss of pairs of vectors, by their distance or their cosine.
 
@@ -219,25 +221,14 @@ class PairEmbedding(RowEmbedding):
             JAX, CuPy or Numba, on the CPU or on a CUDA GPU, or lists. Any strides.
         target : array of shape (...), any real dtype
             One a pair.
-        sample_weight : array, optional
-            One weight >= 0 a pair, or an array of a leading part of the pairs' shape.
-            Multiplies the values. Weight 0 removes a pair, whatever it holds. With as many axes as
-            the pairs, two or more, those of length 1 hold for all along them.
-        mask : array of bool, optional
-            True for pairs that count, in a shape that a weight may have. The others contribute
-            exactly 0, whatever they hold.
-        reduction : {"mean", "weighted_mean", "batchmean", "sum", "none"}
-            ``"mean"`` divides the (weighted) sum by the number of pairs that count,
-            ``"weighted_mean"`` by the sum of the weights, ``"batchmean"`` by the length of the
-            first axis of the pairs; ``"none"`` keeps the values apart.
-        device : {None, "cpu", "cuda"}
-            None: where the arrays live. ``"cuda"`` is for arrays on a GPU.
+        {sample_weight_of_vectors}
+        {mask_of_vectors}
+        {reduction_of_vectors}
+        {device_of_vectors}
         check : bool
             False skips the test of targets against their domain, and takes weights below 0
             too.
-        wait : bool
-            On a GPU: False returns the value before it is computed, as a
-            :class:`~numbaloss.DeviceValue`.
+        {wait}
 
         Returns
         -------
@@ -285,8 +276,7 @@ class PairEmbedding(RowEmbedding):
         out : pair of arrays, optional
             Receive the gradients; each has the shape and dtype of its vectors, or is None, and
             overlaps no other argument.
-        gradient_scale : float
-            Multiplies the gradients, not the value.
+        {gradient_scale}
 
         Returns
         -------
@@ -310,6 +300,7 @@ class PairEmbedding(RowEmbedding):
         return self._diagnose((first, second), ("first", "second"), target, check)
 
 
+@documented
 class TripletEmbedding(RowEmbedding):
     r"""A loss of an anchor, a vector that is like it, and one that is not.
 
@@ -369,18 +360,26 @@ class TripletEmbedding(RowEmbedding):
         Parameters
         ----------
         anchor, positive, negative : arrays of float16, bfloat16, float32 or float64
-            Vectors of one dtype and shape (..., d). Any strides, any kind of array.
-        sample_weight, mask, reduction, device, check, wait
-            As in :meth:`PairEmbedding.__call__`; of ``check``, only weights are concerned.
+            Vectors of one dtype and shape (..., d), in arrays of any kind and any strides.
+        {sample_weight_of_vectors}
+        {mask_of_vectors}
+        {reduction_of_vectors}
+        {device_of_vectors}
+        check : bool
+            False takes weights below 0 too.
+        {wait}
 
         Returns
         -------
-        float, or array of the shape of the rows for ``reduction="none"``
+        float, or array of the shape of the triplets for ``reduction="none"``
+            The values of half precision come in float32.
 
         Raises
         ------
-        TypeError, ValueError
-            As there.
+        TypeError
+            Arrays of other dtypes, or of different ones.
+        ValueError
+            Shapes that differ, negative weights, unknown options, arrays on two devices.
         """
         if unknown:
             raise misuse.unknown_option(self, "__call__", unknown)
@@ -408,7 +407,21 @@ class TripletEmbedding(RowEmbedding):
     ) -> tuple[Any, tuple[Any, Any, Any]]:
         """The loss and its gradients by anchor, positive and negative, in one pass.
 
-        ``out`` is a tuple of three arrays or Nones; see :meth:`PairEmbedding.value_and_grad`.
+        Parameters as in :meth:`__call__`, and
+
+        Parameters
+        ----------
+        out : tuple of three arrays, optional
+            Receive the gradients; each has the shape and dtype of its vectors, or is None, and
+            overlaps no other argument.
+        {gradient_scale}
+
+        Returns
+        -------
+        value : float or array
+        gradients : tuple
+            By ``anchor``, ``positive`` and ``negative``: derivatives of the reduced value, weights
+            and divisor included; with ``reduction="none"`` of the sum of the values.
         """
         if unknown:
             raise misuse.unknown_option(self, "value_and_grad", unknown)

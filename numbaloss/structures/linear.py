@@ -24,9 +24,11 @@ from ..call.arguments import (
 )
 from ..core.loss import Loss
 from ..core.reductions import batch_length
+from .documentation import documented
 from .softmax import Softmax, divisor_of_rows
 
 
+@documented
 class Linear(Loss):
     r"""A loss of rows of logits that are a linear function of hidden vectors.
 
@@ -89,9 +91,7 @@ class Linear(Loss):
         transposed : bool, optional
             True for a weight of shape (C, H), False for (H, C). None tells by the shape, which
             needs C to differ from H.
-        sample_weight : array, optional
-            One weight >= 0 a row, or an array of a leading part of the rows' shape. Multiplies
-            the values. Weight 0 removes a row, even one that holds NaN; the row still counts.
+        {sample_weight_of_rows}
         mask : array of bool, optional
             True for rows that count, in the shape of the rows or a leading part of it. Rows
             that do not, and those with the label to ignore, cost no products.
@@ -110,9 +110,7 @@ class Linear(Loss):
             what the weight takes in the compute type, and 54 MB at least; on a GPU 1 GiB, or a
             quarter of what is free. In half precision each block on a GPU rounds the weight's
             gradient once.
-        wait : bool
-            On a GPU: False returns the value before it is computed, as a
-            :class:`~numbaloss.DeviceValue`, and leaves the program to go on meanwhile.
+        {wait}
 
         Returns
         -------
@@ -163,8 +161,7 @@ class Linear(Loss):
         out : tuple of arrays, optional
             They receive the gradients: one for each, of its shape and dtype, or None for a
             new array. They must not overlap each other or any input.
-        gradient_scale : float
-            Multiplies the gradients, not the value.
+        {gradient_scale}
 
         Returns
         -------

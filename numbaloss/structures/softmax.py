@@ -31,6 +31,7 @@ from ..core.intervals import Interval
 from ..core.loss import Loss, domain
 from ..core.out_of_range import raise_first_entry, raise_first_row
 from ..core.reductions import batch_length
+from .documentation import documented
 
 _EVERYTHING = Interval()
 
@@ -44,6 +45,7 @@ class RowOptions(NamedTuple):
     temperature: float = 1.0
 
 
+@documented
 class Softmax(Loss):
     r"""A loss of rows of logits, by way of the logarithms of their softmax.
 
@@ -221,9 +223,7 @@ class Softmax(Loss):
             a GPU); or dense targets of any real dtype, a probability a class. A single row, of
             shape (C,), has a label of shape (), or dense targets of a floating dtype: C integers
             could be either, and are refused.
-        sample_weight : array, optional
-            One weight >= 0 a row, or an array of a leading part of the rows' shape. Multiplies
-            the values. Weight 0 removes a row, even one that holds NaN; the row still counts.
+        {sample_weight_of_rows}
         mask : array of bool, optional
             True for rows that count, in the shape of the rows or a leading part of it. The
             others contribute exactly 0, whatever they hold.
@@ -236,16 +236,12 @@ class Softmax(Loss):
         values_out : array of the shape of the rows, optional
             With ``reduction="none"``: receives the values, in any floating dtype (on a GPU, that
             of the computation). It overlaps no other argument.
-        device : {None, "cpu", "cuda"}
-            None: where the arrays live. ``"cuda"`` computes arrays of the host on a GPU, piece
-            by piece, so that they may be larger than its memory.
+        {device}
         check : bool
             False skips the test of dense targets and of probabilities against their domain, and
             takes weights below 0 too. Labels are always tested.
-        wait : bool
-            On a GPU: False returns the value before it is computed, as a
-            :class:`~numbaloss.DeviceValue`, and leaves the program to go on meanwhile. A label
-            out of range then makes its row NaN.
+        {wait}
+            A label out of range then makes its row NaN.
         axis : int
             The axis of the classes: 1 for images of shape (N, C, H, W). Labels, weights, mask
             and the values of ``reduction="none"`` have the prediction's shape without it, dense
@@ -318,12 +314,8 @@ class Softmax(Loss):
 
         Parameters
         ----------
-        out : array of the prediction's shape, optional
-            Receives the gradient, in any floating dtype, rounded once (on a GPU, that of the
-            prediction). It may be the prediction itself; it must not overlap any
-            other input.
-        gradient_scale : float
-            Multiplies the gradient, not the value.
+        {out}
+        {gradient_scale}
 
         Returns
         -------
@@ -385,8 +377,7 @@ class Softmax(Loss):
 
         Parameters
         ----------
-        hess_out : array of the prediction's shape, optional
-            Receives the second derivative by each logit; it overlaps no other argument.
+        {hess_out}
 
         Returns
         -------
@@ -429,8 +420,7 @@ class Softmax(Loss):
 
         Parameters
         ----------
-        out : array of the prediction's shape and dtype, optional
-            Receives it; overlaps no other argument.
+        {out_of_hessian}
         **options
             Those of :meth:`value_grad_hess`. The gradient is computed on the way.
 
