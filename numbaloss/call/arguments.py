@@ -63,8 +63,8 @@ def gpu_of(
     return first.device
 
 
-def streaming(gpu: int | None, device: str | None) -> Callable[..., tuple[float, int]] | None:
-    """What runs kernels for GPUs over arrays of the host; None where it is not asked for.
+def is_streamed(gpu: int | None, device: str | None) -> bool:
+    """Whether arrays of the host go through a GPU.
 
     Raises
     ------
@@ -72,9 +72,9 @@ def streaming(gpu: int | None, device: str | None) -> Callable[..., tuple[float,
         Where it is asked for and no GPU can be used, with the reason.
     """
     if device != "cuda" or gpu is not None:
-        return None
+        return False
     engines.module("cuda", "availability").require()
-    return engines.module("cuda", "host").evaluate  # type: ignore[no-any-return]
+    return True
 
 
 def out_of_range(offenders: float, what: str) -> ValueError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from .contracts import ELEMENTWISE
+from .contracts import ELEMENTWISE, absent
 from .loss import Loss, Parameter, domain
 
 
@@ -14,6 +14,11 @@ class Probe(Loss):
     contract = ELEMENTWISE
     target_domain: ClassVar[Any] = "(-inf, inf)"
     prediction_domain: ClassVar[Any] = "(-inf, inf)"
+
+    @absent
+    def value(self, prediction: Any, target: Any) -> Any:
+        """Each probe gives its point."""
+        raise NotImplementedError
 
     def recoding(self) -> Any:
         """Nothing is done to targets."""

@@ -13,6 +13,7 @@ from ..core.loss import domain
 from ..core.out_of_range import raise_first_number
 from ..core.probes import Inspection, Weights
 from ..core.recoding import Recoding
+from ..core.reductions import batch_length
 from ..formulas.catching import HEADER, ONCE
 from ..formulas.fitting import lower_for
 from ..formulas.raised import Raised, exception_of, first_that_raises, place_of
@@ -331,6 +332,24 @@ def _exception(loss: Any, raised: Raised, inputs: Operands, check: bool) -> Base
     first, raised = first_that_raises(size, run, raised)
     place = place_of(first, shape, " at")
     return exception_of(loss, raised, real, place)
+
+
+def divisor(loss: Any, inputs: Operands, reduction: str, check: bool) -> float:
+    """What the sum of the values is divided by.
+
+    Raises
+    ------
+    ValueError
+        For a negative or NaN weight that counts for it, where ``check`` says so.
+    """
+    prediction, _, weight, mask = inputs[:4]
+    assert prediction is not None
+    if reduction == "weighted_mean" and weight is not None:
+        return sum_of_weights(weight, mask, check)
+    if reduction in ("mean", "weighted_mean"):
+        size = float(prediction.array.size)
+        return size if mask is None else sum_of_weights(mask, None, False)
+    return batch_length(prediction.array.shape) if reduction == "batchmean" else 1.0
 
 
 def sum_of_weights(weight: Operand, mask: Operand | None, check: bool) -> float:

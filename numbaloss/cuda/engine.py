@@ -1,5 +1,12 @@
 """The engine of CUDA GPUs: which module computes which structure of losses."""
 
+from __future__ import annotations
+
+from typing import Any
+
+from ..core.request import Outcome, Request
+from .backend import Place
+
 STRUCTURES = {
     "elementwise": "elementwise",
     "rows": "softmax",
@@ -7,3 +14,22 @@ STRUCTURES = {
     "batch": "embedding_batch",
     "linear": "linear",
 }
+
+
+def run(kernels: Any, request: Request) -> Outcome:
+    """Ask the GPU for a request; arrays of the host are streamed through it, piece by piece."""
+    loss, derivatives, inputs, outputs = request[:4]
+    if request.device is None:
+        from . import host
+
+        rows = loss.contract.of_classes
+        total, out_of_range = host.evaluate(
+            kernels, loss, derivatives, inputs, outputs, request.scale, request.check, rows
+        )
+        return Outcome(total, out_of_range)
+    place = Place(request.device, request.stream)
+    record = kernels.evaluate(
+        loss, derivatives, inputs, outputs, request.reduction, request.gradient_scale,
+        request.check, request.in_place, place,
+    )  # fmt: skip
+    return Outcome(record=record)

@@ -14,18 +14,18 @@ from ..call.arguments import (
     check_outputs,
     check_values_out,
     gpu_of,
+    is_streamed,
     model,
-    out_of_range,
     predicted,
     row_weights,
-    streaming,
 )
+from ..call.run import Errors, run
 from ..core.composition import Sum
 from ..core.contracts import ELEMENTWISE, absent
 from ..core.loss import Loss, domain
 from ..core.out_of_range import raise_first_number
 from ..core.recoding import Recoding, check_targets_parameter
-from ..core.reductions import batch_length
+from ..core.request import Request
 from .documentation import documented
 
 
@@ -352,11 +352,11 @@ class Elementwise(Loss):
         gradient_scale: float,
         values_out: Any = None,
     ) -> tuple[Any, Any, Any]:
-        """The general road: any arrays, any options."""
+        """The general path: any arrays, any options."""
         check_options(reduction, device)
         gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
         inputs, family = _inputs(prediction, target, sample_weight, mask)
-        p, _, weight, counts = inputs
+        p, _, weight, _ = inputs
         assert p is not None
         inputs.append(self._pos_weight(p.array.shape))
         gpu = gpu_of(inputs, ("prediction", "target", "sample_weight", "mask"), device)
@@ -369,41 +369,25 @@ class Elementwise(Loss):
         there = gpu is not None or device == "cuda"
         in_place = check_outputs(outs, results.views, inputs, values_out, p.array.shape, there)
 
-        size = p.array.size
-        if gpu is not None and size:
-            of_gpu = _gpu_kernels()
-            place = of_gpu.Place(gpu, family.stream(prediction))
-            record = of_gpu.evaluate(
-                self, derivatives, inputs, results.views, reduction, gradient_scale, check,
-                in_place, place,
-            )  # fmt: skip
-            what = self._ranges(weight is not None, check)
-            given = prediction, target, sample_weight, mask
-            return results.receive(
-                record, reduction, wait, what, lambda: self._complain(given, check)
-            )
-        streamed = streaming(gpu, device)
-        kernels = _loaded or _kernels()
-        divisor = 1.0
-        if reduction == "weighted_mean" and weight is not None:
-            divisor = kernels.sum_of_weights(weight, counts, check)
-        elif reduction in ("mean", "weighted_mean"):
-            divisor = float(size) if counts is None else kernels.sum_of_weights(counts, None, False)
-        elif reduction == "batchmean":
-            divisor = batch_length(p.array.shape)
-        scale = gradient_scale / divisor if divisor else 0.0
-        if in_place:
-            kernels.check_inputs(self, inputs, check)
-        if streamed is None or not size:
-            total = kernels.evaluate(self, derivatives, inputs, results.views, scale, check)
-            return results.deliver(total, divisor, reduction)
-        total, offenders = streamed(
-            _gpu_kernels(), self, derivatives, inputs, results.views, scale, check
+        given = prediction, target, sample_weight, mask
+        errors = Errors(
+            self._ranges(weight is not None, check),
+            (lambda: self._complain(given, check))
+            if gpu is not None
+            else (lambda: raise_first_number(self, inputs, check)),
         )
-        if offenders:
-            raise_first_number(self, inputs, check)
-            raise out_of_range(offenders, self._ranges(weight is not None, check))
-        return results.deliver(total, divisor, reduction)
+        streamed = is_streamed(gpu, device)
+        place = (None, 0) if gpu is None or not p.array.size else (gpu, family.stream(prediction))
+        request = Request(
+            self, derivatives, inputs, results.views, reduction, gradient_scale, check, in_place,
+            *place,
+        )  # fmt: skip
+        return run(request, results, wait, streamed and p.array.size > 0, errors)
+
+    def _divisor(self, host: Any, request: Request) -> float:
+        """What the sum of values on the host is divided by."""
+        found: float = host.divisor(self, request.inputs, request.reduction, request.check)
+        return found
 
     def recoding(self) -> Recoding | None:
         """What is done to targets before the formula sees them; None where they stay as they are.
@@ -464,11 +448,6 @@ class ElementwiseSum(Sum, Elementwise):
 
     def validate(self) -> None:
         """Each term is valid."""
-
-
-def _gpu_kernels() -> Any:
-    """The kernels for GPUs. Imported at the first call that needs them."""
-    return engines.kernels("cuda", "elementwise")
 
 
 _loaded: Any = None

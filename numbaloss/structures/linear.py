@@ -275,8 +275,9 @@ class Linear(Loss):
         )
         # Labels and weights are looked through before anything is written: the divisor scales
         # the gradients, and depends on how many rows count.
-        divisor = divisor_of_rows(loss, call.rows, reduction, check)
-        engines.kernels("cpu", "rows").check_targets(loss, call.rows, check)
+        of_rows = engines.kernels("cpu", "rows")
+        divisor = divisor_of_rows(loss, of_rows, call.rows, reduction, check)
+        of_rows.check_targets(loss, call.rows, check)
         scale = gradient_scale / divisor if divisor else 0.0
         total = kernels.evaluate(loss, call, view, gradients, scale, check, budget)
         value = total

@@ -16,21 +16,22 @@ from ..call.arguments import (
     check_outputs,
     check_values_out,
     gpu_of,
+    is_streamed,
     model,
-    out_of_range,
     predicted,
     row_targets,
     row_weights,
-    streaming,
     whole_labels,
 )
 from ..call.class_axis import as_given, class_axis, with_classes_last
+from ..call.run import Errors, run
 from ..core.composition import Sum
 from ..core.contracts import ROWS, absent, brings
 from ..core.intervals import Interval
 from ..core.loss import Loss, domain
 from ..core.out_of_range import raise_first_entry, raise_first_row
 from ..core.reductions import batch_length
+from ..core.request import Request
 from .documentation import documented
 
 _EVERYTHING = Interval()
@@ -477,36 +478,23 @@ class Softmax(Loss):
             shape = p.array.shape[:-1]
             rows = batch_length(shape) if reduction == "batchmean" else float(math.prod(shape))
             return results.deliver(0.0, rows, reduction)
-        if gpu is not None:
-            of_gpu = _gpu_kernels()
-            place = of_gpu.Place(gpu, family.stream(prediction))
-            record = of_gpu.evaluate(
-                self, derivatives, inputs, results.views, reduction, gradient_scale, check,
-                in_place, place,
-            )  # fmt: skip
-            given = prediction, target, sample_weight, mask
-            what = self.ranges(inputs, check)
-            return results.receive(
-                record, reduction, wait, what, lambda: self._complain(given, check, axis)
-            )
-        streamed = streaming(gpu, device)
-        kernels = _loaded or _kernels()
-        # Labels and weights are looked through before anything is written: the divisor scales
-        # the gradient, and depends on how many rows count.
-        divisor = divisor_of_rows(self, inputs, reduction, check)
-        if in_place:
-            kernels.check_inputs(self, inputs, check)
-        scale = gradient_scale / divisor if divisor else 0.0
-        if streamed is None or not p.array.size:
-            total = kernels.evaluate(self, derivatives, inputs, results.views, scale, check)
-            return results.deliver(total, divisor, reduction)
-        total, offenders = streamed(
-            _gpu_kernels(), self, derivatives, inputs, results.views, scale, check, rows=True
+        given = prediction, target, sample_weight, mask
+        errors = Errors(
+            self.ranges(inputs, check),
+            (lambda: self._complain(given, check, axis))
+            if gpu is not None
+            else (lambda: self.name_first(inputs, check)),
         )
-        if offenders:
-            self.name_first(inputs, check)
-            raise out_of_range(offenders, self.ranges(inputs, check))
-        return results.deliver(total, divisor, reduction)
+        streamed = is_streamed(gpu, device)
+        request = Request(
+            self, derivatives, inputs, results.views, reduction, gradient_scale, check, in_place,
+            gpu, 0 if gpu is None else family.stream(prediction),
+        )  # fmt: skip
+        return run(request, results, wait, streamed and p.array.size > 0, errors)
+
+    def _divisor(self, host: Any, request: Request) -> float:
+        """What the sum of values on the host is divided by."""
+        return divisor_of_rows(self, host, request.inputs, request.reduction, request.check)
 
     def ranges(self, inputs: Sequence[arrays.Operand | None], check: bool) -> str:
         """What a call may find out of range, in words; empty where nothing can be."""
@@ -595,7 +583,7 @@ class _ClassMass(Softmax):
 
 
 def divisor_of_rows(
-    loss: Any, inputs: Sequence[arrays.Operand | None], reduction: str, check: bool
+    loss: Any, kernels: Any, inputs: Sequence[arrays.Operand | None], reduction: str, check: bool
 ) -> float:
     """What the sum of the values of rows on the CPU is divided by.
 
@@ -604,7 +592,6 @@ def divisor_of_rows(
     ValueError
         For a label out of range; for a negative or NaN weight, where ``check`` says so.
     """
-    kernels = _loaded or _kernels()
     p, target, weight, mask = inputs
     assert p is not None
     assert target is not None
@@ -708,24 +695,11 @@ class SoftmaxSum(Sum, Softmax):
         return found[0]._replace(ignore_index=indices[0] if indices else None)
 
 
-def _gpu_kernels() -> Any:
-    """The kernels for GPUs. Imported at the first call that needs them."""
-    return engines.kernels("cuda", "rows")
-
-
 _direct: Any = None
-_loaded: Any = None
 
 
 def _direct_kernels() -> Any:
     """Those for plain arrays."""
     global _direct
-    _direct = engines.module("cpu", "direct_rows")
+    _direct = engines.kernels("cpu", "direct_rows")
     return _direct
-
-
-def _kernels() -> Any:
-    """The CPU kernels. Imported at the first call: Numba takes 0.2 s to load."""
-    global _loaded
-    _loaded = engines.kernels("cpu", "rows")
-    return _loaded

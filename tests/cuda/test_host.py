@@ -85,12 +85,16 @@ def small_pieces(size=256):
 @contextmanager
 def pieces(structure="elementwise", size=2048):
     """Small pieces, and lazy streams."""
-    from numbaloss import structures
+    from numbaloss import engines
     from numbaloss.cpu import elementwise, softmax
     from numbaloss.cuda import backend, transfer
 
     cpu = {"elementwise": elementwise, "softmax": softmax}[structure]
-    streams = LazyStreams(backend, cpu)
+    streams, own = LazyStreams(backend, cpu), engines.kernels
+
+    def kernels(engine, structure):
+        return streams if engine == "cuda" else own(engine, structure)
+
     with (
         small_pieces(size),
         mock.patch.multiple(
@@ -100,7 +104,7 @@ def pieces(structure="elementwise", size=2048):
             synchronize=streams.synchronize,
         ),
         mock.patch.object(transfer, "_idle", {}),
-        mock.patch.object(structures.elementwise, "_gpu_kernels", return_value=streams),
+        mock.patch.object(engines, "kernels", kernels),
     ):
         yield streams
 
