@@ -84,6 +84,16 @@ def mask_bits(typing_context: Any, bits: Any, mask: Any) -> Any:
 
 
 @intrinsic
+def either_bits(typing_context: Any, left: Any, right: Any) -> Any:
+    """Bitwise or, in the width of ``left``."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.or_(*arguments)
+
+    return left(left, left), generate
+
+
+@intrinsic
 def shift_left(typing_context: Any, bits: Any, count: Any) -> Any:
     """Shift by ``count`` places in the width of ``bits``."""
 
@@ -114,38 +124,81 @@ def select(typing_context: Any, condition: Any, where_true: Any, where_false: An
     return kind(like(condition, types.boolean), kind, kind), generate
 
 
-# Longer polynomials are two chains in x^2, half as long: processors overlap little of a chain with
-# what follows it, and losses of float64 take 0.75 to 0.97 of the time.  What is rounded there is
-# small beside the first three terms, which are added one after the other, as in one chain.
-LONGEST_CHAIN, FIRST_TERMS = 9, 3
-
-
 @intrinsic
-def polynomial(typing_context: Any, x: Any, coefficients: Any) -> Any:
-    """A polynomial from a constant tuple, lowest degree first; fuses where the machine can."""
-    if not isinstance(coefficients, types.UniTuple) or coefficients.dtype != element_of(x):
-        return None
+def nan_where(typing_context: Any, condition: Any, number: Any) -> Any:
+    """NaN where a condition holds: one with all bits set, for which AVX2 takes one bitwise or."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        def multiply_add(a: Any, b: Any, c: Any) -> Any:
-            return builder.fadd(builder.fmul(a, b, flags=FUSE), c, flags=FUSE)
+        kind = context.get_value_type(_BITS_OF[number])
+        nothing = builder.bitcast(ir.Constant(kind, -1), arguments[1].type)
+        return builder.select(arguments[0], nothing, arguments[1])
 
-        def horner(terms: list[Any], variable: Any) -> Any:
-            value = terms[-1]
-            for term in reversed(terms[:-1]):
-                value = multiply_add(value, variable, term)
-            return value
+    return number(types.boolean, number), generate
 
-        variable, terms = arguments[0], cgutils.unpack_tuple(builder, arguments[1])
-        if isinstance(x, Vector):
-            terms = [repeated(builder, term, x.count) for term in terms]
-        if len(terms) <= LONGEST_CHAIN:
-            return horner(terms, variable)
-        square = builder.fmul(variable, variable)
-        odd, even = (horner(terms[FIRST_TERMS + k :: 2], square) for k in (1, 0))
-        return horner([*terms[:FIRST_TERMS], multiply_add(odd, variable, even)], variable)
 
-    return x(x, coefficients), generate
+# Terms of a polynomial that are added one after the other, from the last of them; longer ones are
+# a tree behind the first terms.  A chain of products and sums makes a processor wait: losses with
+# AVX2 took up to 1.5 times as long.  What a tree rounds is small beside the first terms.  GPUs have
+# other threads to turn to, and take the fewest instructions.
+LONGEST_CHAIN, FIRST_TERMS = 5, 2
+
+
+def _polynomial(summed: Any) -> Any:
+    """An intrinsic that makes a polynomial from the code of its terms and powers."""
+
+    @intrinsic
+    def polynomial(typing_context: Any, x: Any, coefficients: Any) -> Any:
+        if not isinstance(coefficients, types.UniTuple) or coefficients.dtype != element_of(x):
+            return None
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            terms = cgutils.unpack_tuple(builder, arguments[1])
+            if isinstance(x, Vector):
+                terms = [repeated(builder, term, x.count) for term in terms]
+            return summed(builder, terms, arguments[0])
+
+        return x(x, coefficients), generate
+
+    return polynomial
+
+
+def _fused(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """The code for ``a * b + c``, rounded once where the machine can."""
+    return builder.fadd(builder.fmul(a, b, flags=FUSE), c, flags=FUSE)
+
+
+def _chain(builder: Any, terms: list[Any], variable: Any) -> Any:
+    value = terms[-1]
+    for term in reversed(terms[:-1]):
+        value = _fused(builder, value, variable, term)
+    return value
+
+
+def _tree(builder: Any, terms: list[Any], variable: Any) -> Any:
+    if len(terms) <= LONGEST_CHAIN or "nvptx" in builder.module.triple:
+        return _chain(builder, terms, variable)
+    powers = {1: variable}
+
+    def power(exponent: int) -> Any:
+        if exponent not in powers:
+            root = power(exponent // 2)
+            powers[exponent] = builder.fmul(root, root)
+        return powers[exponent]
+
+    def halved(terms: list[Any]) -> Any:
+        if len(terms) == 1:
+            return terms[0]
+        count = 1  # of the lower terms: a power of two, a third of all at the least
+        while 3 * count <= len(terms):
+            count *= 2
+        return _fused(builder, halved(terms[count:]), power(count), halved(terms[:count]))
+
+    return _chain(builder, [*terms[:FIRST_TERMS], halved(terms[FIRST_TERMS:])], variable)
+
+
+# Of a number and a constant tuple, lowest degree first. The second one is for loops that have
+# several vectors side by side as it is, where the fewest instructions are the fastest.
+polynomial, polynomial_in_chain = _polynomial(_tree), _polynomial(_chain)
 
 
 def _call_intrinsic(name: str, count: int) -> Any:

@@ -23,6 +23,7 @@ from .bits import (
     mask_bits,
     multiply_add,
     polynomial,
+    polynomial_in_chain,
     select,
     shift_left,
     shift_right,
@@ -87,19 +88,27 @@ LOG1P_UNIT = _singles(coefficients.LOG1P_UNIT_32)
 
 
 @body
-def exp_of_negative(x):
-    """exp(x) for x <= 0, as rows of exponentials relative to their maximum have them."""
+def reduced(x):
+    """The arguments of two factors of exp(x) for x <= 0: of a polynomial, and a power of two."""
     y = select(x < DECAY_LOWEST, DECAY_LOWEST, x)
     shifted = y * LOG2_E + DECAY_SHIFT
     n = shifted - DECAY_SHIFT
     r = y - n * LN2_HIGH - n * LN2_LOW
-    return polynomial(r, DECAY) * from_bits(shift_left(to_bits(shifted), WIDTH))
+    return r, from_bits(shift_left(to_bits(shifted), WIDTH))
+
+
+@body
+def exp_of_negative(x):
+    """exp(x) for x <= 0, as rows of exponentials relative to their maximum have them."""
+    r, scale = reduced(x)
+    return polynomial_in_chain(r, DECAY) * scale
 
 
 @body
 def decay(x):
     """exp(-abs(x)): the one exponential of sigmoid, softplus and log_sigmoid."""
-    return exp_of_negative(-absolute(x))
+    r, scale = reduced(-absolute(x))
+    return polynomial(r, DECAY) * scale
 
 
 @body
@@ -189,11 +198,8 @@ def sigmoid(x):
 @body
 def beyond_log1p(e):
     """1 - log(1 + e) / e for e in [0, 1]."""
-    # With L the logarithm and q the quotient of sigmoid, e + q = 2 sinh(L) and e q = 2 cosh(L) - 2.
-    # L / sinh(L) in powers of e q takes half the terms that log(1 + e) takes in powers of e.
-    q = e / (ONE + e)
-    # Not q (1/2 + ...): q / 2 is exact, and what is added to it is small.
-    return HALF * q + (q * (e + q)) * polynomial(e * q, LOG1P_UNIT)
+    # In powers of e, unlike in float64: the terms need not wait for a quotient.
+    return e * polynomial(e, LOG1P_UNIT)
 
 
 @body
