@@ -29,6 +29,7 @@ from ..formulas.catching import HEADER, HIGH, HIGHEST, LOW, LOWEST
 from ..formulas.messages import FAULTS, complaint
 from ..formulas.points import point
 from ..formulas.structure import Structure
+from ..vmath.bits import nan_where
 from ..vmath.overloads import install as install_vmath
 from ..vmath.vectors import register_bytes
 from .asking import asking, finder, raises
@@ -159,14 +160,12 @@ def _block(structure: Structure, variant: Variant, real: type[np.floating]) -> C
                 raised = add_in_lanes(raised, bad)
             v = settle(value_, p, loss)
             # NaN is settled here rather than in every loss: min, max and comparisons lose it.
-            v = p + t if (p != p) | (t != t) else v
+            v = nan_where((p != p) | (t != t), v)
             g = h = zero
             if with_gradient:
-                g = settle(gradient_, p, loss)
-                g = v if v != v else g * scale
+                g = nan_where(v != v, settle(gradient_, p, loss) * scale)
             if with_hessian:
-                h = settle(curvature, p, loss)
-                h = v if v != v else h * scale
+                h = nan_where(v != v, settle(curvature, p, loss) * scale)
             if check_target:
                 bad = one if ((t < low) | (t > high)) & counts else zero
                 offenders = add_in_lanes(offenders, bad)

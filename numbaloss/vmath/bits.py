@@ -84,16 +84,6 @@ def mask_bits(typing_context: Any, bits: Any, mask: Any) -> Any:
 
 
 @intrinsic
-def either_bits(typing_context: Any, left: Any, right: Any) -> Any:
-    """Bitwise or, in the width of ``left``."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.or_(*arguments)
-
-    return left(left, left), generate
-
-
-@intrinsic
 def shift_left(typing_context: Any, bits: Any, count: Any) -> Any:
     """Shift by ``count`` places in the width of ``bits``."""
 
