@@ -1,6 +1,7 @@
 """Losses and their exact derivatives at the speed of memory, for NumPy and friends."""
 
 from . import sources as _sources
+from .call.vectors import Diagnosis
 from .check import check_gradient
 from .device_value import DeviceValue
 from .losses.binary import AsymmetricFocal, BinaryCrossEntropy, Focal
@@ -33,7 +34,7 @@ from .losses.robust import Cauchy, GeneralRobust, Huber, LogCosh, PseudoHuber, S
 from .registry import get, losses, register
 from .rewriting.marks import stop_gradient
 from .structures.elementwise import Elementwise
-from .structures.embedding import Diagnosis, Embedding
+from .structures.embedding import Embedding
 from .structures.embedding_batch import KeyedEmbedding, LabelledEmbedding
 from .structures.embedding_rows import PairEmbedding, TripletEmbedding
 from .structures.linear import Linear

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from .. import engines
 from ..core.request import Request
-from .arguments import Results, out_of_range
+from .outputs import Results, out_of_range
 
 
 class Errors(NamedTuple):

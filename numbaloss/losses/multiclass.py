@@ -13,6 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..registry import register
+from ..structures import softmax_sum as softmax_sum  # sums of the losses below
 from ..structures.softmax import LogLikelihood, Softmax
 from ..vmath import exp, expm1, log, log1p, pow
 from . import probabilities

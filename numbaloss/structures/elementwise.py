@@ -4,26 +4,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Never
 
-import numpy as np
-
-from .. import arrays, engines, misuse
-from ..call.arguments import (
-    NOT_WANTED,
-    Results,
-    check_options,
-    check_outputs,
-    check_values_out,
-    gpu_of,
-    is_streamed,
-    model,
-    predicted,
-    row_weights,
-)
-from ..call.run import Errors, run
+from .. import engines, misuse
+from ..call.elementwise import evaluate
+from ..call.outputs import NOT_WANTED
 from ..core.composition import Sum
 from ..core.contracts import ELEMENTWISE, absent
-from ..core.loss import Loss, domain
-from ..core.out_of_range import raise_first_number
+from ..core.loss import Loss
 from ..core.recoding import Recoding, check_targets_parameter
 from ..core.request import Request
 from .documentation import documented
@@ -170,9 +156,9 @@ class Elementwise(Loss):
             if found is not None:
                 return found[0]
         misuse.refuse_autograd(prediction)
-        return self._evaluate(
-            0, prediction, target, sample_weight, mask, reduction, device, check, wait, (), 1.0,
-            values_out,
+        return evaluate(
+            self, 0, prediction, target, sample_weight, mask, reduction, device, check, wait, (),
+            1.0, values_out,
         )[0]  # fmt: skip
 
     def value_and_grad(
@@ -218,9 +204,9 @@ class Elementwise(Loss):
             )
             if found is not None:
                 return found
-        value, gradient, _ = self._evaluate(
-            1, prediction, target, sample_weight, mask, reduction, device, check, wait, (out,),
-            gradient_scale, values_out,
+        value, gradient, _ = evaluate(
+            self, 1, prediction, target, sample_weight, mask, reduction, device, check, wait,
+            (out,), gradient_scale, values_out,
         )  # fmt: skip
         return value, gradient
 
@@ -268,20 +254,10 @@ class Elementwise(Loss):
             )
             if found is not None:
                 return found
-        return self._evaluate(
-            2,
-            prediction,
-            target,
-            sample_weight,
-            mask,
-            reduction,
-            device,
-            check,
-            wait,
-            (out, hess_out),
-            gradient_scale,
-            values_out,
-        )
+        return evaluate(
+            self, 2, prediction, target, sample_weight, mask, reduction, device, check, wait, (out,
+            hess_out), gradient_scale, values_out,
+        )  # fmt: skip
 
     def hess(
         self,
@@ -323,66 +299,10 @@ class Elementwise(Loss):
             )  # fmt: skip
             if found is not None:
                 return found[2]
-        return self._evaluate(
-            2,
-            prediction,
-            target,
-            sample_weight,
-            mask,
-            reduction,
-            device,
-            check,
-            wait,
-            (NOT_WANTED, out),
-            gradient_scale,
-        )[2]
-
-    def _evaluate(
-        self,
-        derivatives: int,
-        prediction: Any,
-        target: Any,
-        sample_weight: Any,
-        mask: Any,
-        reduction: str,
-        device: str | None,
-        check: bool,
-        wait: bool,
-        outs: tuple[Any, ...],
-        gradient_scale: float,
-        values_out: Any = None,
-    ) -> tuple[Any, Any, Any]:
-        """The general path: any arrays, any options."""
-        check_options(reduction, device)
-        gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
-        inputs, family = _inputs(prediction, target, sample_weight, mask)
-        p, _, weight, _ = inputs
-        assert p is not None
-        inputs.append(self._pos_weight(p.array.shape))
-        gpu = gpu_of(inputs, ("prediction", "target", "sample_weight", "mask"), device)
-        like = model(family, p, prediction)
-        check_values_out(values_out, reduction)
-        values = None
-        if reduction == "none" and values_out is None:
-            values = family.empty_like(like, p.compute)
-        results = Results(family, like, values, outs, values_out)
-        there = gpu is not None or device == "cuda"
-        in_place = check_outputs(outs, results.views, inputs, values_out, p.array.shape, there)
-
-        given = prediction, target, sample_weight, mask
-        errors = Errors(
-            self._ranges(weight is not None, check),
-            (lambda: self._complain(given, check))
-            if gpu is not None
-            else (lambda: raise_first_number(self, inputs, check)),
-        )
-        streamed = is_streamed(gpu, device)
-        place = (None, 0) if gpu is None or not p.array.size else (gpu, family.stream(prediction))
-        request = Request(
-            self, derivatives, inputs, results.views, reduction, gradient_scale, check, in_place,
-            *place,
-        )  # fmt: skip
-        return run(request, results, wait, streamed and p.array.size > 0, errors)
+        return evaluate(
+            self, 2, prediction, target, sample_weight, mask, reduction, device, check, wait,
+            (NOT_WANTED, out), gradient_scale,
+        )[2]  # fmt: skip
 
     def _divisor(self, host: Any, request: Request) -> float:
         """What the sum of values on the host is divided by."""
@@ -399,33 +319,6 @@ class Elementwise(Loss):
 
     def validate(self) -> None:
         check_targets_parameter(self)
-
-    def _pos_weight(self, shape: tuple[int, ...]) -> arrays.Operand | None:
-        """The weights of positives, a number a label, for predictions of a shape."""
-        recoding = self.recoding()
-        if recoding is None or recoding.pos_weight is None:
-            return None
-        numbers = recoding.pos_weight
-        if shape[-1:] != numbers.shape:
-            raise ValueError(
-                f"pos_weight has {numbers.size} numbers, one a label, which are along the last "
-                f"axis; the prediction has the shape {shape}"
-            )
-        return arrays.Operand(np.broadcast_to(numbers, shape), "float64")
-
-    def _ranges(self, weighted: bool, check: bool) -> str:
-        """What a call may find out of range, in words; empty where nothing can be."""
-        found = ["weights >= 0"] if weighted and check else []
-        for name in ("target", "prediction") if check else ():
-            interval = domain(getattr(self, f"{name}_domain"))
-            if not interval.everything:
-                found.append(f"{name}s in {interval}")
-        return ", ".join(found)
-
-    def _complain(self, given: tuple[Any, ...], check: bool) -> None:
-        """Raise the error that names the first number out of range among arrays on a GPU."""
-        inputs, _ = _inputs(*[arrays.on_host(one) for one in given])
-        raise_first_number(self, inputs, check)
 
 
 class ElementwiseSum(Sum, Elementwise):
@@ -458,20 +351,3 @@ def _kernels() -> Any:
     global _loaded
     _loaded = engines.kernels("cpu", "elementwise")
     return _loaded
-
-
-def _inputs(
-    prediction: Any, target: Any, sample_weight: Any, mask: Any
-) -> tuple[list[arrays.Operand | None], arrays.Family]:
-    """Views of the inputs, once they are known to fit together."""
-    p, family = predicted(prediction, target=target)
-    t, _ = arrays.operand(target, "target")
-    shape = p.array.shape
-    if t.array.shape != shape:
-        raise ValueError(
-            f"prediction and target must have one shape, not {shape} and {t.array.shape}; "
-            f"shapes are never broadcast"
-        )
-    if sample_weight is None and mask is None:
-        return [p, t, None, None], family
-    return [p, t, *row_weights(sample_weight, mask, shape, "the shape of the prediction")], family

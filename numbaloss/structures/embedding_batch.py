@@ -6,29 +6,12 @@ from typing import Any, ClassVar, NamedTuple, Never
 
 import numpy as np
 
-from .. import arrays, engines, misuse
-from ..all_pairs import Batch
-from ..call.arguments import (
-    bytes_of,
-    check_options,
-    gpu_of,
-    row_targets,
-    row_weights,
-    whole_labels,
-)
+from .. import misuse
+from ..call.batch import diagnose, evaluate
+from ..call.vectors import Diagnosis
 from ..core.contracts import KEYED, LABELLED, absent
-from ..core.out_of_range import named
 from .documentation import documented
-from .embedding import (
-    Diagnosis,
-    Embedding,
-    Outputs,
-    Vectors,
-    look,
-    refuse_host,
-    results_of,
-    values_of,
-)
+from .embedding import Embedding
 
 FORMS = ("softmax", "pairs", "triplets")
 AGAINST = ("all", "negatives")
@@ -107,186 +90,6 @@ class BatchEmbedding(Embedding):
             raise ValueError("symmetric is for losses of keys, of the form 'softmax'")
         if not abs(options.bias) < np.inf:
             raise ValueError(f"bias must be finite, not {options.bias}")
-
-    def _run(
-        self,
-        given: tuple[Any, ...],
-        names: tuple[str, ...],
-        labels: Any,
-        sample_weight: Any,
-        reduction: str,
-        device: str | None,
-        check: bool,
-        wait: bool,
-        workspace: int | None,
-        outs: tuple[Any] | None,
-        gradient_scale: float,
-    ) -> tuple[Any, Any]:
-        check_options(reduction, device)
-        gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
-        budget = bytes_of(workspace)
-        vectors, of_labels, weight = self._inputs(given, names, labels, sample_weight)
-        inputs = [*vectors.operands, of_labels, weight]
-        gpu = gpu_of(inputs, [*names, "labels", "sample_weight"], device)
-        if device == "cuda" and gpu is None:
-            refuse_host(self)
-        count = vectors.operands[0].array.shape[0]
-        values = values_of(vectors, (count,), reduction)
-        outputs = None
-        if outs is not None:
-            others = [(of_labels, "labels"), (weight, "sample_weight")]
-            outputs = Outputs(vectors, outs[0], others, single=len(names) == 1)
-        gradients = None if outputs is None else outputs.views
-        if gpu is not None:
-            # So few numbers, beside all pairs: the host sorts and sums them.
-            labels, sample_weight = arrays.on_host(labels), arrays.on_host(sample_weight)
-            _, of_labels, weight = self._inputs(given, names, labels, sample_weight)
-        batch = self._batch(vectors, of_labels, weight, check)
-        divisor = batch.divisor(reduction)
-        scale = gradient_scale / divisor if divisor else 0.0
-        results = results_of(vectors, values)
-        if gpu is not None and not batch.terms.any():
-            made = [] if outputs is None else outputs.made
-            _gpu_kernels().clear(
-                vectors.families[0].name, [*made, *([] if values is None else [values])]
-            )
-            value, _, _ = results.deliver(0.0, divisor, reduction)
-            return value, None if outputs is None else outputs.finish()
-        if gpu is not None:
-            of_gpu = _gpu_kernels()
-            place = of_gpu.Place(gpu, vectors.families[0].stream(given[0]))
-            view = None if values is None else arrays.output(values, "values", made=True)
-            record = of_gpu.evaluate(
-                self, vectors, batch, view, gradients, scale, divisor, budget, place
-            )
-            value, _, _ = results.receive(record, reduction, wait, "", lambda: None)
-            return value, None if outputs is None else outputs.finish()
-        found, _ = _kernels().evaluate(self, vectors.operands, batch, gradients, scale, budget)
-        if batch.weight is not None:
-            with np.errstate(all="ignore"):
-                found = np.where(batch.weight == 0.0, 0.0, found * batch.weight)
-        with np.errstate(over="ignore", invalid="ignore"):  # infinite, where it is so large
-            total = float(found.sum())
-        if values is not None:
-            with np.errstate(all="ignore"):  # what float32 cannot hold is infinite
-                arrays.output(values, "values", made=True).array[...] = batch.original(found)
-        value, _, _ = results.deliver(total, divisor, reduction)
-        return value, None if outputs is None else outputs.finish()
-
-    def _inputs(
-        self, given: tuple[Any, ...], names: tuple[str, ...], labels: Any, sample_weight: Any
-    ) -> tuple[Vectors, arrays.Operand | None, arrays.Operand | None]:
-        """Views of all arrays, once they are known to fit."""
-        vectors = Vectors.of(given, names)
-        for operand, name in zip(vectors.operands, names):
-            if operand.array.ndim != 2:
-                raise ValueError(
-                    f"{name} must have two dimensions, rows and elements, not {operand.array.ndim}"
-                )
-        shapes = [one.array.shape for one in vectors.operands]
-        count = shapes[0][0]
-        if len(shapes) > 1:
-            if shapes[0][1] != shapes[1][1]:
-                raise ValueError(
-                    f"queries and keys must have vectors of one length, not {shapes[0]} and "
-                    f"{shapes[1]}"
-                )
-            if shapes[1][0] < count:
-                raise ValueError(
-                    f"there must be a key for every query: {count} queries, {shapes[1][0]} keys"
-                )
-            if self.batch_options().symmetric and shapes[1][0] != count:
-                raise ValueError(
-                    f"a symmetric loss takes as many keys as queries, not {shapes[1][0]} and "
-                    f"{count}"
-                )
-        weight, _ = row_weights(sample_weight, None, (count,))
-        if isinstance(self, KeyedEmbedding):
-            return vectors, None, weight
-        if labels is None:
-            raise TypeError(f"{type(self).__name__} needs labels: which rows are alike")
-        found = row_targets(labels, "labels")
-        if found.array.shape != (count,):
-            raise ValueError(
-                f"labels must have the shape of the rows, {(count,)}, not {found.array.shape}"
-            )
-        return vectors, whole_labels(found, "labels"), weight
-
-    def _batch(
-        self,
-        vectors: Vectors,
-        labels: arrays.Operand | None,
-        weight: arrays.Operand | None,
-        check: bool,
-    ) -> Batch:
-        shapes = [one.array.shape for one in vectors.operands]
-        rows, columns = shapes[0][0], shapes[-1][0]
-        weights = None
-        if weight is not None:
-            weights = arrays.numbers(weight, weight.array).astype(np.float64)
-            bad = ~(weights >= 0.0)
-            if check and bad.any():
-                first = int(bad.argmax())
-                place = "" if weight.dimensions == 0 else str(first)
-                found = named("sample_weight", place, weight, first)
-                raise ValueError(f"{found}; weights are >= 0")
-        if labels is None:
-            starts = np.arange(rows)
-            return self._counted(Batch(
-                rows, columns, False, None, starts, starts + 1, weights, starts, np.ones(rows)
-            ))  # fmt: skip
-        # A copy: sorting counts on keys that nobody changes meanwhile.
-        keys = np.array(labels.array)
-        order = np.argsort(keys, kind="stable")
-        in_order = keys[order]
-        fresh = np.ones(rows, bool)
-        fresh[1:] = in_order[1:] != in_order[:-1]
-        firsts = np.flatnonzero(fresh)
-        sizes = np.diff(np.append(firsts, rows))
-        starts, ends = np.repeat(firsts, sizes), np.repeat(firsts + sizes, sizes)
-        if weights is not None:
-            weights = weights[order]
-        return self._counted(Batch(
-            rows, columns, True, order, starts, ends, weights, starts, np.ones(rows)
-        ))  # fmt: skip
-
-    def _counted(self, batch: Batch) -> Batch:
-        """With the number of terms of each row, and the share of each positive."""
-        positives, negatives = batch.positives, batch.negatives
-        share = np.ones(batch.rows)
-        if self.form == "triplets":
-            some = negatives > 0
-            terms = {
-                "hard": (positives > 0) & some,
-                "semi-hard": positives * some,
-                "all": positives * negatives,
-            }[self.batch_options().mining]
-        elif self.form == "softmax" and self.average == "pairs":
-            terms = positives
-        elif self.form == "softmax":
-            terms = positives > 0
-            share = 1.0 / np.maximum(positives, 1)
-        else:
-            terms = np.ones(batch.rows, np.int64)
-        return batch._replace(terms=terms.astype(np.int64), share=share)
-
-    def _diagnose(self, given: tuple[Any, ...], names: tuple[str, ...], labels: Any) -> Diagnosis:
-        given = tuple(map(arrays.on_host, given))
-        vectors, of_labels, _ = self._inputs(given, names, arrays.on_host(labels), None)
-        batch = self._batch(vectors, of_labels, None, False)
-        zeros, spread = look([arrays.numbers(one, one.array) for one in vectors.operands])
-        pairs = batch.columns - int(batch.labelled)
-        terms = int(batch.terms.sum())
-        if self.form == "pairs":
-            active = terms = batch.rows * pairs
-            anchors = batch.rows if pairs > 0 else 0
-        else:
-            anchors = int((batch.terms > 0).sum())
-            if self.form == "softmax":
-                active = terms = int(batch.positives.sum())
-            else:
-                _, active = _kernels().evaluate(self, vectors.operands, batch, None, 0.0, None)
-        return Diagnosis(batch.rows, anchors, terms, active, zeros, spread)
 
 
 @documented
@@ -374,9 +177,9 @@ class KeyedEmbedding(BatchEmbedding):
         if unknown:
             raise misuse.unknown_option(self, "__call__", unknown)
         misuse.refuse_autograd(queries, keys)
-        return self._run(
-            (queries, keys), _KEYED, None, sample_weight, reduction, device, check, wait, workspace,
-            None, 1.0,
+        return evaluate(
+            self, (queries, keys), _KEYED, None, sample_weight, reduction, device, check, wait,
+            workspace, None, 1.0,
         )[0]  # fmt: skip
 
     def value_and_grad(
@@ -414,9 +217,9 @@ class KeyedEmbedding(BatchEmbedding):
         """
         if unknown:
             raise misuse.unknown_option(self, "value_and_grad", unknown)
-        return self._run(
-            (queries, keys), _KEYED, None, sample_weight, reduction, device, check, wait, workspace,
-            (out,), gradient_scale,
+        return evaluate(
+            self, (queries, keys), _KEYED, None, sample_weight, reduction, device, check, wait,
+            workspace, (out,), gradient_scale,
         )  # fmt: skip
 
     def diagnose(self, queries: Any, keys: Any) -> Diagnosis:
@@ -424,7 +227,7 @@ class KeyedEmbedding(BatchEmbedding):
 
         Computed on the CPU; arrays on a GPU are copied.
         """
-        return self._diagnose((queries, keys), _KEYED, None)
+        return diagnose(self, (queries, keys), _KEYED, None)
 
     def validate(self) -> None:
         super().validate()
@@ -523,8 +326,8 @@ class LabelledEmbedding(BatchEmbedding):
         if unknown:
             raise misuse.unknown_option(self, "__call__", unknown)
         misuse.refuse_autograd(embeddings)
-        return self._run(
-            (embeddings,), _LABELLED, labels, sample_weight, reduction, device, check, wait,
+        return evaluate(
+            self, (embeddings,), _LABELLED, labels, sample_weight, reduction, device, check, wait,
             workspace, None, 1.0,
         )[0]  # fmt: skip
 
@@ -561,8 +364,8 @@ class LabelledEmbedding(BatchEmbedding):
         """
         if unknown:
             raise misuse.unknown_option(self, "value_and_grad", unknown)
-        return self._run(
-            (embeddings,), _LABELLED, labels, sample_weight, reduction, device, check, wait,
+        return evaluate(
+            self, (embeddings,), _LABELLED, labels, sample_weight, reduction, device, check, wait,
             workspace, (out,), gradient_scale,
         )  # fmt: skip
 
@@ -589,18 +392,8 @@ class LabelledEmbedding(BatchEmbedding):
 
         Computed on the CPU; arrays on a GPU are copied.
         """
-        return self._diagnose((embeddings,), _LABELLED, labels)
+        return diagnose(self, (embeddings,), _LABELLED, labels)
 
 
 _KEYED = ("queries", "keys")
 _LABELLED = ("embeddings",)
-
-
-def _gpu_kernels() -> Any:
-    """The kernels for GPUs. Imported at the first call that needs them."""
-    return engines.kernels("cuda", "batch")
-
-
-def _kernels() -> Any:
-    """The CPU kernels. Imported at the first call: Numba takes 0.2 s to load."""
-    return engines.kernels("cpu", "batch")

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar, Never
 
 import numpy as np
 
-from .. import arrays, engines, misuse
-from ..call.arguments import check_options, gpu_of, row_targets, row_weights
+from .. import misuse
+from ..call.vector_rows import diagnose, evaluate
+from ..call.vectors import Diagnosis
 from ..core.contracts import PAIRS, TRIPLETS, absent
-from ..core.loss import domain
-from ..core.out_of_range import raise_first_number
 from ..core.recoding import check_targets_parameter
-from ..core.reductions import batch_length
 from .documentation import documented
-from .embedding import (
-    Diagnosis,
-    Embedding,
-    Outputs,
-    Vectors,
-    look,
-    refuse_host,
-    results_of,
-    values_of,
-)
+from .embedding import Embedding
 
 
 class RowEmbedding(Embedding):
@@ -42,118 +30,6 @@ class RowEmbedding(Embedding):
         """
         distance = np.sqrt(total)
         return distance, 0.5 / distance if distance > 0.0 else 0.0
-
-    def _run(
-        self,
-        given: tuple[Any, ...],
-        names: tuple[str, ...],
-        target: Any,
-        sample_weight: Any,
-        mask: Any,
-        reduction: str,
-        device: str | None,
-        check: bool,
-        wait: bool,
-        outs: tuple[Any] | None,
-        gradient_scale: float,
-    ) -> tuple[Any, Any]:
-        check_options(reduction, device)
-        gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
-        vectors = Vectors.of(given, names)
-        of_rows = self._rows(vectors, target, sample_weight, mask)
-        parts = ("target", "sample_weight", "mask")
-        gpu = gpu_of([*vectors.operands, *of_rows], [*names, *parts], device)
-        if device == "cuda" and gpu is None:
-            refuse_host(self)
-        shape = vectors.operands[0].array.shape[:-1]
-        count = math.prod(shape)
-        values = values_of(vectors, shape, reduction)
-        view = None if values is None else arrays.output(values, "values", made=True)
-        outputs = None
-        if outs is not None:
-            others = [*zip(of_rows, parts)]
-            outputs = Outputs(vectors, outs[0], others)
-        gradients = None if outputs is None else outputs.views
-        results = results_of(vectors, values)
-        target_, weight, counts = of_rows
-        if gpu is not None and count:
-            of_gpu = _gpu_kernels()
-            place = of_gpu.Place(gpu, vectors.families[0].stream(given[0]))
-            record = of_gpu.evaluate(
-                self, vectors.operands, target_, weight, counts, view, gradients, reduction,
-                gradient_scale, check, place,
-            )  # fmt: skip
-            value, _, _ = results.receive(
-                record, reduction, wait, self._ranges(weight is not None, check),
-                lambda: self._complain(given, names, (target, sample_weight, mask), check),
-            )  # fmt: skip
-        else:
-            kernels = _kernels()
-            divisor = 1.0
-            if reduction == "weighted_mean" and weight is not None:
-                divisor = kernels.sum_of_weights(weight, counts, check)
-            elif reduction in ("mean", "weighted_mean"):
-                divisor = float(count)
-                if counts is not None:
-                    divisor = kernels.sum_of_weights(counts, None, False)
-            elif reduction == "batchmean":
-                divisor = batch_length(shape)
-            scale = gradient_scale / divisor if divisor else 0.0
-            inputs = vectors.operands, target_, weight, counts
-            total = kernels.evaluate(self, *inputs, view, gradients, scale, check)
-            value, _, _ = results.deliver(total, divisor, reduction)
-        return value, None if outputs is None else outputs.finish()
-
-    def _rows(
-        self, vectors: Vectors, target: Any, sample_weight: Any, mask: Any
-    ) -> list[arrays.Operand | None]:
-        """Views of target, weight and mask, once all arrays are known to fit."""
-        shapes = [one.array.shape for one in vectors.operands]
-        if len(set(shapes)) > 1:
-            titles = ", ".join(vectors.names[:-1]) + f" and {vectors.names[-1]}"
-            found = ", ".join(map(str, shapes[:-1])) + f" and {shapes[-1]}"
-            raise ValueError(
-                f"{titles} must have one shape, not {found}; shapes are never broadcast"
-            )
-        shape = shapes[0][:-1]
-        weights = row_weights(sample_weight, mask, shape)
-        if isinstance(self, TripletEmbedding):
-            return [None, *weights]
-        if target is None:
-            raise TypeError(f"{type(self).__name__} needs a target: which pairs are alike")
-        of_target = row_targets(target)
-        if of_target.array.shape != shape:
-            raise ValueError(
-                f"target must have the shape of the rows, {shape}, not {of_target.array.shape}"
-            )
-        return [of_target, *weights]
-
-    def _ranges(self, weighted: bool, check: bool) -> str:
-        """What a call may find out of range, in words; empty where nothing can be."""
-        found = ["weights >= 0"] if weighted and check else []
-        interval = domain(self.target_domain)
-        if check and not interval.everything:
-            found.append(f"targets in {interval}")
-        return ", ".join(found)
-
-    def _complain(self, given: Any, names: Any, of_rows: tuple[Any, ...], check: bool) -> None:
-        """Raise the error that names the first number out of range among arrays on a GPU."""
-        vectors = Vectors.of(tuple(map(arrays.on_host, given)), names)
-        rows = self._rows(vectors, *map(arrays.on_host, of_rows))
-        raise_first_number(self, [None, *rows], check)
-
-    def _diagnose(
-        self, given: tuple[Any, ...], names: tuple[str, ...], target: Any, check: bool
-    ) -> Diagnosis:
-        given = tuple(map(arrays.on_host, given))
-        value, _ = self._run(
-            given, names, arrays.on_host(target), None, None, "none", None, check, True, None, 1.0
-        )
-        vectors = Vectors.of(given, names)
-        count = int(np.size(value))
-        zeros, spread = look([arrays.numbers(one, one.array) for one in vectors.operands])
-        active = int((np.asarray(value) > 0).sum())
-        return Diagnosis(count, count, count, active, zeros, spread)
 
 
 @documented
@@ -246,8 +122,8 @@ class PairEmbedding(RowEmbedding):
         if unknown:
             raise misuse.unknown_option(self, "__call__", unknown)
         misuse.refuse_autograd(first, second)
-        return self._run(
-            (first, second), ("first", "second"), target, sample_weight, mask, reduction,
+        return evaluate(
+            self, (first, second), ("first", "second"), target, sample_weight, mask, reduction,
             device, check, wait, None, 1.0,
         )[0]  # fmt: skip
 
@@ -287,8 +163,8 @@ class PairEmbedding(RowEmbedding):
         """
         if unknown:
             raise misuse.unknown_option(self, "value_and_grad", unknown)
-        return self._run(
-            (first, second), ("first", "second"), target, sample_weight, mask, reduction,
+        return evaluate(
+            self, (first, second), ("first", "second"), target, sample_weight, mask, reduction,
             device, check, wait, (out,), gradient_scale,
         )  # fmt: skip
 
@@ -297,7 +173,7 @@ class PairEmbedding(RowEmbedding):
 
         Computed on the CPU; arrays on a GPU are copied.
         """
-        return self._diagnose((first, second), ("first", "second"), target, check)
+        return diagnose(self, (first, second), ("first", "second"), target, check)
 
 
 @documented
@@ -384,8 +260,8 @@ class TripletEmbedding(RowEmbedding):
         if unknown:
             raise misuse.unknown_option(self, "__call__", unknown)
         misuse.refuse_autograd(anchor, positive, negative)
-        return self._run(
-            (anchor, positive, negative), _TRIPLET, None, sample_weight, mask, reduction,
+        return evaluate(
+            self, (anchor, positive, negative), _TRIPLET, None, sample_weight, mask, reduction,
             device, check, wait, None, 1.0,
         )[0]  # fmt: skip
 
@@ -425,8 +301,8 @@ class TripletEmbedding(RowEmbedding):
         """
         if unknown:
             raise misuse.unknown_option(self, "value_and_grad", unknown)
-        return self._run(
-            (anchor, positive, negative), _TRIPLET, None, sample_weight, mask, reduction,
+        return evaluate(
+            self, (anchor, positive, negative), _TRIPLET, None, sample_weight, mask, reduction,
             device, check, wait, (out,), gradient_scale,
         )  # fmt: skip
 
@@ -435,17 +311,7 @@ class TripletEmbedding(RowEmbedding):
 
         Computed on the CPU; arrays on a GPU are copied.
         """
-        return self._diagnose((anchor, positive, negative), _TRIPLET, None, False)
+        return diagnose(self, (anchor, positive, negative), _TRIPLET, None, False)
 
 
 _TRIPLET = ("anchor", "positive", "negative")
-
-
-def _gpu_kernels() -> Any:
-    """The kernels for GPUs. Imported at the first call that needs them."""
-    return engines.kernels("cuda", "vectors")
-
-
-def _kernels() -> Any:
-    """The CPU kernels. Imported at the first call: Numba takes 0.2 s to load."""
-    return engines.kernels("cpu", "vectors")

@@ -2,48 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple, Never
+from typing import Any, ClassVar, Never
 
 import numpy as np
 
-from .. import arrays, engines, misuse
-from ..call.arguments import (
-    Results,
-    check_one_row,
-    check_options,
-    check_outputs,
-    check_values_out,
-    gpu_of,
-    is_streamed,
-    model,
-    predicted,
-    row_targets,
-    row_weights,
-    whole_labels,
-)
-from ..call.class_axis import as_given, class_axis, with_classes_last
-from ..call.run import Errors, run
-from ..core.composition import Sum
+from .. import engines, misuse
+from ..call.rows import divisor_of_rows, evaluate
 from ..core.contracts import ROWS, absent, brings
 from ..core.intervals import Interval
 from ..core.loss import Loss, domain
-from ..core.out_of_range import raise_first_entry, raise_first_row
-from ..core.reductions import batch_length
 from ..core.request import Request
+from ..core.row_options import RowOptions
 from .documentation import documented
-
-_EVERYTHING = Interval()
-
-
-class RowOptions(NamedTuple):
-    """The parameters that mean the same in every softmax loss that has them."""
-
-    class_weight: np.ndarray | None = None
-    ignore_index: int | None = None
-    label_smoothing: float = 0.0
-    temperature: float = 1.0
 
 
 @documented
@@ -108,6 +78,9 @@ class Softmax(Loss):
     """
 
     contract = ROWS
+    # Set by `softmax_sum`, which imports this module.
+    _sums: ClassVar[Any] = None
+    _class_mass: ClassVar[Any] = None
     sparse: ClassVar[bool] = False
     linear: ClassVar[bool] = False
     target_domain: ClassVar[Any] = "[0, 1]"
@@ -154,7 +127,7 @@ class Softmax(Loss):
 
     @classmethod
     def sum_class(cls) -> Any:
-        return SoftmaxSum
+        return cls._sums
 
     def validate(self) -> None:
         options = self.row_options()
@@ -177,7 +150,7 @@ class Softmax(Loss):
 
     def tested_domain(self) -> Interval:
         """The predictions that a call does not refuse: any logits."""
-        return _EVERYTHING if self.takes_logits else domain(self.prediction_domain)
+        return Interval() if self.takes_logits else domain(self.prediction_domain)
 
     def by_label_alone(self, classes: tuple[type[Loss], ...]) -> bool:
         """Whether a row with a label is a function of that label's log-probability.
@@ -276,21 +249,10 @@ class Softmax(Loss):
             if found is not None:
                 return found[0]
         misuse.refuse_autograd(prediction)
-        return self._evaluate(
-            0,
-            prediction,
-            target,
-            sample_weight,
-            mask,
-            reduction,
-            device,
-            check,
-            wait,
-            (),
-            1.0,
-            axis,
-            values_out,
-        )[0]
+        return evaluate(
+            self, 0, prediction, target, sample_weight, mask, reduction, device, check, wait, (),
+            1.0, axis, values_out,
+        )[0]  # fmt: skip
 
     def value_and_grad(
         self,
@@ -337,21 +299,10 @@ class Softmax(Loss):
             )
             if found is not None:
                 return found
-        value, gradient, _ = self._evaluate(
-            1,
-            prediction,
-            target,
-            sample_weight,
-            mask,
-            reduction,
-            device,
-            check,
-            wait,
-            (out,),
-            gradient_scale,
-            axis,
-            values_out,
-        )
+        value, gradient, _ = evaluate(
+            self, 1, prediction, target, sample_weight, mask, reduction, device, check, wait,
+            (out,), gradient_scale, axis, values_out,
+        )  # fmt: skip
         return value, gradient
 
     def value_grad_hess(
@@ -400,21 +351,10 @@ class Softmax(Loss):
             )
             if found is not None:
                 return found
-        return self._evaluate(
-            2,
-            prediction,
-            target,
-            sample_weight,
-            mask,
-            reduction,
-            device,
-            check,
-            wait,
-            (out, hess_out),
-            gradient_scale,
-            axis,
-            values_out,
-        )
+        return evaluate(
+            self, 2, prediction, target, sample_weight, mask, reduction, device, check, wait, (out,
+            hess_out), gradient_scale, axis, values_out,
+        )  # fmt: skip
 
     def hess(self, prediction: Any, target: Any, *, out: Any = None, **options: Any) -> Any:
         """The diagonal of the hessian alone.
@@ -435,177 +375,9 @@ class Softmax(Loss):
             options["reduction"] = "sum"
         return self.value_grad_hess(prediction, target, hess_out=out, **options)[2]
 
-    def _evaluate(
-        self,
-        derivatives: int,
-        prediction: Any,
-        target: Any,
-        sample_weight: Any,
-        mask: Any,
-        reduction: str,
-        device: str | None,
-        check: bool,
-        wait: bool,
-        outs: tuple[Any, ...],
-        gradient_scale: float,
-        axis: int,
-        values_out: Any = None,
-    ) -> tuple[Any, Any, Any]:
-        check_options(reduction, device)
-        gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
-        inputs, family = self._inputs(prediction, target, sample_weight, mask, axis)
-        p = inputs[0]
-        assert p is not None
-        names = "prediction", "target", "sample_weight", "mask"
-        gpu = gpu_of(inputs, names, device)
-        given_inputs = [as_given(one) for one in inputs]
-        like = model(family, given_inputs[0] or p, prediction)
-        check_values_out(values_out, reduction)
-        values = None
-        if reduction == "none" and values_out is None:
-            values = family.empty(p.array.shape[:-1], p.compute)
-        results = Results(family, like, values, outs, values_out)
-        there = gpu is not None or device == "cuda"
-        in_place = check_outputs(
-            outs, results.views, given_inputs, values_out, p.array.shape[:-1], there
-        )
-        if p.axis is not None:
-            results.put_last(p.axis)
-
-        if gpu is not None and not p.array.size:
-            if results.values is not None and 0 not in p.array.shape[:-1]:
-                results.values[...] = 0  # rows without classes
-            shape = p.array.shape[:-1]
-            rows = batch_length(shape) if reduction == "batchmean" else float(math.prod(shape))
-            return results.deliver(0.0, rows, reduction)
-        given = prediction, target, sample_weight, mask
-        errors = Errors(
-            self.ranges(inputs, check),
-            (lambda: self._complain(given, check, axis))
-            if gpu is not None
-            else (lambda: self.name_first(inputs, check)),
-        )
-        streamed = is_streamed(gpu, device)
-        request = Request(
-            self, derivatives, inputs, results.views, reduction, gradient_scale, check, in_place,
-            gpu, 0 if gpu is None else family.stream(prediction),
-        )  # fmt: skip
-        return run(request, results, wait, streamed and p.array.size > 0, errors)
-
     def _divisor(self, host: Any, request: Request) -> float:
         """What the sum of values on the host is divided by."""
         return divisor_of_rows(self, host, request.inputs, request.reduction, request.check)
-
-    def ranges(self, inputs: Sequence[arrays.Operand | None], check: bool) -> str:
-        """What a call may find out of range, in words; empty where nothing can be."""
-        p, t, weight, _ = inputs
-        assert p is not None
-        assert t is not None
-        found = ["weights >= 0"] if weight is not None and check else []
-        if t.array.ndim < p.array.ndim:
-            found.append(f"labels from 0 to {p.array.shape[-1] - 1}")
-        elif check and not domain(self.target_domain).everything:
-            found.append(f"dense targets in {domain(self.target_domain)}")
-        if check and not self.tested_domain().everything:
-            found.append(f"predictions in {self.tested_domain()}")
-        return ", ".join(found)
-
-    def _complain(self, given: tuple[Any, ...], check: bool, axis: int) -> None:
-        """Raise the error that names the first number out of range among arrays on a GPU."""
-        prediction, target, sample_weight, mask = map(arrays.on_host, given)
-        inputs, _ = self._inputs(prediction, target, sample_weight, mask, axis)
-        self.name_first(inputs, check)
-
-    def name_first(self, inputs: Sequence[arrays.Operand | None], check: bool) -> None:
-        """Raise the error that names the first number out of range."""
-        p, t, weight, mask = inputs
-        assert p is not None
-        assert t is not None
-        labelled = t.array.ndim < p.array.ndim
-        raise_first_row(self, p, t if labelled else None, weight if check else None, mask)
-        if check:
-            raise_first_entry(self, inputs)
-
-    def _inputs(
-        self, prediction: Any, target: Any, sample_weight: Any, mask: Any, axis: int
-    ) -> tuple[list[arrays.Operand | None], arrays.Family]:
-        """Views of prediction, target, weight and mask, once they are known to fit together.
-
-        The axis of the classes is the last one of the views.
-        """
-        p, family = predicted(prediction, target=target)
-        shape = p.array.shape
-        if not shape:
-            raise ValueError("prediction must have at least one dimension, that of the classes")
-        of_classes = class_axis(axis, len(shape))
-        classes, of_rows = shape[of_classes], shape[:of_classes] + shape[of_classes + 1 :]
-        t = row_targets(target)
-        if t.array.shape == shape:
-            self._check_accepts("dense")
-            if len(shape) == 1 and not self.dense_logits:
-                check_one_row(t)
-            t = with_classes_last(t, of_classes)
-        elif t.array.shape == of_rows:
-            self._check_accepts("labels")
-            t = whole_labels(t)
-            if classes == 0 and t.array.size:
-                raise ValueError(f"prediction has no classes: its shape is {shape}")
-        else:
-            raise ValueError(
-                f"target must have the shape of the prediction, {shape}, or, for labels, "
-                f"{of_rows}; not {t.array.shape}"
-            )
-        weights = self.row_options().class_weight
-        if weights is not None and weights.size != classes:
-            raise ValueError(
-                f"class_weight has {weights.size} numbers, the prediction {classes} classes"
-            )
-        p = with_classes_last(p, of_classes)
-        return [p, t, *row_weights(sample_weight, mask, of_rows)], family
-
-    def _check_accepts(self, form: str) -> None:
-        if form in self.accepts:
-            return
-        name = type(self).__name__
-        if form == "labels":
-            raise ValueError(f"{name} takes dense targets of the prediction's shape, not labels")
-        raise ValueError(f"{name} takes integer labels, not dense targets")
-
-
-class _ClassMass(Softmax):
-    """The class weights of dense targets, so that kernels can sum them."""
-
-    class_weight: np.ndarray | None = None
-    sparse = True
-
-    def point(self, log_probability, target):
-        return target, 0.0, 0.0
-
-
-def divisor_of_rows(
-    loss: Any, kernels: Any, inputs: Sequence[arrays.Operand | None], reduction: str, check: bool
-) -> float:
-    """What the sum of the values of rows on the CPU is divided by.
-
-    Raises
-    ------
-    ValueError
-        For a label out of range; for a negative or NaN weight, where ``check`` says so.
-    """
-    p, target, weight, mask = inputs
-    assert p is not None
-    assert target is not None
-    weights = loss.row_options().class_weight
-    found: float = kernels.divisor(loss, inputs, reduction, check)
-    if reduction != "weighted_mean" or weights is None or target.array.ndim < p.array.ndim:
-        return found
-    # Nothing of the prediction: the mass of a row that holds NaN is that of its targets. In
-    # float64: a sum of narrow targets that was rounded once would move every result.
-    alone = [target, target, weight, mask]
-    mass: float = kernels.evaluate(
-        _ClassMass(weights), 0, alone, [None, None, None], 1.0, False, "float64"
-    )
-    return mass
 
 
 class LogLikelihood(Softmax):
@@ -619,87 +391,10 @@ class LogLikelihood(Softmax):
         return -target * log_probability, -target, 0.0
 
 
-class SoftmaxSum(Sum, Softmax):
-    """A weighted sum of softmax losses: ``nl.CrossEntropy() + 0.5 * nl.Brier()``."""
-
-    def __init__(self, terms: Any) -> None:
-        super().__init__(terms)
-        self.row_options()
-        kinds = {
-            (
-                term.dense_logits,
-                term.relative_to_label,
-                term.mean_over_classes,
-                term.takes_logits,
-            )
-            for term in self._parts()
-        }
-        if len(kinds) > 1:
-            raise TypeError(f"{self!r}: these losses read rows in different ways")
-
-    def _parts(self) -> list[Any]:
-        return [term for _, term in self.terms]
-
-    @property
-    def sparse(self) -> bool:  # type: ignore[override]
-        """Whether every term is sparse."""
-        return all(term.sparse for term in self._parts())
-
-    @property
-    def linear(self) -> bool:  # type: ignore[override]
-        """Whether every term is linear."""
-        return all(term.linear for term in self._parts())
-
-    @property
-    def accepts(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The targets that every term accepts."""
-        return tuple(
-            form
-            for form in ("labels", "dense")
-            if all(form in term.accepts for term in self._parts())
-        )
-
-    @property
-    def dense_logits(self) -> bool:  # type: ignore[override]
-        """As the terms."""
-        return self._parts()[0].dense_logits
-
-    @property
-    def takes_logits(self) -> bool:  # type: ignore[override]
-        """As the terms."""
-        return self._parts()[0].takes_logits
-
-    @property
-    def relative_to_label(self) -> bool:  # type: ignore[override]
-        """As the terms."""
-        return self._parts()[0].relative_to_label
-
-    @property
-    def mean_over_classes(self) -> bool:  # type: ignore[override]
-        """As the terms."""
-        return self._parts()[0].mean_over_classes
-
-    def row_options(self) -> RowOptions:
-        """The options that all terms agree on."""
-        found = [term.row_options() for term in self._parts()]
-        for name in RowOptions._fields:
-            values = [getattr(one, name) for one in found]
-            if name == "ignore_index":
-                values = [value for value in values if value is not None] or [None]
-            if any(not np.array_equal(value, values[0]) for value in values):
-                raise ValueError(
-                    f"{self!r}: a sum is computed in one pass, so its terms must have the same "
-                    f"{name}"
-                )
-        indices = [one.ignore_index for one in found if one.ignore_index is not None]
-        return found[0]._replace(ignore_index=indices[0] if indices else None)
-
-
 _direct: Any = None
 
 
 def _direct_kernels() -> Any:
-    """Those for plain arrays."""
     global _direct
-    _direct = engines.kernels("cpu", "direct_rows")
+    _direct = engines.kernels("cpu", "direct_rows")  # those for plain arrays
     return _direct

@@ -247,6 +247,7 @@ def check_the_gpus_own_kernels_for_rows():
 
 def check_softmax(shapes, kernels=None):
     """Rows by pieces, by the kernels of the processor or by others, against all at once."""
+    from numbaloss.call.rows import inputs_of
     from numbaloss.cpu import softmax
     from numbaloss.cuda import host
 
@@ -261,7 +262,7 @@ def check_softmax(shapes, kernels=None):
         )
         for target in (random.integers(0, shape[-1], shape[:-1]), dense):
             for q in (p, np.asfortranarray(p)):
-                operands, _ = loss._inputs(q, target, weight, mask, -1)
+                operands, _ = inputs_of(loss, q, target, weight, mask, -1)
                 made = [np.empty(shape[:-1], "f4"), np.empty_like(q), np.empty_like(q)]
                 expected = [np.empty_like(one) for one in made]
                 views = [nl.arrays.operand(one, "out")[0] for one in (*made, *expected)]
