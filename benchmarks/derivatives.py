@@ -1,7 +1,7 @@
 """What derivatives cost that nobody wrote: ``python -m benchmarks.derivatives``.
 
 Every elementwise loss of the registry runs twice, by the derivatives that stand in the library and
-by its value alone (``catalogue/value_twins.py``), in turns in one process, into arrays that are
+by its value alone (``catalogue/value_twins/``), in turns in one process, into arrays that are
 there already. Figures are the least of many times; the ratio is what counts.
 """
 

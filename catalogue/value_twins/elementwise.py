@@ -1,77 +1,15 @@
-"""Every loss of the registry once more, by its value alone.
-
-The formulas are the documented ones, in a form that keeps its digits; derivatives are left to the
-library. What a loss computes by hand is to equal them.
-"""
+"""Values of elementwise losses."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import cache
 from typing import Any
 
-import numpy as np
-
 import numbaloss as nl
-from numbaloss.core.composition import Sum
-from numbaloss.formulas.structure import lower
-from numbaloss.losses import binary, embeddings, exponential_family, multiclass, robust
+from numbaloss.losses import binary, exponential_family, robust
 from numbaloss.losses.binary import _whole_power
-from numbaloss.structures.softmax import LogLikelihood
 
-VALUES: dict[type, Callable] = {}
-STRUCTURES = (
-    nl.Elementwise, nl.Softmax, nl.PairEmbedding, nl.TripletEmbedding, nl.KeyedEmbedding,
-    nl.LabelledEmbedding,
-)  # fmt: skip
-# What a class says of itself, beside its maths.
-MARKS = (
-    "sparse", "linear", "accepts", "relative_to_label", "mean_over_classes", "dense_logits",
-    "metric", "form", "against", "average", "hinge",
-)  # fmt: skip
-ROW_OPTIONS = ("class_weight", "ignore_index", "label_smoothing", "temperature")
-
-
-def gives(original: type) -> Callable[[Callable], Callable]:
-    """Say that a function is the value of a loss, as kernels see it."""
-
-    def keep(value: Callable) -> Callable:
-        VALUES[original] = value
-        return value
-
-    return keep
-
-
-def twin_of(loss: Any) -> Any:
-    """The loss by its value alone; None for a sum."""
-    lowered = lower(loss)
-    if isinstance(lowered, Sum):
-        return None
-    shared = [one for one in loss.parameters() if one.name in ROW_OPTIONS]
-    own = [one.name for one in lowered.parameters()]
-    options = {one.name: getattr(loss, one.name) for one in shared if one.name not in own}
-    cls = _class_of(type(loss), type(lowered), tuple(options))
-    return cls(**options, **dict(zip(own, lowered.values())))
-
-
-@cache
-def _class_of(outer: type, original: type, options: tuple[str, ...]) -> type:
-    structure = next(one for one in STRUCTURES if issubclass(original, one))
-    kinds = {one.name: one.kind for one in outer.parameters() if one.name in options}
-    kinds |= {one.name: one.kind for one in original.parameters()}
-    kinds = {name: kind if kind is not np.ndarray else kind | None for name, kind in kinds.items()}
-    body = {name: getattr(outer, name) for name in MARKS if hasattr(outer, name)}
-    body |= {name: None for name, kind in kinds.items() if kind == np.ndarray | None}
-    domains = {f"{which}_domain": "(-inf, inf)" for which in ("prediction", "target")}
-    if issubclass(original, nl.Softmax):
-        domains["target_domain"] = outer.target_domain
-        body["normalizer"] = original.normalizer
-    body |= domains | {"__annotations__": kinds, "__module__": __name__, "value": VALUES[original]}
-    return type(f"{original.__name__.strip('_')}Value", (structure,), body)
-
-
-# Regression.
+from .making import gives
 
 
 @gives(nl.SquaredError)
@@ -309,113 +247,3 @@ def exponential(self, prediction, target):
 def modified_huber(self, prediction, target):
     margin = (2.0 * target - 1.0) * prediction
     return max(1.0 - margin, 0.0) ** 2 if margin >= -1.0 else -4.0 * margin
-
-
-# Many classes: φ of a log-probability and a target.
-
-
-@gives(LogLikelihood)
-def log_likelihood(self, log_probability, target):
-    return -target * log_probability
-
-
-@gives(multiclass._WithZLoss)
-def with_z_loss(self, log_probability, target):
-    return -target * log_probability
-
-
-@gives(multiclass._Fading)
-def fading(self, log_probability, target):
-    return -target * (-nl.expm1(log_probability)) ** self.gamma * log_probability
-
-
-@gives(nl.GeneralizedCrossEntropy)
-def generalized_cross_entropy(self, log_probability, target):
-    return -target * nl.expm1(self.q * log_probability) / self.q
-
-
-@gives(nl.SymmetricCrossEntropy)
-def symmetric_cross_entropy(self, log_probability, target):
-    mirror = nl.exp(log_probability) * max(nl.log(target), self.log_zero)
-    return -self.alpha * target * log_probability - self.beta * mirror
-
-
-@gives(nl.Poly1)
-def poly1(self, log_probability, target):
-    return target * (-self.epsilon * nl.expm1(log_probability) - log_probability)
-
-
-@gives(multiclass._LinearMargin)
-def linear_margin(self, difference, target):
-    return max(self.margin + difference, 0.0) if target == 0.0 else 0.0
-
-
-@gives(multiclass._SquaredMargin)
-def squared_margin(self, difference, target):
-    return max(self.margin + difference, 0.0) ** 2 if target == 0.0 else 0.0
-
-
-@gives(nl.KLDivergence)
-def kl_divergence(self, log_probability, target):
-    return target * (nl.log(target) - log_probability)
-
-
-@gives(nl.JensenShannon)
-def jensen_shannon(self, log_probability, target):
-    p = nl.exp(log_probability)
-    middle = nl.log(0.5 * (p + target))
-    of_target = target * (nl.log(target) - middle) if target > 0.0 else 0.0
-    return 0.5 * (p * (log_probability - middle) + of_target)
-
-
-@gives(nl.Distillation)
-def distillation(self, log_probability, target):
-    return self.temperature**2 * target * (nl.log(target) - log_probability)
-
-
-@gives(nl.Brier)
-def brier(self, log_probability, target):
-    return (nl.exp(log_probability) - target) ** 2
-
-
-# Vectors: of a distance, a cosine, two distances, a similarity.
-
-
-@gives(nl.Contrastive)
-def contrastive(self, distance, target):
-    return target * distance**2 + (1.0 - target) * max(0.0, self.margin - distance) ** 2
-
-
-@gives(nl.CosineEmbedding)
-def cosine_embedding(self, cosine, target):
-    return target * (1.0 - cosine) + (1.0 - target) * max(0.0, cosine - self.margin)
-
-
-@gives(embeddings._EuclideanTriplet)
-def euclidean_triplet(self, positive, negative):
-    return max(0.0, positive - negative + self.margin)
-
-
-@gives(nl.InfoNCE)
-def info_nce(self, similarity, log_sum):
-    return log_sum - similarity
-
-
-@gives(nl.SigLIP)
-def siglip(self, similarity, positive):
-    return nl.softplus((1.0 - 2.0 * positive) * similarity)
-
-
-@gives(nl.NTXent)
-def nt_xent(self, similarity, log_sum):
-    return nl.softplus(log_sum - similarity)
-
-
-@gives(nl.SupervisedContrastive)
-def supervised_contrastive(self, similarity, log_sum):
-    return log_sum - similarity
-
-
-@gives(nl.BatchTriplet)
-def batch_triplet(self, positive, negative):
-    return max(0.0, positive - negative + self.margin)
