@@ -23,6 +23,7 @@ from tests.support.gpu.kernels import (
     in_batch_cases,
     instructions,
     intrinsics,
+    of_one_loss,
     ptx,
     refused,
     sums_of_all,
@@ -44,6 +45,12 @@ INEXACT = re.compile(r"\.(approx|full|ftz)\b")
 OF_FUNCTIONS = {"ex2.approx.ftz.f32", "rcp.approx.ftz.f32"}
 # Instructions on float64 that compute nothing: a float64 that was read is rounded at once.
 MOVES = re.compile(r"(ld|st|mov|selp)\.|cvt\.rn\.f32\.f64$")
+
+
+OF_ONE_LOSS = [
+    pytest.param(case, id=str(case), marks=[] if few else pytest.mark.exhaustive)
+    for case, few in of_one_loss()
+]
 
 
 @pytest.fixture(autouse=True)
@@ -125,7 +132,7 @@ def test_in_float64_only_values_are_added_up(capability):
     assert (found["div.rn.f64"], found["cvt.f64.f32"]) == (2, 3)
 
 
-@pytest.mark.every(6)
+@pytest.mark.every(11)
 @pytest.mark.parametrize("case", list(every_case() if ALL else sums_of_all()), ids=str)
 def test_kernels_are_what_they_should_be(case):
     assert not list(complaints(case))
@@ -137,21 +144,7 @@ def test_kernels_over_similarities_are_what_they_should_be(case):
     assert not list(complaints(case))
 
 
-@pytest.mark.parametrize("case", [
-    Case("vectors", (nl.Huber,), False, "float32", 0),
-    Case("strided", (nl.Huber,), False, "bfloat16", 1, False, (8, 0)),
-    Case("narrow_rows", (nl.Poly1,), False, "bfloat16", 1),
-    Case("register_rows", (nl.Poly1,), False, "float16", 1, False, (8, 0)),
-    Case("register_rows", (nl.Poly1,), False, "float32", 0),
-    Case("staged", (nl.Brier,), False, "float16", 0),
-    Case("staged", (nl.Poly1,), False, "float32", 1, False, (8, 0)),
-    Case("long", (nl.Brier,), False, "float32", 2, True),
-    Case("long", (nl.Brier,), False, "bfloat16", 2, True, (8, 0)),
-    Case("general", (nl.Brier,), False, "float16", 0),
-    Case("embedding_rows", (nl.Contrastive,), False, "float32", 0),
-    Case("embedding_rows", (nl.CosineEmbedding,), False, "bfloat16", 0, True),
-    Case("embedding_rows", (nl.Triplet,), False, "float64", 0, False, (8, 0)),
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize("case", OF_ONE_LOSS)
 def test_kernels_of_one_loss_are_what_they_should_be(case):
     assert not list(complaints(case))
 

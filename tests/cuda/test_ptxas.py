@@ -9,16 +9,13 @@ from typing import NamedTuple
 
 import pytest
 
-import numbaloss as nl
-from numbaloss.losses import binary, embeddings, multiclass
-from numbaloss.structures.softmax import LogLikelihood
 from tests.support.gpu.kernels import (
     ALL,
     CAPABILITIES,
     IN_REGISTERS,
-    Case,
     every_case,
     in_batch_cases,
+    of_one_loss,
     ptx,
 )
 
@@ -31,23 +28,12 @@ SHARED_BYTES = 1024
 # A number and a place a thread, where warps compare columns.
 SHARED_BYTES_IN_BATCH = 256 * (8 + 8)
 
+# Those of `test_ptx.py`, so that a process compiles them once for both. Hessians of long rows along
+# several axes are rare, and do spill registers.
 OFTEN = [
-    Case("vectors", (nl.SquaredError,), False, "float32", 1),
-    Case("vectors", (binary._FocalPower,), False, "float32", 2, False, (8, 0)),
-    Case("vectors", (nl.Huber,), False, "float64", 2, False, (8, 0)),
-    Case("strided", (binary._OfLogits,), False, "float32", 2),
-    Case("narrow_rows", (LogLikelihood,), False, "float32", 1),
-    Case("register_rows", (LogLikelihood,), False, "float32", 1),
-    Case("staged", (LogLikelihood,), False, "float32", 1),
-    Case("staged", (multiclass._WithZLoss,), False, "float32", 2, True, (8, 0)),
-    Case("long", (LogLikelihood,), False, "float32", 1, False, (8, 0)),
-    Case("general", (multiclass._Fading,), False, "float32", 2),
-    Case("general", (nl.JensenShannon,), False, "float64", 2, True, (8, 0)),
-    Case("embedding_rows", (nl.Contrastive,), False, "float32", 1),
-    Case("embedding_rows", (nl.CosineEmbedding,), False, "float16", 1, False, (8, 0)),
-    Case("embedding_rows", (embeddings._EuclideanTriplet,), False, "float32", 1),
-    Case("embedding_rows", (nl.Triplet,), False, "bfloat16", 1, True),
-    Case("embedding_rows", (nl.Triplet,), False, "float64", 1, False, (8, 0)),
+    pytest.param(case, id=str(case), marks=[] if few else pytest.mark.exhaustive)
+    for case, few in of_one_loss()
+    if not (case.kernel == "long" and case.walked)
 ]
 
 
@@ -72,7 +58,7 @@ def assembler():
     wheels = [str(path) for one in folders for path in sorted(Path(one).glob("*/bin/ptxas"))]
     programs = [*wheels[::-1], *filter(None, [shutil.which("ptxas")])]
     for program in programs:
-        if assembled(program, OFTEN[0]) is not None:
+        if assembled(program, of_one_loss()[0][0]) is not None:
             return program
     pytest.skip("no ptxas is as new as the compiler" if programs else "needs ptxas")
 
@@ -100,7 +86,7 @@ def assembled(program, case):
     )
 
 
-@pytest.mark.parametrize("case", list(every_case()) if ALL else OFTEN, ids=str)
+@pytest.mark.parametrize("case", list(every_case()) if ALL else OFTEN)
 def test_kernels_leave_room_for_many_threads(assembler, case):
     use = assembled(assembler, case)
     assert use.stack == use.spilled == 0
@@ -110,7 +96,7 @@ def test_kernels_leave_room_for_many_threads(assembler, case):
     assert use.shared <= SHARED_BYTES
 
 
-@pytest.mark.every(4)
+@pytest.mark.every(6)
 @pytest.mark.parametrize("case", list(in_batch_cases()), ids=str)
 def test_kernels_over_similarities_leave_room_for_many_threads(assembler, case):
     use = assembled(assembler, case)
@@ -121,5 +107,7 @@ def test_kernels_over_similarities_leave_room_for_many_threads(assembler, case):
 
 def test_the_list_has_every_kernel_and_capability():
     kernels = {"vectors", "strided", *IN_REGISTERS, "staged", "long", "general", "embedding_rows"}
-    assert {case.kernel for case in OFTEN} == kernels
-    assert {case.capability for case in OFTEN} == set(CAPABILITIES)
+    few = [case for case, few in of_one_loss() if few]
+    assert {case.kernel for case in few} == kernels
+    assert {case.capability for case in few} == set(CAPABILITIES)
+    assert len({case for case, _ in of_one_loss()}) == len(of_one_loss())

@@ -14,7 +14,7 @@ from tests.support.gpu.simulator_checks import CHECKS
 ROOT = Path(__file__).parents[2]
 # What takes long: the machine that runs PTX has the same losses, as they are compiled.
 LONG = {
-    "batches", "elementwise", "errors", "families", "linear", "other families", "rows",
+    "batches", "elementwise", "errors", "families", "linear", "long rows", "other families", "rows",
     "rows of all dtypes", "rows with options", "vectors", "vectors with options",
 }  # fmt: skip
 

@@ -134,7 +134,7 @@ def differs(function):
     return False
 
 
-@pytest.mark.every(2)
+@pytest.mark.every(4)
 @pytest.mark.parametrize("name", list(FORMS))
 def test_compiled_code_and_plain_python_agree_on_every_form(name):
     forms = FORMS[name]

@@ -50,7 +50,7 @@ def test_batches_of_sums(machine, kind, workspace):
     assert set(launched(machine)) == {f"embedding_{name}" for name in steps}
 
 
-@pytest.mark.parametrize("kind", ["float32", "float64"])
+@pytest.mark.parametrize("kind", ["float32", pytest.param("float64", marks=pytest.mark.exhaustive)])
 def test_batches_of_pairs(machine, kind):
     agree_on_batches(nl.SigLIP(0.5, -1.0), 35, 3, kind, workspace=1500)
     assert "embedding_emit_pairs" in launched(machine)

@@ -69,7 +69,7 @@ def test_staged_rows(machine, no_registers, kind, shape):
     assert "softmax_staged" in launched(machine)
 
 
-@pytest.mark.every(5)
+@pytest.mark.every(6)
 @pytest.mark.parametrize("kind", ["float64", "bfloat16"])
 @pytest.mark.parametrize("reduction", ["mean", "weighted_mean", "none"])
 def test_staged_rows_with_all_options(machine, kind, reduction):

@@ -162,6 +162,48 @@ def reached() -> dict[str, list[tuple[tuple[type, ...], bool]]]:
     }
 
 
+def of_one_loss() -> list[tuple[Case, bool]]:
+    """A kernel of each kind with one loss, and whether it is among the few of a short run."""
+    from numbaloss.losses import binary, embeddings, multiclass
+    from numbaloss.structures.softmax import LogLikelihood
+
+    few = [
+        Case("vectors", (nl.SquaredError,), False, "float32", 1),
+        Case("vectors", (nl.Huber,), False, "float32", 0),
+        Case("vectors", (nl.Huber,), False, "float64", 2, False, (8, 0)),
+        Case("strided", (nl.Huber,), False, "bfloat16", 1, False, (8, 0)),
+        Case("narrow_rows", (LogLikelihood,), False, "float32", 1),
+        Case("register_rows", (LogLikelihood,), False, "float32", 1),
+        Case("register_rows", (nl.Poly1,), False, "float16", 0, False, (8, 0)),
+        Case("staged", (LogLikelihood,), False, "float32", 1),
+        Case("staged", (nl.Brier,), False, "float16", 0),
+        Case("long", (LogLikelihood,), False, "float32", 1, False, (8, 0)),
+        Case("long", (nl.Brier,), False, "float32", 2, True),
+        Case("general", (multiclass._Fading,), False, "float32", 2),
+        Case("general", (nl.Brier,), False, "float16", 0),
+        Case("embedding_rows", (nl.Contrastive,), False, "float32", 1),
+        Case("embedding_rows", (nl.Triplet,), False, "bfloat16", 1, True),
+        Case("embedding_rows", (nl.Triplet,), False, "float64", 0, False, (8, 0)),
+    ]
+    others = [
+        Case("vectors", (binary._FocalPower,), False, "float32", 2, False, (8, 0)),
+        Case("strided", (binary._OfLogits,), False, "float32", 2),
+        Case("narrow_rows", (nl.Poly1,), False, "bfloat16", 1),
+        Case("register_rows", (nl.Poly1,), False, "float16", 1, False, (8, 0)),
+        Case("register_rows", (nl.Poly1,), False, "float32", 0),
+        Case("staged", (nl.Poly1,), False, "float32", 1, False, (8, 0)),
+        Case("staged", (multiclass._WithZLoss,), False, "float32", 2, True, (8, 0)),
+        Case("long", (nl.Brier,), False, "bfloat16", 2, True, (8, 0)),
+        Case("general", (nl.JensenShannon,), False, "float64", 2, True, (8, 0)),
+        Case("embedding_rows", (nl.Contrastive,), False, "float32", 0),
+        Case("embedding_rows", (nl.CosineEmbedding,), False, "bfloat16", 0, True),
+        Case("embedding_rows", (nl.CosineEmbedding,), False, "float16", 1, False, (8, 0)),
+        Case("embedding_rows", (embeddings._EuclideanTriplet,), False, "float32", 1),
+        Case("embedding_rows", (nl.Triplet,), False, "float64", 1, False, (8, 0)),
+    ]
+    return [(case, True) for case in few] + [(case, False) for case in others]
+
+
 def every_case() -> Iterator[Case]:
     """Each kernel with each loss, one at a time, for all that it may be compiled for."""
     for name, losses in reached().items():
