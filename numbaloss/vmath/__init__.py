@@ -7,8 +7,8 @@ Each function here is the plain Python face, with NumPy's semantics on scalars a
 The compiled bodies give NaN for NaN, take infinities, denormal inputs and signed zeros as IEEE
 754 says, and overflow to infinity quietly.  The bounds in the docstrings hold for float32 and
 float64, denormal results included; ``docs/accuracy.md`` holds the measured errors.  On machines
-without fused multiply-adds ``exp`` reaches 1.2 ULP, ``softplus`` and ``log_sigmoid`` of float32 2.1;
-nothing else exceeds 2 (``pow`` of float64 is slow there, since it calls the library for them).
+without fused multiply-adds ``exp`` reaches 1.2 ULP, ``softplus`` and ``log_sigmoid`` of float32
+2.1; nothing else exceeds 2 (``pow`` of float64 is slow there, since it calls the library).
 
 In GPU kernels float32 exponentials are the GPU's own, up to 3 ULP off by what NVIDIA promises, and
 ``sigmoid``, ``softplus`` and ``log_sigmoid`` up to 4.5.
