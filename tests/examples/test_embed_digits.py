@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "embed_digits.py"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "embed_digits.py"
 
 
 @pytest.fixture(scope="module")

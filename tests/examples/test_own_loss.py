@@ -8,7 +8,7 @@ import pytest
 
 import numbaloss as nl
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "own_loss.py"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "own_loss.py"
 
 
 @pytest.fixture(scope="module")
