@@ -5,19 +5,16 @@ from .call.vectors import Diagnosis
 from .check import check_gradient
 from .device_value import DeviceValue
 from .losses.binary import AsymmetricFocal, BinaryCrossEntropy, Focal
+from .losses.divergences import Brier, Distillation, JensenShannon, KLDivergence
 from .losses.embeddings import Contrastive, CosineEmbedding, Triplet
 from .losses.exponential_family import Gamma, Poisson, Tweedie
 from .losses.in_batch import BatchTriplet, InfoNCE, NTXent, SigLIP, SupervisedContrastive
 from .losses.language import LinearCrossEntropy
 from .losses.margin import Exponential, Hinge, ModifiedHuber, SquaredHinge
 from .losses.multiclass import (
-    Brier,
     CategoricalFocal,
     CrossEntropy,
-    Distillation,
     GeneralizedCrossEntropy,
-    JensenShannon,
-    KLDivergence,
     MultiMargin,
     Poly1,
     SymmetricCrossEntropy,

@@ -13,10 +13,13 @@ from . import margin  # isort: split
 
 from . import multiclass  # isort: split
 
+from . import divergences  # isort: split
+
 from . import language
 
 __all__ = [
     "binary",
+    "divergences",
     "exponential_family",
     "language",
     "margin",
