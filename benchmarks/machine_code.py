@@ -94,7 +94,7 @@ def collected() -> Iterator[dict[str, str]]:
         raise AssertionError(f"{self.py_func.__qualname__} would run, on whatever processor")
 
     own = compiler.c_function
-    names = [one.name for one in pkgutil.iter_modules(numbaloss.cpu.__path__, "numbaloss.cpu.")]
+    names = [one.name for one in pkgutil.walk_packages(numbaloss.cpu.__path__, "numbaloss.cpu.")]
     modules = [importlib.import_module(name) for name in names]
     places = [(one, "c_function", c_function) for one in modules if hasattr(one, "c_function")]
     places += [(threads, "serial", lambda: run), (threads, "_parallel", lambda: run)]

@@ -33,7 +33,7 @@ class Inputs(NamedTuple):
     """The arrays of a call, known to fit together; every ``hidden`` has rows."""
 
     hidden: Operand
-    weight: Operand  # turned to (H, C)
+    weight: Operand  # transposed to (H, C)
     bias: Operand | None
     target: Operand
     sample_weight: Operand | None
@@ -46,7 +46,7 @@ class Inputs(NamedTuple):
 
     @property
     def logits(self) -> Operand:
-        """What looks like the logits, and takes no memory."""
+        """An array of the shape and dtype of the logits, which takes no memory."""
         shape = (*self.hidden.array.shape[:-1], self.weight.array.shape[1])
         return Operand(np.broadcast_to(np.zeros((), self.real), shape), self.real)
 
@@ -67,8 +67,8 @@ def evaluate(
 ) -> float:
     """Sum of the values of the rows.
 
-    ``values`` receives those of the rows, ``gradients`` those by hidden, weight (turned as
-    that is) and bias.
+    ``values`` receives those of the rows, ``gradients`` those by hidden, weight (transposed
+    as that is) and bias.
     """
     if budget is None:
         whole = inputs.weight.array.size * np.dtype(inputs.real).itemsize
@@ -99,18 +99,18 @@ def evaluate(
         options["reduction"] = "sum" if values is None else "none"
         try:
             if sums is None:
-                found = loss(block, rows.target(positions), **options)
+                result = loss(block, rows.target(positions), **options)
             else:
                 options |= {"out": block, "gradient_scale": scale}
-                found, _ = loss.value_and_grad(block, rows.target(positions), **options)
+                result, _ = loss.value_and_grad(block, rows.target(positions), **options)
         except Exception as error:  # of the loss's formula: inputs are known to be fine
             first = rows.position(positions.start)
             error.add_note(f"in a block of rows that starts at row {first}")
             raise
         if values is not None:
-            values[rows.index(positions, values.shape)] = found
+            values[rows.index(positions, values.shape)] = result
         else:
-            total += found
+            total += result
         if sums is not None:
             sums.add(positions, hidden, block, weight)
     if sums is not None:
@@ -120,15 +120,15 @@ def evaluate(
 
 def _counting(loss: Any, inputs: Inputs, count: int) -> np.ndarray | None:
     """Positions of the rows that count; None where all do."""
-    found = np.ones(count, bool)
+    counts = np.ones(count, bool)
     ignored = loss.row_options().ignore_index
     if inputs.target.array.ndim < inputs.hidden.array.ndim and ignored is not None:
-        found &= inputs.target.array.reshape(-1) != ignored
+        counts &= inputs.target.array.reshape(-1) != ignored
     if inputs.mask is not None:
-        found &= inputs.mask.array.reshape(-1)
+        counts &= inputs.mask.array.reshape(-1)
     if inputs.sample_weight is not None:
-        found &= numbers(inputs.sample_weight, inputs.sample_weight.array.reshape(-1)) != 0
-    return None if found.all() else np.flatnonzero(found)
+        counts &= numbers(inputs.sample_weight, inputs.sample_weight.array.reshape(-1)) != 0
+    return None if counts.all() else np.flatnonzero(counts)
 
 
 class _Plan(NamedTuple):
@@ -213,13 +213,13 @@ class _Rows:
         """The hidden vectors of a block, in the compute type."""
         given, real = self.inputs.hidden, self.inputs.real
         if self._hidden is not None:
-            found = self._hidden[positions.start : positions.stop]
+            rows = self._hidden[positions.start : positions.stop]
         else:
-            found = self.take(given.array, positions)
-        block = given._replace(array=found)
-        if block.direct(real) and usable(found):
-            return found
-        converted = np.empty(found.shape, real)
+            rows = self.take(given.array, positions)
+        block = given._replace(array=rows)
+        if block.direct(real) and usable(rows):
+            return rows
+        converted = np.empty(rows.shape, real)
         widen(block, converted)
         return converted
 
@@ -227,15 +227,15 @@ class _Rows:
         """The targets of a block."""
         given = self._target
         if given is None:
-            found = self.take(self.inputs.target.array, positions)
+            rows = self.take(self.inputs.target.array, positions)
         elif self.dense:
-            found = given[positions.start : positions.stop]
+            rows = given[positions.start : positions.stop]
         else:
-            found = given[self.index(positions, given.shape)]
+            rows = given[self.index(positions, given.shape)]
         if self.inputs.target.kind == "bfloat16" and self.limits is not None:
             # What passes for a bound among these is too far beyond it for a float32.
-            return np.clip(numbers(self.inputs.target, found), *self.limits)
-        return numbers(self.inputs.target, found)
+            return np.clip(numbers(self.inputs.target, rows), *self.limits)
+        return numbers(self.inputs.target, rows)
 
     def options(self, positions: range) -> dict[str, Any]:
         """Keywords of the loss that go with a block."""
@@ -280,15 +280,15 @@ class _Weight:
     def _converted(self, start: int, stop: int) -> np.ndarray:
         """Columns of the weight, in the order in which they lie in memory."""
         part = self.weight.array[:, start:stop]
-        turned = abs(part.strides[0]) < abs(part.strides[1])
-        part = part.T if turned else part
+        transposed = abs(part.strides[0]) < abs(part.strides[1])
+        part = part.T if transposed else part
         if self._space is None:
             self._space = np.empty(part.size, self.real)
-        found = self._space[: part.size].reshape(part.shape)
+        tile = self._space[: part.size].reshape(part.shape)
         if self._filled != start:
-            widen(self.weight._replace(array=part), found)
+            widen(self.weight._replace(array=part), tile)
             self._filled = start
-        return found.T if turned else found
+        return tile.T if transposed else tile
 
     def forward(self, hidden: np.ndarray, logits: np.ndarray) -> None:
         """Logits of a block."""
@@ -319,9 +319,9 @@ class _Gradients:
         array = self.weight.array
         if not self.weight.direct(real) or not usable(array):
             # Half precision must not round at every block: the sum has a place of its own.
-            turned = abs(array.strides[0]) < abs(array.strides[1])
-            array = np.empty(array.shape[:: -1 if turned else 1], real)
-            array = array.T if turned else array
+            transposed = abs(array.strides[0]) < abs(array.strides[1])
+            array = np.empty(array.shape[:: -1 if transposed else 1], real)
+            array = array.T if transposed else array
         self._weight = array
         self._started = False
         self._bias = None if self.bias is None else np.zeros(self.bias.array.shape)
@@ -352,11 +352,11 @@ class _Gradients:
         if not self._started:
             self._weight[...] = 0
         if self._weight is not self.weight.array:
-            turned = not self._weight.flags.c_contiguous
-            place, found = self.weight.array, self._weight
-            if turned:
-                place, found = place.T, found.T
-            narrow(found, self.weight._replace(array=place))
+            transposed = not self._weight.flags.c_contiguous
+            place, sums = self.weight.array, self._weight
+            if transposed:
+                place, sums = place.T, sums.T
+            narrow(sums, self.weight._replace(array=place))
         if self._bias is not None:
             assert self.bias is not None
             with np.errstate(all="ignore"):

@@ -20,14 +20,19 @@ from typing import Any
 import numpy as np
 
 from ..arrays import Operand
+from ..jobs.products import Transfer
 from . import threads
 from .compile import Code, c_function
 from .intrinsics import pointer
 from .movers import describe
-from .rows import CHUNK_SIGNATURE, call_mover
-from .threads import CHUNK, GRADIENT, KERNEL, LAYOUTS, PREDICTION, SIZE
+from .records import at
+from .rows import call_mover
+from .threads import CHUNK_SIGNATURE, call_at, sums_at
 
-ROW_MAJOR, PLAIN, TURNED = 101, 111, 112
+transfer_at = at(Transfer)
+
+# As BLAS numbers the orders of a matrix.
+ROW_MAJOR, PLAIN, TRANSPOSED = 101, 111, 112
 # Temporary memory of a product that cannot be added where it belongs.
 TILE_BYTES = 4 << 20
 
@@ -46,7 +51,7 @@ def layout_of(array: np.ndarray) -> tuple[int, int] | None:
     if (columns == 1 or along == size) and (rows == 1 or down >= columns * size):
         return PLAIN, columns if rows == 1 else down // size
     if (rows == 1 or down == size) and (columns == 1 or along >= rows * size):
-        return TURNED, rows if columns == 1 else along // size
+        return TRANSPOSED, rows if columns == 1 else along // size
     return None
 
 
@@ -81,14 +86,14 @@ def _add_by_tiles(left: np.ndarray, right: np.ndarray, into: np.ndarray) -> None
 
 def _add_by_gemm(left: np.ndarray, right: np.ndarray, into: np.ndarray) -> bool:
     layouts = [layout_of(one) for one in (left, right, into)]
-    found = _gemm(into.dtype.name)
-    if found is None or None in layouts:
+    gemm = _gemm(into.dtype.name)
+    if gemm is None or None in layouts:
         return False
     (of_left, step_left), (of_right, step_right), (of_into, step_into) = layouts  # type: ignore
-    if of_into == TURNED:
+    if of_into == TRANSPOSED:
         return _add_by_gemm(right.T, left.T, into.T)
     rows, columns = into.shape
-    found(
+    gemm(
         ROW_MAJOR,
         of_left,
         of_right,
@@ -111,7 +116,7 @@ def _add_by_gemm(left: np.ndarray, right: np.ndarray, into: np.ndarray) -> bool:
 def _library() -> Any:
     """The BLAS that NumPy multiplies with; None where it hides.
 
-    A library is looked through together with those it was linked to.
+    Symbols are searched for in the libraries that it was linked to as well.
     """
     try:
         return ctypes.CDLL(import_module("numpy._core._multiarray_umath").__file__)
@@ -134,15 +139,15 @@ def _gemm(real: str) -> Any:
         names += [f"scipy_cblas_{letter}gemm", f"cblas_{letter}gemm"]
     integer, number, place = ctypes.c_int64, np.ctypeslib.as_ctypes_type(real), ctypes.c_void_p
     for name in names:
-        found = getattr(_library(), name, None)
-        if found is not None:
-            found.restype = None
-            found.argtypes = [
+        gemm = getattr(_library(), name, None)
+        if gemm is not None:
+            gemm.restype = None
+            gemm.argtypes = [
                 *[ctypes.c_int] * 3,
                 *[integer] * 3,
                 *[number, place, integer, place, integer, number, place, integer],
             ]
-            return found
+            return gemm
     return None
 
 
@@ -151,10 +156,10 @@ def address_of_gemm(real: str) -> int:
 
     It may where the threads of BLAS can be held back: see :func:`one_thread_each`.
     """
-    found = _gemm(real)
-    if found is None or _threads_of_blas() is None:
+    gemm = _gemm(real)
+    if gemm is None or _threads_of_blas() is None:
         return 0
-    return ctypes.cast(found, ctypes.c_void_p).value or 0
+    return ctypes.cast(gemm, ctypes.c_void_p).value or 0
 
 
 @cache
@@ -162,12 +167,12 @@ def _threads_of_blas() -> tuple[Any, Any] | None:
     """What tells, and what sets, the number of threads of OpenBLAS."""
     for prefix, suffix in (("scipy_", "64_"), ("scipy_", ""), ("", "64_"), ("", "")):
         names = ("get_num_threads", "set_num_threads", "get_parallel")
-        found: list[Any] = [
+        functions: list[Any] = [
             getattr(_library(), f"{prefix}openblas_{one}{suffix}", None) for one in names
         ]
         # 2 is OpenMP, which counts threads for each that calls by itself.
-        if None not in found and found[2]() != 2:
-            return found[0], found[1]
+        if None not in functions and functions[2]() != 2:
+            return functions[0], functions[1]
     return None
 
 
@@ -181,15 +186,15 @@ def one_thread_each() -> Iterator[None]:
     """Let every thread that calls BLAS do its product alone, until all who asked are done.
 
     Products of Numba's threads, side by side, instead of those of BLAS's own: two pools of
-    threads that take turns hold each other up, each waiting on its feet for more work, by 2 ms
-    a turn on two cores. Products elsewhere in the process meanwhile take one thread too.
+    threads that take turns hold each other up, each spinning while it waits for work, by 2 ms a
+    turn on two cores. Products elsewhere in the process meanwhile take one thread too.
     """
     global _limited, _unlimited
-    found = _threads_of_blas()
-    if found is None:
+    functions = _threads_of_blas()
+    if functions is None:
         yield
         return
-    get, set_ = found
+    get, set_ = functions
     counted = False
     try:
         with _limit:
@@ -211,9 +216,9 @@ def _after_fork() -> None:
     _limit = threading.Lock()
     if _limited:
         _limited = 0
-        found = _threads_of_blas()
-        if found is not None:
-            found[1](_unlimited)
+        functions = _threads_of_blas()
+        if functions is not None:
+            functions[1](_unlimited)
 
 
 if hasattr(os, "register_at_fork"):
@@ -240,22 +245,13 @@ def _transfer(other: Operand, own: np.ndarray, direction: str) -> None:
     size = own.size
     if size == 0:
         return
-    layouts = np.array(described, np.int64)
-    arrays = [threads.handle(other.array), 0, 0, 0, threads.handle(own), 0]
-    chunk = threads.chunk_size(size)
-    threads.launch_chunks(
-        (
-            _transfer_code().address,
-            own.itemsize,
-            0,
-            size,
-            chunk,
-            threads.handle(layouts),
-            1.0,
-            *arrays,
-        ),
-        -(-size // chunk),
-    )
+    transfer = Transfer()
+    transfer.array, transfer.contiguous = other.array.ctypes.data, own.ctypes.data
+    transfer.itemsize = own.itemsize
+    words = transfer.followed_by({"layout": described}).words
+    code, chunk = _transfer_code(), threads.chunk_size(size)
+    arguments = code.address, 0, 0, size, chunk, threads.handle(words), 1.0, *[0] * 6
+    threads.launch_chunks(arguments, -(-size // chunk))
 
 
 @cache
@@ -264,13 +260,15 @@ def _transfer_code() -> Code:
 
 
 def _transfer_chunk() -> Callable:
-    def transfer(job, scale, index, result):
-        start = index * job[CHUNK]
-        size = min(job[CHUNK], job[SIZE] - start)
-        layout = job[LAYOUTS]
-        place = job[GRADIENT] + start * job[KERNEL]
-        call_mover(pointer(layout, 1)[0], (job[PREDICTION], layout, start, size, place))
-        sums = pointer(result, 1.0)
-        sums[0] = sums[1] = 0.0
+    def transfer_chunk(address, scale, index, result):
+        call = call_at(address)
+        transfer = transfer_at(call.description)
+        start = index * call.chunk
+        size = min(call.chunk, call.size - start)
+        layout = call.description + 8 * transfer.layout
+        place = transfer.contiguous + start * transfer.itemsize
+        call_mover(pointer(layout, 1)[0], (transfer.array, layout, start, size, place))
+        sums = sums_at(result)
+        sums.value = sums.out_of_range = 0.0
 
-    return transfer
+    return transfer_chunk

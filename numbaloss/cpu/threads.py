@@ -26,6 +26,9 @@ JOB_BYTES = Call.memory.bytes
 call_at, sums_at = at(Call), at(Sums)
 CALL_BYTES, SUMS_BYTES = Call.memory.bytes, Sums.memory.bytes
 
+# What does a chunk takes the address of a `Call`, a scale, which chunk it is, and where `Sums` go.
+CHUNK_SIGNATURE = types.void(types.int64, types.float64, types.int64, types.int64)
+
 # Elements of a chunk, at least; it is a multiple of the blocks of every dtype.
 CHUNK_ELEMENTS = 8192
 # Chunks of a call, at most: enough to balance the load of some hundred threads.

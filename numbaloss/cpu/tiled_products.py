@@ -13,33 +13,19 @@ from functools import cache
 import numpy as np
 from numba import types
 
+from ..jobs.products import TiledProduct
 from . import threads
 from .compile import Code, c_function
-from .intrinsics import caller, pointer
-from .products import ROW_MAJOR, TURNED, address_of_gemm, layout_of, multiply
-from .rows import CHUNK_SIGNATURE
-from .threads import LAYOUTS
+from .intrinsics import caller
+from .products import ROW_MAJOR, TRANSPOSED, address_of_gemm, layout_of, multiply
+from .records import at
+from .threads import CHUNK_SIGNATURE, call_at, sums_at
 
 # Rows and columns of a tile. BLAS rearranges what it multiplies by for every tile: with 128 rows
 # that takes a quarter of the time of the product, with 256 an eighth.
 TILE_ROWS, TILE_COLUMNS = 256, 2048
 
-(
-    GEMM,
-    OF_LEFT,
-    OF_RIGHT,
-    ROWS,
-    COLUMNS,
-    INNER,
-    LEFT,
-    LEFT_STEP,
-    RIGHT,
-    RIGHT_STEP,
-    INTO,
-    INTO_STEP,
-    ADD,
-) = range(13)
-FIELDS = 13
+product_at = at(TiledProduct)
 
 
 def multiply_in_tiles(
@@ -55,17 +41,20 @@ def multiply_in_tiles(
         multiply(left, right, into, add)
         return
     (of_left, left_step), (of_right, right_step), (of_into, into_step) = described  # type: ignore
-    if of_into == TURNED:
+    if of_into == TRANSPOSED:
         multiply_in_tiles(right.T, left.T, into.T, add)
         return
     rows, columns = into.shape
-    fields = np.array([
-        gemm, of_left, of_right, rows, columns, left.shape[1], left.ctypes.data, left_step,
-        right.ctypes.data, right_step, into.ctypes.data, into_step, add,
-    ])  # fmt: skip
+    product = TiledProduct()
+    product.gemm, product.add = gemm, add
+    product.rows, product.columns, product.inner = rows, columns, left.shape[1]
+    product.left, product.left_order, product.left_step = left.ctypes.data, of_left, left_step
+    product.right, product.right_order = right.ctypes.data, of_right
+    product.right_step = right_step
+    product.into, product.into_step = into.ctypes.data, into_step
     tiles = -(-rows // TILE_ROWS) * -(-columns // TILE_COLUMNS)
     code = _code(into.dtype.name)
-    arguments = code.address, 0, 0, tiles, 1, threads.handle(fields), 1.0, *[0] * 6
+    arguments = code.address, 0, 0, tiles, 1, threads.handle(product.words), 1.0, *[0] * 6
     threads.launch_chunks(arguments, tiles)
 
 
@@ -87,27 +76,27 @@ def _tile(real: str) -> Callable:
         size, size,
     )  # fmt: skip
 
-    def tile(job, scale, index, result):
-        fields = pointer(job[LAYOUTS], 1)
-        across = (fields[COLUMNS] + TILE_COLUMNS - 1) // TILE_COLUMNS
+    def tile(address, scale, index, result):
+        product = product_at(call_at(address).description)
+        across = (product.columns + TILE_COLUMNS - 1) // TILE_COLUMNS
         row = index // across * TILE_ROWS
         column = (index - index // across * across) * TILE_COLUMNS
-        rows = min(TILE_ROWS, fields[ROWS] - row)
-        columns = min(TILE_COLUMNS, fields[COLUMNS] - column)
-        down = 1 if fields[OF_LEFT] == TURNED else fields[LEFT_STEP]
-        along = fields[RIGHT_STEP] if fields[OF_RIGHT] == TURNED else 1
+        rows = min(TILE_ROWS, product.rows - row)
+        columns = min(TILE_COLUMNS, product.columns - column)
+        down = 1 if product.left_order == TRANSPOSED else product.left_step
+        along = product.right_step if product.right_order == TRANSPOSED else 1
         call_gemm(
-            fields[GEMM],
+            product.gemm,
             (
-                order, np.int32(fields[OF_LEFT]), np.int32(fields[OF_RIGHT]),
-                rows, columns, fields[INNER], one,
-                fields[LEFT] + row * down * itemsize, fields[LEFT_STEP],
-                fields[RIGHT] + column * along * itemsize, fields[RIGHT_STEP],
-                one if fields[ADD] != 0 else zero,
-                fields[INTO] + (row * fields[INTO_STEP] + column) * itemsize, fields[INTO_STEP],
+                order, np.int32(product.left_order), np.int32(product.right_order),
+                rows, columns, product.inner, one,
+                product.left + row * down * itemsize, product.left_step,
+                product.right + column * along * itemsize, product.right_step,
+                one if product.add != 0 else zero,
+                product.into + (row * product.into_step + column) * itemsize, product.into_step,
             ),
         )  # fmt: skip
-        sums = pointer(result, 1.0)
-        sums[0] = sums[1] = 0.0
+        sums = sums_at(result)
+        sums.value = sums.out_of_range = 0.0
 
     return tile

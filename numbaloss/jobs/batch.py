@@ -60,7 +60,7 @@ class BatchBlock(BatchSide):
 
 
 class CpuBatchSide(BatchSide):
-    """What loops on CPU threads are told beside. ``inverse`` is float64."""
+    """What loops on CPU threads are told beside. ``inverse`` and ``slope_sum`` are float64."""
 
     layout: Word  # of the array at `source`, see `elementwise`; it follows behind the fields
     normalize: Flag
@@ -81,7 +81,7 @@ class CpuBatchBlock(BatchBlock):
     """What loops on CPU threads are told beside.
 
     ``log_sum``, ``share`` and ``values`` are float64, ``farthest_place`` and ``nearest_place``
-    int32.
+    int32; ``slope_sum`` is of the rows of the block alone.
     """
 
     labelled: Flag  # columns are the rows again, and no row is compared with itself
