@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from . import high_water
-from .common import DTYPES, METHODS, arrays, by_value, make, method
+from .common import DTYPES, METHODS, arrays, by_value, logits, make, method
 
 LOSSES = (
     "squared_error",
@@ -67,6 +69,34 @@ class SmallCall:
 
     def time_call(self, loss: str, name: str) -> None:
         self.call(self.prediction, self.target)
+
+
+class MadeInCall:
+    """A hundred numbers, or rows of ten classes, and a loss with another parameter each time."""
+
+    params = (("huber", "binary_cross_entropy", "focal", "sum", "cross_entropy", "class_weight"),)
+    param_names = ("loss",)
+
+    def setup(self, loss: str) -> None:
+        import numbaloss as nl
+
+        weights = np.linspace(0.5, 1.5, 10)
+        self.make = {
+            "huber": lambda d: nl.Huber(delta=d),
+            "binary_cross_entropy": lambda d: nl.BinaryCrossEntropy(pos_weight=d),
+            "focal": lambda d: nl.Focal(gamma=d),
+            "sum": lambda d: nl.Huber(d) + 0.1 * nl.LogCosh(),
+            "cross_entropy": lambda d: nl.CrossEntropy(label_smoothing=0.1 * d),
+            "class_weight": lambda d: nl.CrossEntropy(class_weight=weights),
+        }[loss]
+        of_rows = loss in ("cross_entropy", "class_weight")
+        self.arrays = logits("float32", 10, 10) if of_rows else arrays("focal", "float32", 100)
+        self.step = 0
+        self.time_call(loss)
+
+    def time_call(self, loss: str) -> None:
+        self.step = (self.step + 1) % 1000
+        self.make(1.5 + 0.0001 * self.step)(*self.arrays)
 
 
 class Options:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import reduce
+from functools import lru_cache, reduce
 from typing import Any
 
 from .intervals import Interval
@@ -53,8 +53,7 @@ class Sum(Loss):
         return self._intersection("prediction_domain")
 
     def _intersection(self, attribute: str) -> Interval:
-        domains = [domain(getattr(term, attribute)) for _, term in self.terms]
-        return reduce(Interval.intersect, domains)
+        return _common(tuple([getattr(term, attribute) for _, term in self.terms]))
 
     def __repr__(self) -> str:
         text = ""
@@ -63,3 +62,9 @@ class Sum(Loss):
             sign = "-" if math.copysign(1.0, weight) < 0 else "+"
             text += f" {sign} {size}" if text else size if sign == "+" else f"-{size}"
         return text
+
+
+@lru_cache(maxsize=256)
+def _common(declared: tuple[str | Interval, ...]) -> Interval:
+    """The numbers that belong to all of some domains."""
+    return reduce(Interval.intersect, [domain(one) for one in declared])

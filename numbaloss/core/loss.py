@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-import math
-import sys
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, dataclass_transform
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 
 import numpy as np
 
-from .. import arrays, misuse
 from . import arithmetic
 from .contracts import Contract
 from .intervals import Interval, interval
-from .ranges import excludes_infinity, outside_of_span
+from .parameters import ByClass, Parameter, declaration_of, declared
 
-
-class Parameter(NamedTuple):
-    """One parameter of a loss: its name, the Python type of its values, its default."""
-
-    name: str
-    kind: type | None
-    default: Any
-
-    @property
-    def required(self) -> bool:
-        return self.default is _REQUIRED
-
-
-_REQUIRED: Any = type("Required", (), {"__repr__": lambda self: "<required>"})()
-
-_FLOAT64 = np.dtype(np.float64)
-
-# Kept outside the classes, so that pickling a class by value (cloudpickle) never meets them.
-_parameters: WeakKeyDictionary[type, tuple[Parameter, ...]] = WeakKeyDictionary()
+_parameters, _structures = ByClass(), ByClass()
+# The range of a parameter that a class does not have.
+_UNKNOWN: Any = (None, 0, 0)
 
 
 def point_of_value(self: Any, first: Any, second: Any) -> tuple[Any, ...]:
@@ -48,9 +28,6 @@ def point_of_value(self: Any, first: Any, second: Any) -> tuple[Any, ...]:
         # As in kernels, which do not ask a formula about NaN.
         return (first + second,) * (2 if cls.point_slopes() == 1 else 3)
     return differentiated(cls.value, cls.point_slopes())(self, first, second)
-
-
-NumberOrArray = type("float or array of them", (), {})
 
 
 class _Signature:
@@ -116,85 +93,40 @@ class Loss:
             cls.point = point_of_value  # type: ignore[attr-defined]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        parameters = self.parameters()
-        if len(args) > len(parameters):
-            raise TypeError(
-                f"{type(self).__name__} takes {len(parameters)} parameters, {len(args)} were given"
-            )
-        values = self.__dict__
-        for parameter, value in zip(parameters, args):
-            values[parameter.name] = value
-        names = [parameter.name for parameter in parameters]
-        for name, value in kwargs.items():
-            if name not in names:
-                known = ", ".join(names) or "none at all"
-                raise TypeError(
-                    f"{type(self).__name__} has no parameter {name!r}; its parameters: {known}"
-                )
-            if name in values:
-                raise TypeError(f"{type(self).__name__} got {name!r} twice")
-            values[name] = value
-        for parameter in parameters:
-            value = values.get(parameter.name, parameter.default)
-            if value is _REQUIRED:
-                raise TypeError(f"{type(self).__name__} needs the parameter {parameter.name!r}")
-            values[parameter.name] = self._accept(parameter, value)
+        cls, own = type(self), self.__dict__
+        declaration = declaration_of(cls)
+        ranges, given = declaration.ranges, kwargs
+        if args:
+            given = declaration.named(cls.__name__, args, kwargs)
+        own.update(declaration.defaults)
+        for name, value in given.items():
+            kind, low, high = ranges.get(name, _UNKNOWN)
+            if type(value) is not kind or not low <= value <= high:
+                break
+            own[name] = value
+        else:
+            if len(own) == declaration.count:
+                self.validate()
+                return
+        # Something is missing, or wants a closer look.
+        own.update(declaration.values(cls, declaration.named(cls.__name__, args, kwargs)))
         self.validate()
 
     @classmethod
     def parameters(cls) -> tuple[Parameter, ...]:
         """The parameters of this class, those of its bases first."""
-        known = _parameters.get(cls)
+        known = _parameters.get(id(cls))
         if known is None:
             found: dict[str, Parameter] = {}
             for base in reversed(cls.__mro__):
                 if base is not Loss and issubclass(base, Loss):
-                    found.update(_declared(base))
-            known = _parameters[cls] = tuple(
+                    found.update(declared(base, Loss))
+            known = tuple(
                 parameter._replace(default=cls.__dict__.get(name, parameter.default))
                 for name, parameter in found.items()
             )
+            _parameters.remember(cls, known)
         return known
-
-    def _accept(self, parameter: Parameter, value: Any) -> Any:
-        name, kind, default = parameter
-        owner = type(self).__name__
-        if value is None:
-            if default is None or kind is None or kind is type(None):
-                return None
-            raise TypeError(f"{owner}: {name} must be a {kind.__name__}, not None")
-        if kind is NumberOrArray:
-            kind = float if np.ndim(value) == 0 else np.ndarray
-        if kind is float or kind is int:
-            if isinstance(value, (str, bytes)) or np.ndim(value) != 0:
-                raise TypeError(f"{owner}: {name} must be a number, not {value!r}")
-            try:
-                value = kind(value) if kind is float or value == int(value) else None
-            except (TypeError, ValueError, OverflowError):
-                value = None
-            if value is None:
-                raise TypeError(f"{owner}: {name} must be a {kind.__name__}")
-            if math.isnan(value):
-                raise ValueError(f"{owner}: {name} must not be NaN")
-            limits = self.bounds.get(name)
-            if limits is not None and (
-                value not in interval(limits) or excludes_infinity(value, limits)
-            ):
-                raise ValueError(f"{owner}: {name} must be in {interval(limits)}, not {value}")
-            if kind is int and not -(2**63) <= value < 2**63:
-                raise ValueError(f"{owner}: {name} must be a number of int64, not {value}")
-            wanted = outside_of_span(value, self.spans.get(name), _FLOAT64)
-            if wanted:
-                raise ValueError(f"{owner}: {name} must be {wanted}, not {value}")
-        elif kind is bool:
-            if not isinstance(value, (bool, np.bool_)):
-                raise TypeError(f"{owner}: {name} must be True or False, not {value!r}")
-            value = bool(value)
-        elif kind is str and not isinstance(value, str):
-            raise TypeError(f"{owner}: {name} must be a string, not {value!r}")
-        elif kind is np.ndarray:
-            value = _frozen(value, f"{owner}: {name}")
-        return value
 
     def validate(self) -> None:
         """Raise ``ValueError`` where parameters, each fine alone, do not fit together."""
@@ -255,7 +187,11 @@ class Loss:
     @classmethod
     def structure(cls) -> type[Loss]:
         """The class right below :class:`Loss` that this one descends from."""
-        return [base for base in cls.__mro__ if issubclass(base, Loss)][-2]
+        found: type[Loss] | None = _structures.get(id(cls))
+        if found is None:
+            found = [base for base in cls.__mro__ if issubclass(base, Loss)][-2]
+            _structures.remember(cls, found)
+        return found
 
     @classmethod
     def sum_class(cls) -> Any:
@@ -342,25 +278,6 @@ class Loss:
         return f"{type(self).__name__}({inside})"
 
 
-def _frozen(value: Any, name: str) -> np.ndarray:
-    """A copy of a one-dimensional array parameter that nobody can change any more."""
-    try:
-        # Of any library, from any device.
-        view, family = arrays.operand(value, name)
-        numbers = arrays.numbers(view, view.array) if view.device is None else family.to_host(value)
-        array = np.array(numbers, dtype=np.float64)
-    except (TypeError, ValueError):
-        hint = misuse.class_weights(value)
-        raise TypeError(f"{name} must be an array of numbers{hint}") from None
-    if array.ndim != 1:
-        raise ValueError(f"{name} must have one dimension, not {array.ndim}")
-    if not np.isfinite(array).all() or (array < 0).any():
-        first = int(np.argmin(np.isfinite(array) & (array >= 0)))
-        raise ValueError(f"{name}[{first}] is {array[first]}; expected finite numbers >= 0")
-    array.flags.writeable = False
-    return array
-
-
 def _shown(value: Any) -> str:
     if not isinstance(value, np.ndarray):
         return repr(value)
@@ -368,43 +285,6 @@ def _shown(value: Any) -> str:
         return repr(value.tolist())
     ends = ", ".join(f"{one:g}" for one in value[:3])
     return f"[{ends}, ... {value.size} numbers]"
-
-
-def _declared(cls: type[Loss]) -> dict[str, Parameter]:
-    """Parameters that the body of ``cls`` itself declares."""
-    annotations = _annotations(cls)
-    module = vars(sys.modules.get(cls.__module__, sys.modules["builtins"]))
-    found = {}
-    for name, annotation in annotations.items():
-        if isinstance(annotation, str):
-            if annotation.replace("typing.", "").startswith("ClassVar"):
-                continue
-            try:
-                annotation = eval(annotation, dict(module), dict(vars(cls)))
-            except NameError:
-                annotation = None  # a name the module imports for type checkers only
-        if "ClassVar" in str(annotation):
-            continue
-        if any(name in vars(base) for base in (Loss, cls.structure())):
-            raise TypeError(f"{cls.__name__}: {name!r} is a method of every loss, and no parameter")
-        found[name] = Parameter(name, _kind(annotation), cls.__dict__.get(name, _REQUIRED))
-    return found
-
-
-def _annotations(cls: type) -> dict[str, Any]:
-    if sys.version_info >= (3, 14):
-        import annotationlib
-
-        return annotationlib.get_annotations(cls, format=annotationlib.Format.FORWARDREF)
-    return cls.__dict__.get("__annotations__", {})  # noqa: RUF063 (inspect is slow to import)
-
-
-def _kind(annotation: Any) -> type | None:
-    """The one type, None aside, that an annotation allows; None where it allows several."""
-    members = [a for a in getattr(annotation, "__args__", (annotation,)) if a is not type(None)]
-    if set(members) == {float, np.ndarray}:
-        return NumberOrArray
-    return members[0] if len(members) == 1 and isinstance(members[0], type) else None
 
 
 def domain(declared: str | Interval) -> Interval:

@@ -13,6 +13,8 @@ TARGETS = ("binary", "signed")
 # The domains of targets that lie between the two, and of those that do not.
 SOFT = {"binary": "[0, 1]", "signed": "[-1, 1]"}
 HARD = {"binary": "{0, 1}", "signed": "{-1, 1}"}
+# The domain of shares, coded as one number.
+SHARES = Interval(-0.5, 1.0)
 
 
 class Recoding(NamedTuple):
@@ -43,7 +45,7 @@ class Recoding(NamedTuple):
     def seen(self, given: Interval) -> Interval:
         """The domain of what the formula sees, of targets of a domain."""
         if self.paired:
-            return Interval(-0.5, 1.0)
+            return SHARES
         if not self.signed:
             return given
         return given._replace(low=0.5 * given.low + 0.5, high=0.5 * given.high + 0.5)

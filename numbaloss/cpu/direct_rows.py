@@ -10,24 +10,30 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..formulas.plans import Plans, plans_of
 from ..formulas.raised import Raised
-from ..formulas.structure import plans_of
-from . import rows, scan, softmax, threads
+from . import row_plans, rows, scan, softmax, threads
 from .pieces import piece_size
+
+
+class _Way(NamedTuple):
+    """How plain arrays are computed that have so many classes: it goes with the program."""
+
+    scan: int  # address of the loop over labels
+    scan_fields: np.ndarray
+    chunk: int  # address of the loop; 0 for long rows, which have several
+    width: int
+    few: int  # rows of a chunk, where there are no more; -1 where the formula can raise
+    fields: np.ndarray  # the description of a call, but for numbers of a loss
 
 
 class _Ready(NamedTuple):
     """A call on plain arrays, but for their addresses, the number of rows and the scale."""
 
-    plan: softmax.Plan
-    real: str
-    scan_fields: np.ndarray
-    scan: int  # address of the loop over labels
-    fields: np.ndarray  # as float64
-    inverse: float  # of the temperature
-    chunk: int  # address of the loop; 0 for long rows, which have several
-    width: int
-    few: int  # rows of a chunk, where there are no more
+    fields: np.ndarray
+    parameters: np.ndarray
+    plan: row_plans.Plan
+    way: _Way
 
 
 _FLOAT32, _FLOAT64, _INT64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
@@ -77,34 +83,34 @@ def run_direct(
     ready = plans.get(key, _UNKNOWN)
     if ready is _UNKNOWN:
         ready = _ready(loss, plans, key)
-    if ready is None or (out is prediction and ready.plan.catching):
+    if ready is None or (out is prediction and ready.plan.program.catching):
         return None  # an exception must leave the prediction as it was
+    fields, parameters, _, (scan_address, scan_fields, chunk, _, few, _) = ready
     count = size // classes
     run, handle = threads.serial(), threads.handle
     p, t, g, h = handle(prediction), handle(target), 0, 0
     # As `scan.launch` and, below, `softmax.over` would do it.
     if count <= scan.CHUNK_ROWS:
         total, bad = run(
-            ready.scan, 0, 0, count, count, handle(ready.scan_fields), 1.0, 0, t, 0, 0, 0, 0
+            scan_address, 0, 0, count, count, handle(scan_fields), 1.0, 0, t, 0, 0, 0, 0
         )
     else:
-        total, bad = scan.launch(ready.scan_fields, count, t, 0)
+        total, bad = scan.launch(scan_fields, count, t, 0)
     if bad or not total:
         return None
-    fields = ready.fields
     if derivatives:
         if out is None:
             out = np.empty(shape, dtype)
         fields, g = fields.copy(), handle(out)
-        scale = (gradient_scale / total if reduction == "mean" else gradient_scale) * ready.inverse
+        inverse = float(fields[rows.INVERSE_TEMPERATURE])
+        scale = (gradient_scale / total if reduction == "mean" else gradient_scale) * inverse
         fields[rows.SCALE] = scale
         if derivatives == 2:
             hessian = np.empty(shape, dtype)
-            fields[rows.CURVATURE_SCALE], h = scale * ready.inverse, handle(hessian)
-    if count <= ready.few and not ready.plan.catching:
-        parameters = handle(ready.plan.parameters)
+            fields[rows.CURVATURE_SCALE], h = scale * inverse, handle(hessian)
+    if count <= few:
         value, _ = run(
-            ready.chunk, 0, parameters, count, count, handle(fields), 1.0, p, t, 0, 0, g, h
+            chunk, 0, handle(parameters), count, count, handle(fields), 1.0, p, t, 0, 0, g, h
         )
     else:
         try:
@@ -122,34 +128,46 @@ def _of_many(
     ready: _Ready, fields: np.ndarray, handles: list[int], count: int, classes: int
 ) -> float:
     """The sum of the values of rows that are too many, or too long, for one launch."""
-    if ready.chunk:
-        chunk = softmax.chunk_of(count, classes, ready.width)
-        return softmax.over(ready.chunk, ready.plan, fields, handles, count, chunk)[0]
+    way = ready.way
+    if way.chunk:
+        chunk = softmax.chunk_of(count, classes, way.width)
+        return softmax.over(way.chunk, ready.plan, fields, handles, count, chunk)[0]
     # A copy, for it gets the place of memory that is this call's alone.
     run = softmax.Run(ready.plan, fields.view(np.int64).copy(), handles)
-    return softmax.launch(run, ready.real, count, classes)[0]
+    return softmax.launch(run, ready.plan.program.kind.real, count, classes)[0]
 
 
-def _ready(loss: Any, plans: Any, key: tuple[Any, int, int]) -> _Ready | None:
+def _ready(loss: Any, plans: Plans, key: tuple[Any, int, int]) -> _Ready | None:
     """What calls on plain arrays have in common, found by dtype, derivatives and classes."""
     ready = None
     dtype, derivatives, classes = key
-    weights = loss.row_options().class_weight
+    options = loss.row_options()
+    weights = options.class_weight
     fits = weights is None or weights.size == classes
     if fits and "labels" in loss.accepts:
-        real = dtype.name
-        found = softmax.plan(loss, real, derivatives, True, classes)
-        if found.fast:
-            run = softmax.Run(found, found.fields.copy(), [])
-            address, width, few = 0, 1, 0
-            if classes <= piece_size(real):
-                address, width = softmax.short_rows(run, real, classes)
-                few = softmax.chunk_of(1, classes, width)
-            fields = run.fields.view(np.float64)
-            inverse = float(fields[rows.INVERSE_TEMPERATURE])
-            of_scan = scan.fields_of(loss, classes)
-            ready = _Ready(
-                found, real, of_scan, scan.address(), fields, inverse, address, width, few
-            )
+        real = "float32" if dtype is _FLOAT32 else "float64"
+        numbers = plans.numbers(loss, real)
+        program = row_plans.program_of(loss, plans, real, derivatives, True, classes)
+        if program.fast:
+            way = program.way or _way(program)
+            found = row_plans.filled(options, numbers, program, way.fields)
+            ready = _Ready(found.fields, found.parameters, found, way)
+    if len(plans) > 64:
+        plans.clear()
     plans[key] = ready
     return ready
+
+
+def _way(program: row_plans.Program) -> _Way:
+    real, classes, ignored = program.kind.real, program.kind.classes, program.kind.ignored
+    fields = program.fields.copy()
+    address, width, few = 0, 1, 0
+    if classes <= piece_size(real):
+        plan = row_plans.Plan(fields, program.memory, None, program)
+        run = softmax.Run(plan, fields.view(np.int64), [])
+        address, width = softmax.short_rows(run, real, classes)
+        few = softmax.chunk_of(1, classes, width)
+    few = -1 if program.catching else few
+    of_scan = scan.fields_of(classes, ignored)
+    program.way = _Way(scan.address(), of_scan, address, width, few, fields)
+    return program.way

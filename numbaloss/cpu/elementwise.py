@@ -4,144 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from ..arrays import NUMBERS, Operand
+from ..arrays import Operand
 from ..core.loss import domain
 from ..core.out_of_range import raise_first_number
 from ..core.probes import Inspection, Weights
-from ..core.recoding import Recoding
 from ..core.reductions import batch_length
-from ..formulas.catching import HEADER, ONCE
-from ..formulas.fitting import lower_for
+from ..formulas.plans import Plans
 from ..formulas.raised import Raised, exception_of, first_that_raises, place_of
-from ..formulas.structure import Structure, parameter_values, plans_of
-from ..rewriting.bytecode import names_in
 from . import threads
-from .asking import raises
-from .blocks import Variant, kernel
-from .chunks import chunk
-from .compile import Code
-from .movers import AS_THEY_LIE, arrange, followed_by, mover, with_asides
-
-# Targets that are converted as they come, of arrays that are plain otherwise.
-_CONVERTED = {np.dtype(kind): kind for kind in sorted(NUMBERS - {"bfloat16"})}
-_AS_GIVEN = Recoding()
-
-
-class Plan(NamedTuple):
-    """What it takes to run a loss on arrays of one dtype: compiled once, kept with the loss."""
-
-    chunk: Code
-    kernel: Code
-    parameters: np.ndarray
-    catching: bool  # whether the formula can raise an exception
-    limits: np.ndarray | None  # of targets that rounding can lead beyond their domain
-    recoding: np.ndarray | None  # what is made of targets
-    direct: np.ndarray | None  # the layouts of plain arrays
-    small: tuple[Any, ...] | None  # what a call on one thread takes: see `run_direct`
-
-    def run(self, size: int, scale: float, layouts: np.ndarray, *handles: int) -> Any:
-        """Sum of the values, and the number of inputs outside their domains.
-
-        The handles stand for prediction, target, weight, value, gradient and hessian.
-        """
-        # Formulas that raise leave word of it there, those of this call alone.
-        memory = self.parameters.copy() if self.catching else self.parameters
-        sums = threads.launch(
-            self.chunk.address,
-            self.kernel.address,
-            threads.handle(memory),
-            size,
-            threads.handle(layouts),
-            scale,
-            *handles,
-        )
-        if self.catching:
-            Raised.check(memory)
-        return sums
-
-
-def plan(
-    loss: Any,
-    real: str,
-    derivatives: int,
-    weighted: bool = False,
-    check: bool = True,
-    kind: str = "",
-) -> Plan:
-    """The plan of a loss for a compute dtype and a set of options; targets are of ``kind``."""
-    plans = plans_of(loss)
-    key = real, derivatives, weighted, check, kind or real
-    found = plans.get(key)
-    if found is None:
-        lowered = lower_for(loss, real)
-        given, of_prediction = domain(loss.target_domain), domain(loss.prediction_domain)
-        recoding, own_kind = loss.recoding() or _AS_GIVEN, kind or real
-        of_target = given if recoding is _AS_GIVEN else recoding.seen(given)
-        dtype = np.dtype(real)
-        ends = [*of_target.closed(dtype), *of_prediction.closed(dtype)]
-        structure = Structure.of(lowered)
-        header = ends + [0.0] * (HEADER - len(ends))
-        header[ONCE] = float(_prints(structure))
-        variant = Variant(
-            derivatives,
-            weighted or recoding.paired,
-            check and not of_target.binary and not of_target.everything,
-            check and of_target.binary,
-            check and not of_prediction.everything,
-        )
-        catching = raises(structure, real, "point")
-        limits = np.array([*recoding.limits(given, dtype, own_kind), float(catching)])
-        near = variant.check_target and (limits[:2] != limits[2:4]).any()
-        aside = limits if near and not recoding.paired else None
-        recoded = None
-        if recoding is not _AS_GIVEN:
-            recoded = np.array(recoding.numbers(given, dtype, own_kind, check))
-        layouts = None if recoding.paired else with_asides(_plain(real, kind), aside, recoded)
-        code = chunk(real), kernel(structure, real, variant)
-        parameters = np.array(header + parameter_values(lowered))
-        small = None
-        if layouts is not None:
-            addresses = [one.address for one in code]
-            handles = threads.handle(parameters), threads.CHUNK_ELEMENTS, threads.handle(layouts)
-            small = (threads.serial(), *addresses, *handles)
-        found = plans[key] = Plan(*code, parameters, catching, aside, recoded, layouts, small)
-    return found
-
-
-def _plan_of_arrays(
-    loss: Any,
-    plans: Any,
-    derivatives: int,
-    prediction: np.ndarray,
-    target: np.ndarray,
-    weight: np.ndarray | None,
-    check: bool,
-) -> Plan:
-    """The plan of a loss for plain arrays, from now on found under their dtypes."""
-    key = prediction.dtype, derivatives, weight is not None, check, target.dtype
-    found = plan(loss, prediction.dtype.name, *key[1:4], _CONVERTED[target.dtype])
-    plans[key] = found
-    return found
-
-
-def _plain(real: str, kind: str) -> np.ndarray:
-    """The layouts of contiguous arrays of the compute type, but for targets of ``kind``."""
-    if kind in ("", real, "bfloat16"):
-        return AS_THEY_LIE
-    # One axis, as long as any array: the layout is the same for all of them.
-    target = [mover("load", kind, False, real).address, 1, 1 << 62, np.dtype(kind).itemsize]
-    return followed_by(AS_THEY_LIE, {"target_layout": target})
-
-
-def _prints(structure: Structure) -> bool:
-    """Whether a formula prints: somebody who looks at numbers wants each of them once."""
-    methods: list[Any] = [method for cls in structure.classes for method in (cls.point, cls.value)]  # type: ignore[attr-defined]
-    return any("print" in names_in(method.__code__) for method in methods)
-
+from .movers import AS_THEY_LIE, arrange, with_asides
+from .plans import CONVERTED, plan, plan_of_arrays
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
@@ -204,7 +80,7 @@ def run_direct(
     dtype, kind, shape = prediction.dtype, target.dtype, prediction.shape
     if not (
         (dtype is _FLOAT32 or dtype is _FLOAT64)
-        and (kind is dtype or kind in _CONVERTED)
+        and (kind is dtype or kind in CONVERTED)
         and target.shape == shape
         and prediction.flags.num & target.flags.num & _AS_IS == _AS_IS
     ):
@@ -220,12 +96,12 @@ def run_direct(
         return None
     plans = loss.__dict__.get("_plans")
     if plans is None or plans.stale(loss):
-        plans = plans_of(loss)
+        plans = loss.__dict__["_plans"] = Plans(loss)
     # By dtypes, without their names and calls of `plan` and `plans_of`: 0.1 us.
-    found = plans.get((dtype, derivatives, weight is not None, check, kind))
-    if found is None:
-        found = _plan_of_arrays(loss, plans, derivatives, prediction, target, weight, check)
-    if found.small is None:
+    key = dtype, derivatives, weight is not None, check, kind
+    found = plans.get(key) or plan_of_arrays(loss, plans, key)
+    launch, chunk, address, parameters, step, layouts, _, _, program = found
+    if not layouts:
         return None
     size = prediction.size
     scale = gradient_scale / size if reduction == "mean" and size else gradient_scale
@@ -242,14 +118,14 @@ def run_direct(
             hessian = np.empty(shape, dtype)
             h = handle(hessian)
     # As `Plan.run` and `threads.launch` would do it, whose tuples and look-ups take 0.8 us.
-    if size < threads.PARALLEL_SIZE and not found.catching:
-        run, function, kernel, parameters, chunk, layouts = found.small
-        total, offenders = run(
-            function, kernel, parameters, size, chunk, layouts, scale, p, t, w, 0, g, h
+    if launch is not None and size < threads.PARALLEL_SIZE:
+        total, offenders = launch(
+            chunk, address, parameters, size, step, layouts, scale, p, t, w, 0, g, h
         )
     else:
         try:
-            total, offenders = found.run(size, scale, found.direct, p, t, w, 0, g, h)
+            direct: Any = program.direct
+            total, offenders = found.run(size, scale, direct, p, t, w, 0, g, h)
         except Raised:
             return None
     if offenders and check:  # where nothing is to be checked they are negative weights
@@ -307,12 +183,13 @@ def _run(
     real, kind = prediction.compute, target.kind
     found = plan(loss, real, derivatives, weight is not None, check, kind)
     operands = [prediction, target, weight, *outputs]
-    beside = pos_weight if found.direct is None else None
+    direct = found.program.direct
+    beside = pos_weight if direct is None else None
     layouts, size = arrange(prediction.array.shape, operands, real, mask, beside)
-    if layouts is AS_THEY_LIE and found.direct is not None:
-        layouts = found.direct  # which knows the asides
+    if layouts is AS_THEY_LIE and direct is not None:
+        layouts = direct  # which knows the asides
     else:
-        layouts = with_asides(layouts, found.limits, found.recoding)
+        layouts = with_asides(layouts, found.program.limits, found.recoding)
     handles = [0 if one is None else threads.handle(one.array) for one in operands]
     return found.run(size, scale, layouts, *handles)
 
@@ -375,7 +252,9 @@ def check_inputs(loss: Any, inputs: Operands, check: bool) -> None:
     """Raise what :func:`evaluate` would, before anything is written."""
     prediction = inputs[0]
     assert prediction is not None
-    if plan(loss, prediction.compute, 1, weighted=inputs[2] is not None, check=check).catching:
+    if plan(
+        loss, prediction.compute, 1, weighted=inputs[2] is not None, check=check
+    ).program.catching:
         evaluate(loss, 0, inputs, [None, None, None], 1.0, check)
     elif _may_complain(loss, prediction.compute, inputs[2], check):
         nothing = Inspection(loss)
@@ -386,4 +265,4 @@ def _may_complain(loss: Any, real: str, weight: Any, check: bool) -> bool:
     """Whether there are numbers for which a call ends in an error."""
     if check and (weight is not None or _limited(loss)):
         return True
-    return plan(loss, real, 1, check=check).catching
+    return plan(loss, real, 1, check=check).program.catching

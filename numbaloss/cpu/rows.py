@@ -125,13 +125,6 @@ exact: dict[str, Any] = {**inner, "fastmath": {"contract"}}
 CHUNK_SIGNATURE = types.void(types.CPointer(types.int64), types.float64, types.int64, types.int64)
 
 
-def say_ignored(fields: np.ndarray, loss: Any) -> None:
-    """Say which label rows have that do not count, if any has."""
-    ignored = loss.row_options().ignore_index
-    if ignored is not None:
-        fields[IGNORES], fields[IGNORE] = 1, ignored
-
-
 def namespace(members: dict[str, Any]) -> Any:
     """A module of these members: the one kind of namespace that compiled code looks into."""
     found = ModuleType("loops")

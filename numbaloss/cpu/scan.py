@@ -35,7 +35,6 @@ from .rows import (
     block_size,
     call_mover,
     inner,
-    say_ignored,
 )
 from .threads import CHUNK, LAYOUTS, SIZE, TARGET, WEIGHT
 
@@ -63,7 +62,7 @@ def scan(
     assert prediction is not None
     options = loss.row_options()
     labels = target if labelled else None
-    fields = fields_of(loss, prediction.array.shape[-1])
+    fields = fields_of(prediction.array.shape[-1], options.ignore_index)
     fields[LABELLED] = labelled
     fields[WEIGHTED], fields[CHECKED] = weighted, check
     weights = None
@@ -98,12 +97,13 @@ def launch(fields: np.ndarray, count: int, labels: int, weight: int) -> tuple[fl
     return threads.launch_chunks(arguments, -(-count // chunk))
 
 
-def fields_of(loss: Any, classes: int) -> np.ndarray:
+def fields_of(classes: int, ignored: int | None) -> np.ndarray:
     """The description of a scan of labels, and nothing else."""
     fields = np.zeros(FIELDS, np.int64)
     fields[CLASSES] = classes
     fields[LABELLED] = 1
-    say_ignored(fields, loss)
+    if ignored is not None:
+        fields[IGNORES], fields[IGNORE] = 1, ignored
     return fields
 
 

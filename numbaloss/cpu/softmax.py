@@ -10,14 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arrays import Operand
-from ..core.contracts import brings
 from ..core.loss import domain
 from ..core.out_of_range import raise_first_entry
 from ..core.reductions import batch_length
-from ..formulas.catching import HEADER
-from ..formulas.fitting import lower_for
 from ..formulas.raised import Raised, exception_of, first_that_raises, place_of
-from ..formulas.structure import Structure, parameter_values, plans_of
 from . import (
     columns,
     general,
@@ -31,10 +27,9 @@ from . import (
     tiles,
     wide,
 )
-from .asking import raises
-from .maps import loss_map
 from .movers import describe, with_layouts
 from .pieces import GROUP, piece_size
+from .row_plans import Plan, plan
 
 Operands = Sequence[Operand | None]
 # Elements of a chunk, at least, and chunks of a call, at most.
@@ -42,77 +37,6 @@ CHUNK_ELEMENTS, MAX_CHUNKS = 16_384, 1024
 # Rows fewer than these are shared by the threads, piece by piece, if they hold elements enough
 # to pay for two more launches.
 FEW_ROWS, MANY_ELEMENTS = 32, 1 << 17
-
-
-class Plan(NamedTuple):
-    """What a loss brings to the kernels of one dtype; kept with the loss."""
-
-    fields: np.ndarray  # the fixed part of the description of a call
-    parameters: np.ndarray
-    keep: tuple[Any, ...]
-    tiled: bool  # whether rows are so short that they are computed side by side, in tiles
-    fast: bool  # whether the log-probability of the label is all that counts
-    plain: bool  # whether its negative is the loss, and no more than a gradient is wanted
-    catching: bool  # whether the formula can raise an exception
-
-
-def plan(loss: Any, real: str, derivatives: int, labelled: bool, classes: int) -> Plan:
-    """The plan of a loss for a compute dtype, rows of one width and one kind of targets."""
-    plans = plans_of(loss)
-    key = real, derivatives, labelled, classes
-    found = plans.get(key)
-    if found is None:
-        if len(plans) > 64:
-            plans.clear()
-        found = plans[key] = _plan(loss, real, derivatives, labelled, classes)
-    return found
-
-
-def _plan(loss: Any, real: str, derivatives: int, labelled: bool, classes: int) -> Plan:
-    options, lowered = loss.row_options(), lower_for(loss, real)
-    structure = Structure.of(lowered)
-    smooth, dtype = options.label_smoothing > 0.0, np.dtype(real)
-    weights = options.class_weight
-    fast = labelled and loss.by_label_alone(structure.classes)
-    fields = np.zeros(rows.FIELDS, np.int64)
-    reals = fields.view(np.float64)
-    keep: list[Any] = []
-    catching = []
-
-    def compiled(method: str) -> int:
-        catching.append(raises(structure, real, method))
-        depth = max(derivatives, int(smooth and fast))
-        keep.append(loss_map(structure, real, method, depth))
-        return keep[-1].address
-
-    fields[rows.CLASSES] = classes
-    fields[rows.DERIVATIVES] = derivatives
-    fields[rows.MAP] = compiled("label_point" if fast else "point")
-    if any(brings(cls, "normalizer") for cls in structure.classes):
-        fields[rows.NORMALIZER] = compiled("normalizer")
-    if weights is None and fast and smooth:
-        weights = np.ones(classes)
-    if weights is not None:
-        # Padded: loops read whole registers.
-        keep.append(np.concatenate([weights, np.zeros(64)]).astype(dtype))
-        fields[rows.CLASS_WEIGHT] = keep[-1].ctypes.data
-        reals[rows.WEIGHT_SUM] = keep[-1].sum(dtype=np.float64)
-    rows.say_ignored(fields, loss)
-    fields[rows.SMOOTH] = smooth
-    fields[rows.READING] = rows.MARGIN if loss.relative_to_label else rows.SOFTMAX
-    if not loss.takes_logits:
-        fields[rows.READING] = rows.PLAIN
-    fields[rows.LABELLED] = labelled
-    fields[rows.DENSE_LOGITS] = loss.dense_logits
-    reals[rows.INVERSE_TEMPERATURE] = 1.0 / options.temperature
-    reals[rows.ON] = 1.0 - options.label_smoothing
-    reals[rows.OFF] = options.label_smoothing / classes if classes else 0.0
-    reals[rows.SHARE] = 1.0 / classes if loss.mean_over_classes and classes else 1.0
-    parameters = np.array([0.0] * HEADER + parameter_values(lowered))
-    plain = fast and not (smooth or structure.weighted) and weights is None and derivatives < 2
-    plain = plain and all("log_likelihood" in vars(cls) for cls in structure.classes)
-    tiled = classes <= (narrow.MOST_BY_LABEL[real] if fast else narrow.MOST_CLASSES)
-    return Plan(fields, parameters, tuple(keep), tiled, fast, plain, any(catching))
 
 
 def divisor(loss: Any, inputs: Operands, reduction: str, check: bool) -> float:
@@ -154,7 +78,7 @@ def check_inputs(loss: Any, inputs: Operands, check: bool) -> None:
     assert prediction is not None
     assert target is not None
     labelled, classes = target.array.ndim < prediction.array.ndim, prediction.array.shape[-1]
-    if plan(loss, prediction.compute, 0, labelled, classes).catching:
+    if plan(loss, prediction.compute, 0, labelled, classes).program.catching:
         evaluate(loss, 0, inputs, [None, None, None], 1.0, check)
     else:
         check_targets(loss, inputs, check)
@@ -199,8 +123,8 @@ def _evaluate(
     if classes == 0 or count == 0:
         return _without_elements(outputs)
     found = plan(loss, real, derivatives, labelled, classes)
-    fields = found.fields.copy()
-    reals = fields.view(np.float64)
+    reals = found.fields.copy()
+    fields, program = reals.view(np.int64), found.program
     inverse = reals[rows.INVERSE_TEMPERATURE]
     reals[rows.SCALE], reals[rows.CURVATURE_SCALE] = scale * inverse, scale * inverse * inverse
     of_target = domain(loss.target_domain)
@@ -229,7 +153,7 @@ def _evaluate(
     for slot, turned in enumerate(in_columns) if any(in_columns) else ():
         in_columns[slot] = int(fields[slot]) * turned
         if turned:
-            fields[slot] = -fields[slot] if found.tiled else 0
+            fields[slot] = -fields[slot] if program.tiled else 0
     handles = [0 if one is None else threads.handle(one.array) for one in given]
     run = Run(found, fields, handles, in_columns)
     try:
@@ -276,7 +200,7 @@ class Run(NamedTuple):
     def is_plain(self) -> bool:
         """Whether arrays are plain, and none has weights, masks or values of rows."""
         others = self.handles[2:4]  # weights and values; a call that has none may say nothing
-        return self.plan.plain and not (
+        return self.plan.program.plain and not (
             any(others) or self.fields[rows.MASK] or self.fields[: rows.MASK_LAYOUT].any()
         )
 
@@ -311,12 +235,13 @@ def over(
     """Run a function over ``size`` rows, or pieces of rows, ``chunk`` at a time."""
     handle = threads.handle
     # Formulas that raise leave word of it there, those of this call alone.
-    memory = plan.parameters.copy() if plan.catching else plan.parameters
+    catching = plan.program.catching
+    memory = plan.parameters.copy() if catching else plan.parameters
     arguments = (
         function, description, handle(memory), size, chunk, handle(fields), 1.0, *handles
     )  # fmt: skip
     sums = threads.launch_chunks(arguments, -(-size // chunk))
-    if plan.catching:
+    if catching:
         Raised.check(memory)
     return sums
 
@@ -332,8 +257,7 @@ def launch(run: Run, real: str, count: int, classes: int) -> tuple[float, float]
     """Choose the loops for rows of this width, and this many."""
     piece = piece_size(real)
     pieces = -(-classes // piece)
-    fast = run.plan.fast
-    tiled = run.plan.tiled
+    fast, tiled = run.plan.program.fast, run.plan.program.tiled
     if tiled or (fast and pieces == 1):
         address, width = short_rows(run, real, classes)
         chunk = chunk_of(count, classes, width)
@@ -363,12 +287,12 @@ def launch(run: Run, real: str, count: int, classes: int) -> tuple[float, float]
 
 def short_rows(run: Run, real: str, classes: int) -> tuple[int, int]:
     """Address of the loop over rows that are a tile's or a piece's; of how many at a time."""
-    if not run.plan.tiled:
+    if not run.plan.program.tiled:
         run.share(real, GROUP)
         return wide.rows(real).address, 1
     if run.is_plain() and narrow_plain.takes(real, run.fields):
         return narrow_plain.chunk(real).address, tiles.tile_width(real, classes)
-    found = narrow.code(real, classes, run.plan.fast)
+    found = narrow.code(real, classes, run.plan.program.fast)
     run.share(real, found.width)
     run.fields[rows.TO_COLUMNS] = found.to_columns.address
     run.fields[rows.TO_ROWS] = found.to_rows.address

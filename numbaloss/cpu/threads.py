@@ -64,6 +64,14 @@ def _address(array: np.ndarray) -> int:
 handle: Any = id if DATA_OFFSET >= 0 else _address
 
 
+def address(array: np.ndarray) -> int:
+    """The address of the data of an array."""
+    if DATA_OFFSET < 0:
+        return _address(array)
+    # A third of the time that `array.ctypes.data` takes.
+    return ctypes.c_void_p.from_address(id(array) + DATA_OFFSET).value or 0
+
+
 # Calls a chunk: (job, scale, index, result).
 _call_chunk = caller(types.void, types.int64, types.float64, types.int64, types.int64)
 

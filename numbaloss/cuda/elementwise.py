@@ -21,7 +21,8 @@ from ..core.probes import Inspection
 from ..core.recoding import Recoding, share
 from ..core.reductions import batch_length
 from ..formulas.fitting import lower_for
-from ..formulas.structure import Structure, parameters_of, plans_of
+from ..formulas.plans import plans_of
+from ..formulas.structure import Structure, parameters_of
 from ..vmath.overloads import install as install_vmath
 from . import backend, reduce
 from .backend import Kernel, Place, cuda, device_function

@@ -27,8 +27,9 @@ from ..core.loss import domain
 from ..core.recoding import Recoding
 from ..core.reductions import batch_length
 from ..formulas.fitting import lower_for
+from ..formulas.plans import plans_of
 from ..formulas.points import point, root, term
-from ..formulas.structure import Structure, parameters_of, plans_of
+from ..formulas.structure import Structure, parameters_of
 from ..vmath.overloads import install as install_vmath
 from . import backend, reduce
 from .backend import Kernel, Place, cuda, device_function

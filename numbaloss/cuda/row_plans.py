@@ -8,7 +8,8 @@ import numpy as np
 
 from ..core.loss import domain
 from ..formulas.fitting import lower_for
-from ..formulas.structure import Structure, parameters_of, plans_of
+from ..formulas.plans import plans_of
+from ..formulas.structure import Structure, parameters_of
 from . import rows
 from .powers import scales
 

@@ -14,14 +14,14 @@ import types as pytypes
 from collections import namedtuple
 from collections.abc import Hashable
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numba import types
 
 from ..core.composition import Sum
 from ..core.contracts import brings
-from ..core.loss import Loss, NumberOrArray, point_of_value
+from ..core.loss import Loss, point_of_value
+from ..core.parameters import ByClass, NumberOrArray, Parameter
 from ..forking import protected
 from ..rewriting.watch import Watch, is_fixed
 
@@ -40,7 +40,9 @@ class Formula:
 
     def __init__(self, cls: type[Loss]) -> None:
         self.cls = cls
-        fields = [parameter.name for parameter in scalars(cls)]
+        self.scalars = tuple(scalars(cls))
+        self.alone = Structure((self,), False)
+        fields = [parameter.name for parameter in self.scalars]
         self.record = self._named_tuple(fields)
         # The same with the address of the memory of a call behind it.
         self.with_memory = self._named_tuple([*fields, MEMORY])
@@ -61,38 +63,62 @@ class Formula:
         return _ours(self.cls)
 
 
+class Known:
+    """What is known of a class, for as long as nothing that the watch names has changed."""
+
+    __slots__ = ("formula", "lower", "lowers", "ours", "outline", "point", "simple", "watch")
+
+    def __init__(self, cls: type[Loss], watch: Watch, formula: Formula) -> None:
+        self.watch, self.formula, self.ours = watch, formula, _ours(cls)
+        # Whether its `lower` is asked; None where it has neither that nor maths, as sums have.
+        self.lowers = _lowers(cls)
+        self.outline: Any = None  # of losses that stand for themselves: see `plans`
+        # Nothing else of such a class of ours is watched: a look at both takes half the time.
+        self.simple = self.ours and not cls.contract.methods
+        self.point, self.lower = getattr(cls, "point", None), cls.lower
+
+    def unchanged(self, cls: Any) -> bool:
+        """Whether all that is known of the class still holds."""
+        if self.simple:
+            return cls.point is self.point and cls.lower is self.lower
+        return self.watch.unchanged()
+
+
 _lock = protected(threading.RLock())
-_current: WeakKeyDictionary[type, tuple[Watch, Formula]] = WeakKeyDictionary()
+_known = ByClass()
 _formulas: dict[Hashable, Formula] = {}
 
 
 def formula_of(cls: type[Loss]) -> Formula:
     """What a class computes as it is now."""
-    return _known(cls)[1]
+    return known_of(cls).formula
 
 
-def _known(cls: type[Loss]) -> tuple[Watch, Formula]:
-    found = _current.get(cls)
-    if found is not None and found[0].unchanged():
+def known_of(cls: type[Loss]) -> Known:
+    """What is known of a class as it is now."""
+    found: Known | None = _known.get(id(cls))
+    if found is not None and found.unchanged(cls):
         return found
     with _lock:
         watch = Watch()
         key = _key_of(cls, watch)
         if key not in _formulas:
             _formulas[key] = Formula(cls)
-        found = _current[cls] = watch, _formulas[key]
+        found = Known(cls, watch, _formulas[key])
+        _known.remember(cls, found)
     return found
 
 
 def _key_of(cls: type[Loss], watch: Watch) -> Hashable:
     """A key of all that a class says, and of what its methods name."""
     if _ours(cls):
-        methods = [watch.look_at(cls, name) for name in METHOD_NAMES if hasattr(cls, name)]
-        return cls, *methods
+        of_class = [name for name in (*METHOD_NAMES, "lower") if hasattr(cls, name)]
+        return cls, *[watch.look_at(cls, name) for name in of_class]
     seen: dict[int, int] = {}
     parameters = [(one.name, one.kind) for one in cls.parameters()]
     found: list[Hashable] = [cls.__module__, cls.__qualname__, tuple(parameters)]
-    names = dict.fromkeys(name for name in (*METHOD_NAMES, "value") if hasattr(cls, name))
+    methods = (*METHOD_NAMES, "value", "lower")
+    names = dict.fromkeys(name for name in methods if hasattr(cls, name))
     for base in cls.__mro__:
         if _of_package(base) or base is object:
             found.append(base)
@@ -108,33 +134,7 @@ def _key_of(cls: type[Loss], watch: Watch) -> Hashable:
     return tuple(found)
 
 
-class Plans(dict):
-    """What was made of a loss for its kernels, by the options of calls."""
-
-    def __init__(self, loss: Loss) -> None:
-        classes = {type(loss)} | {type(part) for _, part in terms(loss)}
-        if isinstance(loss, Sum):
-            classes |= {type(part) for _, part in loss.terms}
-        one_of_ours = len(classes) == 1 and not type(loss).contract.methods and _ours(type(loss))
-        self.point = type(loss).point  # type: ignore[attr-defined]
-        self.watch = None if one_of_ours else Watch.of([_known(cls)[0] for cls in classes])
-
-    def stale(self, loss: Loss) -> bool:
-        """Whether a formula of the loss has changed since."""
-        if self.watch is None:  # nothing else of a single loss of ours can change
-            return self.point is not type(loss).point  # type: ignore[attr-defined]
-        return not self.watch.unchanged()
-
-
-def plans_of(loss: Any, kind: str = "_plans") -> Plans:
-    """The plans of a loss, empty again once one of its formulas has changed."""
-    plans = loss.__dict__.get(kind)
-    if plans is None or plans.stale(loss):
-        plans = loss.__dict__[kind] = Plans(loss)
-    return plans
-
-
-def scalars(cls: type[Loss]) -> list[Any]:
+def scalars(cls: type[Loss]) -> list[Parameter]:
     """The parameters that ``point`` sees.
 
     Arrays reach kernels on their own; how targets are written, and what the contract says, is for
@@ -151,16 +151,41 @@ def scalars(cls: type[Loss]) -> list[Any]:
 
 def lower(loss: Loss) -> Loss:
     """The loss that kernels see: numbers only, sums flat."""
-    while not isinstance(loss, Sum):
-        if not brings(type(loss), "point") and _owner(type(loss), "lower") is Loss:
+    return _lowered(loss, known_of(type(loss)))[0]
+
+
+def _lowered(loss: Any, known: Known) -> tuple[Any, Known]:
+    while known.lowers is not False and not isinstance(loss, Sum):
+        if known.lowers is None:
             raise TypeError(loss._lacks_maths())
-        if _overrides_point(type(loss)):
-            return loss
-        lowered = loss.lower()
-        if lowered is loss:
-            return loss
-        loss = lowered
-    return loss
+        found = loss.lower()
+        if found is loss:
+            break
+        loss, known = found, known_of(type(found))
+    return loss, known
+
+
+# A term of a loss as kernels see it: its weight, a loss, what is known of that one's class.
+Term = tuple[float, Any, Known]
+
+
+def lowered_terms(loss: Any, known: Known) -> tuple[tuple[Term, ...], bool]:
+    """The terms that a loss of a class comes to, none of them a sum; whether they are a sum's."""
+    loss, known = _lowered(loss, known)
+    if not isinstance(loss, Sum):
+        return ((1.0, loss, known),), False
+    found: list[Term] = []
+    for weight, term in loss.terms:
+        parts, _ = lowered_terms(term, known_of(type(term)))
+        found += [(weight * inner, part, of_part) for inner, part, of_part in parts]
+    return tuple(found), True
+
+
+def _lowers(cls: type) -> bool | None:
+    """Whether to ask losses of a class for others that stand for them."""
+    if _owner(cls, "lower") is Loss:
+        return False if brings(cls, "point") else None
+    return not _overrides_point(cls)
 
 
 def _owner(cls: type, method: str) -> type:
@@ -224,7 +249,7 @@ class Structure(NamedTuple):
         """Type of the kernel's ``self``: one record, or weight and record by turns."""
         records = []
         for formula in self.formulas:
-            fields = [_field_type(one, formula.cls, dtype) for one in scalars(formula.cls)]
+            fields = [_field_type(one, formula.cls, dtype) for one in formula.scalars]
             if with_memory:
                 records.append(types.NamedTuple([*fields, types.int64], formula.with_memory))
             else:
@@ -232,6 +257,11 @@ class Structure(NamedTuple):
         if not self.weighted:
             return records[0]
         return types.Tuple([kind for one in records for kind in (dtype, one)])
+
+    @property
+    def size(self) -> int:
+        """How many numbers the kernel's ``self`` has."""
+        return sum(len(one.scalars) + self.weighted for one in self.formulas)
 
     @property
     def cacheable(self) -> bool:
@@ -260,12 +290,15 @@ def parameters_of(loss: Loss, real: type[np.floating]) -> tuple[Any, ...]:
     """A lowered loss as kernels of the GPU take it: its named tuple, numbers in their types."""
     records: list[Any] = []
     values = iter(parameter_values(loss))
-    kinds = {float: real, int: np.int64, bool: np.bool_}
+    kinds: dict[Any, Any] = {
+        float: real, NumberOrArray: real, int: np.int64, bool: np.bool_
+    }  # fmt: skip
     for _, part in terms(loss):
         if isinstance(loss, Sum):
             records.append(real(next(values)))
-        fields = [kinds[parameter.kind](next(values)) for parameter in scalars(type(part))]
-        records.append(formula_of(type(part)).record(*fields))
+        formula = formula_of(type(part))
+        fields = [kinds[parameter.kind](next(values)) for parameter in formula.scalars]
+        records.append(formula.record(*fields))
     return tuple(records) if isinstance(loss, Sum) else records[0]
 
 
@@ -274,7 +307,7 @@ def parameter_values(loss: Loss) -> list[float]:
     values: list[float] = []
     for weight, part in terms(loss):
         values += [weight] if isinstance(loss, Sum) else []
-        for parameter in scalars(type(part)):
+        for parameter in formula_of(type(part)).scalars:
             value = getattr(part, parameter.name)
             if value is None:
                 raise TypeError(
@@ -308,6 +341,13 @@ def _ours(cls: type) -> bool:
     methods = [getattr(cls, name, None) for name in (*METHOD_NAMES, "value")]
     homes = [one.__module__ for one in methods if one is not None]
     return _of_package(cls) and all(home.startswith(f"{package}.") for home in homes)
+
+
+def check_fields(structure: Structure) -> None:
+    """Raise where a formula has parameters that are no numbers."""
+    for formula in structure.formulas:
+        for parameter in formula.scalars:
+            _field_type(parameter, formula.cls, types.float64)
 
 
 def _field_type(parameter: Any, cls: type, dtype: types.Type) -> types.Type:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import builtins
 import hashlib
 import types as pytypes
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,7 @@ class Watch:
         self.keep: list[Any] = []  # what keys know by its identity
 
     @classmethod
-    def of(cls, watches: list[Watch]) -> Watch:
+    def of(cls, watches: Sequence[Watch]) -> Watch:
         """All of several in one."""
         whole = cls()
         for one in watches:

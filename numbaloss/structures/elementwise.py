@@ -14,6 +14,8 @@ from ..core.recoding import Recoding, check_targets_parameter
 from ..core.request import Request
 from .documentation import documented
 
+_SIGNED = Recoding(signed=True)
+
 
 @documented
 class Elementwise(Loss):
@@ -315,10 +317,11 @@ class Elementwise(Loss):
         A parameter ``targets: str`` of "signed" says that they are −1 and 1; the formula gets 0
         and 1.
         """
-        return Recoding.of(self)
+        return _SIGNED if self.__dict__.get("targets") == "signed" else None
 
     def validate(self) -> None:
-        check_targets_parameter(self)
+        if "targets" in self.__dict__:
+            check_targets_parameter(self)
 
 
 class ElementwiseSum(Sum, Elementwise):
@@ -326,7 +329,10 @@ class ElementwiseSum(Sum, Elementwise):
 
     def __init__(self, terms: Any) -> None:
         super().__init__(terms)
-        found = [term.recoding() or Recoding() for _, term in self.terms]  # type: ignore[attr-defined]
+        found = [term.recoding() for _, term in self.terms]  # type: ignore[attr-defined]
+        if all(one is None for one in found):
+            return
+        found = [one or Recoding() for one in found]
         if any(one.paired for one in found):
             raise TypeError(
                 f"{self!r}: a loss with a pos_weight a label has no sums and multiples; add the "

@@ -141,12 +141,15 @@ class Softmax(Loss):
     def row_options(self) -> RowOptions:
         """The parameters of this loss that every softmax loss shares."""
         own = self.__dict__
-        return RowOptions(
-            own.get("class_weight"),
-            own.get("ignore_index"),
-            own.get("label_smoothing", 0.0),
-            own.get("temperature", 1.0),
-        )
+        found: RowOptions | None = own.get("_row_options")
+        if found is None:
+            found = own["_row_options"] = RowOptions(
+                own.get("class_weight"),
+                own.get("ignore_index"),
+                own.get("label_smoothing", 0.0),
+                own.get("temperature", 1.0),
+            )
+        return found
 
     def tested_domain(self) -> Interval:
         """The predictions that a call does not refuse: any logits."""

@@ -73,18 +73,25 @@ class SoftmaxSum(Sum, Softmax):
 
     def row_options(self) -> RowOptions:
         """The options that all terms agree on."""
+        known: RowOptions | None = self.__dict__.get("_row_options")
+        if known is not None:
+            return known
         found = [term.row_options() for term in self._parts()]
         for name in RowOptions._fields:
             values = [getattr(one, name) for one in found]
             if name == "ignore_index":
                 values = [value for value in values if value is not None] or [None]
-            if any(not np.array_equal(value, values[0]) for value in values):
+            if any(
+                value is not values[0] and not np.array_equal(value, values[0]) for value in values
+            ):
                 raise ValueError(
                     f"{self!r}: a sum is computed in one pass, so its terms must have the same "
                     f"{name}"
                 )
         indices = [one.ignore_index for one in found if one.ignore_index is not None]
-        return found[0]._replace(ignore_index=indices[0] if indices else None)
+        known = found[0]._replace(ignore_index=indices[0] if indices else None)
+        self.__dict__["_row_options"] = known
+        return known
 
 
 class ClassMass(Softmax):

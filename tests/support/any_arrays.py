@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 import numbaloss as nl
 from numbaloss.core.intervals import Interval
-from numbaloss.core.loss import NumberOrArray, domain
+from numbaloss.core.loss import domain
+from numbaloss.core.parameters import NumberOrArray
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 FLOATS = [np.dtype(name) for name in ("f2", "f4", "f8", ">f2", ">f4", ">f8")] + [BFLOAT16]
