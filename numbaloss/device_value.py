@@ -15,21 +15,21 @@ class DeviceValue:
     ``torch.as_tensor(value, device="cuda")``, ``cupy.asarray(value)``.
     """
 
-    __slots__ = ("_number", "_record", "_what")
+    __slots__ = ("_number", "_sums", "_what")
 
-    def __init__(self, record: Any, what: str) -> None:
-        self._record, self._what = record, what
+    def __init__(self, sums: Any, what: str) -> None:
+        self._sums, self._what = sums, what
         self._number: float | None = None
 
     def __float__(self) -> float:
         if self._number is None:
-            value, _, offenders = self._record.read()[:3]
-            if offenders:
+            sums = self._sums.read()
+            if sums.out_of_range:
                 raise ValueError(
-                    f"{int(offenders)} numbers are out of range ({self._what}); "
+                    f"{int(sums.out_of_range)} numbers are out of range ({self._what}); "
                     f"with wait=True the error names the first"
                 )
-            self._number = float(value)
+            self._number = sums.value
         return self._number
 
     def item(self) -> float:
@@ -38,11 +38,11 @@ class DeviceValue:
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
-        stream = self._record.workspace.place.stream
+        stream = self._sums.workspace.place.stream
         return {
             "shape": (),
             "typestr": "<f8",
-            "data": (self._record.address, False),
+            "data": (self._sums.address, False),
             "version": 3,
             "stream": stream or 1,  # 1 stands for the default stream
         }

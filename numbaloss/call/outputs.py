@@ -88,11 +88,11 @@ class Results:
             record.wait()
         value: Any = None
         if wait and (what or reduction != "none"):
-            value, _, offenders = record.read()[:3]
-            if offenders:
+            sums = record.read()
+            if sums.out_of_range:
                 complain()
-                raise out_of_range(offenders, what)
-            value = float(value)
+                raise out_of_range(sums.out_of_range, what)
+            value = sums.value
         elif reduction != "none":
             value = DeviceValue(record, what)
         return self._delivered(value, reduction)

@@ -1,7 +1,7 @@
-"""The only door to Numba's CUDA target: compiling, launching, streams, memory.
+"""The only door to Numba's CUDA target: its import, devices, streams, arrays.
 
-All else in this folder says what a kernel does; how it gets onto a GPU is said here, so that a
-successor of numba-cuda needs one new file.
+Kernels are compiled and launched in :mod:`.kernel`. All else in this folder says what a kernel
+does, so that a successor of numba-cuda needs two new files.
 
 With ``NUMBA_ENABLE_CUDASIM=1`` the kernels run as plain Python on simulated threads, and addresses
 are those of host memory.
@@ -10,19 +10,13 @@ are those of host memory.
 from __future__ import annotations
 
 import ctypes
-import warnings
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import Any
 
-import numba
 import numpy as np
 
-from ..formulas.messages import complaint
-from ..formulas.refusals import refuse_exceptions
-from ..formulas.structure import Structure
 from . import availability, numpy_functions
 from .target import SIMULATED, cuda
 
@@ -64,142 +58,6 @@ def device_function(function: Callable) -> Any:
     if SIMULATED:
         return cuda.jit(device=True)(function)
     return cuda.jit(device=True, forceinline=True)(function)
-
-
-class Kernel:
-    """A function for the GPU, compiled for one list of argument types at its first launch."""
-
-    def __init__(
-        self,
-        function: Callable,
-        arguments: tuple[Any, ...],
-        of: Structure | None = None,
-        bounds: int | tuple[int, int] = 0,
-    ) -> None:
-        # Blocks of so many threads must find registers, or so many blocks of so many threads at
-        # a time; 0: the compiler takes what it likes.
-        self.function, self.arguments, self.of = function, arguments, of
-        self.bounds = bounds
-        self._compiled: dict[tuple[int, int], Any] = {}
-        self._ready: OrderedDict[Any, Any] = OrderedDict()
-
-    def ptx(self, capability: tuple[int, int]) -> str:
-        """The kernel in PTX, for a compute capability; needs no GPU."""
-        self._refuse()
-        with self._blamed():
-            text, _ = cuda.compile_ptx(
-                self.function, self.arguments, cc=capability, **self._bounds()
-            )
-        return text
-
-    def _bounds(self) -> dict[str, Any]:
-        return {"launch_bounds": self.bounds} if self.bounds else {}
-
-    def _refuse(self) -> None:
-        """Raise for a formula that can raise: on a GPU nobody would hear of it."""
-        if self.of is not None:
-            refuse_exceptions(self.of)
-
-    @contextmanager
-    def _blamed(self) -> Iterator[None]:
-        """Say of a loss that does not compile what its author can do about it."""
-        try:
-            yield
-        except Exception as error:
-            # numba-cuda has exceptions of its own beside Numba's.
-            kinds = {cls.__name__ for cls in type(error).__mro__}
-            unknown = numpy_functions.unknown(error)
-            if self.of is None or ("NumbaError" not in kinds and unknown is None):
-                raise
-            raise TypeError(complaint(self.of, unknown or error, where=" for a GPU")) from error
-
-    def launch(
-        self,
-        place: Place,
-        blocks: int,
-        arguments: tuple[Any, ...],
-        shared: int = 0,
-        threads: int | None = None,
-    ) -> None:
-        """Run so many blocks on a stream, with so many bytes of shared memory each."""
-        if threads is None:
-            threads = THREADS
-        if SIMULATED:
-            cuda.jit(self.function)[blocks, threads, 0, shared](*arguments)
-            return
-        key = place.device, place.stream, blocks, shared, threads
-        ready = self._ready.get(key)
-        if ready is None:
-            ready = self._configure(place, blocks, shared, threads)
-            self._ready[key] = ready
-            while len(self._ready) > 256:
-                self._ready.popitem(last=False)
-        ready(*arguments)
-
-    def _configure(
-        self, place: Place, blocks: int, shared: int, threads: int
-    ) -> Callable[..., None]:
-        self._refuse()
-        capability = tuple(cuda.get_current_device().compute_capability)
-        compiled = self._compiled.get(capability)
-        if compiled is None:
-            with self._blamed():
-                signature = numba.types.void(*self.arguments)
-                compiled = cuda.jit(signature, **self._bounds())(self.function)
-            self._compiled[capability] = compiled
-        with warnings.catch_warnings():
-            # Small arrays make small grids: nothing to warn of.
-            warnings.simplefilter("ignore")
-            configured = compiled[blocks, threads, stream_of(place), shared]
-        return self._short_road(compiled, configured, blocks, shared, threads) or configured
-
-    def _short_road(
-        self, compiled: Any, configured: Any, blocks: int, shared: int, threads: int
-    ) -> Callable[..., None] | None:
-        """A launch without Numba's look at each of some 50 arguments, most of the time of a launch.
-
-        It leans on what numba-cuda 0.30 does itself in ``_Kernel.launch``; None where that is not
-        as expected.
-        """
-        try:
-            from cuda.core import LaunchConfig, launch
-
-            (kernel,) = compiled.overloads.values()
-            handle, stream = kernel._codelibrary.get_cufunc().kernel, configured.stream
-            config = LaunchConfig(grid=(blocks, 1, 1), block=(threads, 1, 1), shmem_size=shared)
-        except (ImportError, AttributeError, TypeError, ValueError):
-            return None
-        flatten = [_flattener(kind) for kind in self.arguments]
-
-        def run(*arguments: Any) -> None:
-            flat: list[Any] = []
-            for value, put in zip(arguments, flatten):
-                put(value, flat)
-            launch(stream, config, handle, *flat)
-
-        return run
-
-
-def _flattener(kind: Any) -> Callable[[Any, list[Any]], None]:
-    """What puts an argument of a type into the list of plain numbers that a launch takes."""
-    types = numba.types
-    if isinstance(kind, types.UniTuple) and kind.dtype == types.int64:
-        return lambda value, flat: flat.extend(value)
-    if isinstance(kind, types.BaseTuple):
-        parts = [_flattener(part) for part in kind]
-
-        def put_each(value: Any, flat: list[Any]) -> None:
-            for one, put in zip(value, parts):
-                put(one, flat)
-
-        return put_each
-    if kind == types.float32:
-        return lambda value, flat: flat.append(ctypes.c_float(value))
-    if kind == types.float64:
-        return lambda value, flat: flat.append(ctypes.c_double(value))
-    if kind == types.int64:
-        return lambda value, flat: flat.append(int(value))
-    return lambda value, flat: flat.append(bool(value))
 
 
 class Place:

@@ -11,10 +11,13 @@ import numpy as np
 
 from ..arrays import Operand, operand
 from ..arrays.layouts import walk
+from ..jobs.launch import Tail
 from . import backend
-from .backend import Kernel, Place
-from .memory import CODES, VECTOR_BYTES
-from .results import MOST_BLOCKS, Record, workspace
+from .backend import Place
+from .dtypes import CODES, VECTOR_BYTES
+from .fields import new
+from .kernel import Kernel
+from .results import MOST_BLOCKS, DeviceSums, workspace
 
 Operands = Sequence[Operand | None]
 
@@ -46,32 +49,28 @@ class Call:
         arguments: tuple[Any, ...],
         *,
         divisor: float = 1.0,
-        earlier: Record | None = None,
-        guard: Record | None = None,
-        before: Record | None = None,
+        earlier: DeviceSums | None = None,
+        guard: DeviceSums | None = None,
+        before: DeviceSums | None = None,
         numerator: float = 1.0,
         shared: int = 0,
         threads: int | None = None,
-    ) -> Record:
-        """Run a kernel; its last argument is the tail: see :data:`.reduce.TAIL`."""
-        record = self.workspace.record()
-        tail = (
-            divisor,
-            earlier.address if earlier else 0,
-            guard.address if guard else 0,
-            before.address if before else 0,
-            numerator,
-            self.workspace.partials,
-            self.workspace.counter,
-            record.address,
-        )
+    ) -> DeviceSums:
+        """Run a kernel, whose last argument is a :class:`Tail`."""
+        sums, tail = self.workspace.sums(), new(Tail)
+        tail.divisor, tail.numerator = divisor, numerator
+        tail.earlier = earlier.address if earlier else 0
+        tail.guard = guard.address if guard else 0
+        tail.before = before.address if before else 0
+        tail.partials, tail.counter = self.workspace.partials, self.workspace.counter
+        tail.result = sums.address
         with backend.on_device(self.place.device), self._accessible():
             most = min(blocks, MOST_BLOCKS)
             kernel.launch(self.place, most, (*arguments, tail), shared, threads)
-        return record
+        return sums
 
     def run(self, kernel: Kernel, blocks: int, arguments: tuple[Any, ...]) -> None:
-        """Run a kernel that leaves no record."""
+        """Run a kernel that leaves no sums."""
         with backend.on_device(self.place.device), self._accessible():
             kernel.launch(self.place, min(blocks, MOST_BLOCKS), arguments)
 

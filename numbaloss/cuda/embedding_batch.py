@@ -16,15 +16,22 @@ from .. import all_pairs
 from ..arrays import Operand
 from ..formulas.fitting import lower_for
 from ..formulas.structure import Structure, parameters_of
-from . import backend
-from . import embedding_blocks as blocks
-from .backend import Kernel, Place
+from ..jobs.cuda_batch import BatchFlags, BatchNumbers, BlockPositives, CudaBatchBlock
+from . import backend, batch_mining, batch_slopes, batch_sums, batch_triplets, batch_vectors
+from .backend import Place
 from .calls import Call, address, blocks_for
+from .fields import new
+from .kernel import Kernel
 from .linear import clear
 from .products import Library, library
-from .results import Record
+from .reduce import WARP
+from .results import DeviceSums
 
 __all__ = ["Place", "clear", "evaluate"]
+
+_flag = BatchFlags.bit
+# Of each row that is compared with others; `column_` and the same of columns.
+OF_SUMS = ("maximum", "exponential_sum", "log_sum", "exponential_factor")
 
 # Bytes of a block of similarities by default, the share of what is free that it may take, and
 # what it takes in any case: libraries may have in store what is not free.
@@ -45,7 +52,7 @@ def evaluate(
     divisor: float,
     budget: int | None,
     place: Place,
-) -> Record:
+) -> DeviceSums:
     """Ask the GPU for the value; ``values`` and ``gradients`` will receive what they are for."""
     options = loss.batch_options()
     family = vectors.families[0].name
@@ -77,7 +84,7 @@ class _Side:
         self.count, self.length = operand.array.shape
         self.vectors: Any = None
         self.sums: Any = None
-        self.places: dict[int, int] = {}
+        self.fields: dict[str, int] = {}  # addresses of what launches are told
 
 
 class _Machine:
@@ -142,114 +149,113 @@ class _Machine:
         width = max(min(shape.columns, self.batch.columns), height)
         self.space, self.block_place = self._made((height * width,))
         for side in {id(one): one for one in (self.rows, self.columns)}.values():
-            side.vectors, side.places[blocks.VECTORS] = self._made((side.count, side.length))
+            side.vectors, side.fields["vectors"] = self._made((side.count, side.length))
             if self.gradients:
-                side.sums, side.places[blocks.SUMS] = self._made((side.count, side.length))
+                side.sums, side.fields["sums"] = self._made((side.count, side.length))
                 self.library.clear(side.sums)
             if self.options.normalize:
-                side.places[blocks.INVERSE] = self._zeros(side.count)
+                side.fields["inverse"] = self._zeros(side.count)
             if self.triplets:
                 # Ones, unless the vectors' largest elements are written there.
                 ones = self._filled(1 + side.count, 1.0)
-                side.places[blocks.UNIT] = ones
+                side.fields["unit"] = ones
             job = self._job(side, side.operand)
-            self._rows(blocks.prepare(self.kind), job, side.count)
+            self._rows(batch_vectors.prepare(self.kind), job, side.count)
             if self.loss.form == "softmax" and (side is self.rows or self.both):
                 lowest = self._filled(side.count, -np.inf)
                 zeros = [self._zeros(side.count) for _ in range(3)]
-                side.places |= dict(zip(range(blocks.TOP, blocks.SLOPE + 1), (lowest, *zeros)))
+                side.fields |= dict(zip(OF_SUMS, (lowest, *zeros)))
         if self.triplets:
             self._prepare_triplets()
 
     def _prepare_triplets(self) -> None:
         side, count = self.rows, self.batch.rows
-        side.places[blocks.SQUARES] = self._zeros(count)
-        side.places[blocks.TAINT] = self._zeros(1)
+        side.fields["squares"] = self._zeros(count)
+        side.fields["not_finite"] = self._zeros(1)
         job = self._job(side)
-        self._rows(blocks.choose_unit(self.real), job, 1)
+        self._rows(batch_vectors.choose_unit(self.real), job, 1)
         if not self.options.normalize:  # where it is the direction that counts
             units = -(-count * side.length // backend.THREADS)
-            self._rows(blocks.rescale(self.real), job, units)
-            job[blocks.MEAN] = self.call.touch(self.library.sum_rows(side.vectors))
-        self._rows(blocks.center(self.real), job, count, (1.0 / count, 0.0, 0.0))
+            self._rows(batch_vectors.rescale(self.real), job, units)
+            job.mean = self.call.touch(self.library.sum_rows(side.vectors))
+        self._rows(batch_vectors.center(self.real), job, count, 1.0 / count)
         if self.options.mining == "hard":
             none = np.full(count, -1)
-            side.places |= {
-                blocks.FARTHEST: self._filled(count, -np.inf),
-                blocks.NEAREST: self._filled(count, np.inf),
-                blocks.OF_FARTHEST: self._upload(none),
-                blocks.OF_NEAREST: self._upload(none),
-                blocks.TO_FARTHEST: self._zeros(count),
-                blocks.TO_NEAREST: self._zeros(count),
+            side.fields |= {
+                "farthest": self._filled(count, -np.inf),
+                "nearest": self._filled(count, np.inf),
+                "farthest_place": self._upload(none),
+                "nearest_place": self._upload(none),
+                "farthest_slope": self._zeros(count),
+                "nearest_slope": self._zeros(count),
             }
         else:
-            side.places[blocks.PULLS] = self._zeros(count)
+            side.fields["slope_sum"] = self._zeros(count)
 
-    def _job(self, side: _Side, operand: Operand | None = None) -> list[int]:
-        """The description of a launch over the rows of a side."""
-        job = [0] * blocks.INTEGERS
-        job[blocks.ROWS], job[blocks.LENGTH] = side.count, side.length
-        for which, where in side.places.items():
-            job[which] = where
-        job[blocks.ORDER] = self.order
+    def _job(self, side: _Side, operand: Operand | None = None) -> CudaBatchBlock:
+        """What a launch over the rows of a side is told."""
+        job = new(CudaBatchBlock)
+        job.rows, job.length, job.order = side.count, side.length, self.order
+        for name, where in side.fields.items():
+            setattr(job, name, where)
         if operand is not None:
             size = operand.array.itemsize
-            job[blocks.SOURCE] = address(operand)
-            job[blocks.ROW_STEP], job[blocks.STEP] = (
+            job.source = address(operand)
+            job.source_row_stride, job.source_stride = (
                 step // size for step in operand.array.strides
             )
-        job[blocks.FLAGS] = (
-            (blocks.NORMALIZE if self.options.normalize else 0)
-            | (blocks.LABELLED if self.batch.labelled else 0)
-            | (blocks.NEGATIVES_ALONE if self.loss.against == "negatives" else 0)
-            | (blocks.BOTH if self.both else 0)
-            | (blocks.SQUARED if self.options.squared else 0)
-            | (blocks.ALL_TRIPLETS if self.options.mining == "all" else 0)
+        job.flags = (
+            (_flag.normalize if self.options.normalize else 0)
+            | (_flag.labelled if self.batch.labelled else 0)
+            | (_flag.negatives_alone if self.loss.against == "negatives" else 0)
+            | (_flag.both if self.both else 0)
+            | (_flag.squared if self.options.squared else 0)
+            | (_flag.all_triplets if self.options.mining == "all" else 0)
         )
         return job
 
-    def _of_block(self, rows: range, columns: range) -> list[int]:
+    def _of_block(self, rows: range, columns: range) -> CudaBatchBlock:
         job = self._job(self.rows)
-        job[blocks.BLOCK] = self.block_place
-        job[blocks.ROW], job[blocks.HEIGHT] = rows.start, len(rows)
-        job[blocks.COLUMN], job[blocks.WIDTH] = columns.start, len(columns)
-        job[blocks.STARTS], job[blocks.ENDS] = self.starts, self.ends
-        job[blocks.FACTOR], job[blocks.SHARE] = self.factor, self.share
-        job[blocks.VALUES] = self.values
+        job.block = self.block_place
+        job.row, job.height = rows.start, len(rows)
+        job.column, job.width = columns.start, len(columns)
+        job.starts, job.ends = self.starts, self.ends
+        job.factor, job.share = self.factor, self.share
+        job.values = self.values
         if self.both:
-            job[blocks.COLUMN_FACTOR] = self.factor
+            job.column_factor = self.factor
             if self.loss.form == "softmax":
-                for i in range(4):
-                    job[blocks.COLUMN_TOP + i] = self.columns.places[blocks.TOP + i]
+                for name in OF_SUMS:
+                    setattr(job, f"column_{name}", self.columns.fields[name])
         return job
 
-    def _reals(self) -> tuple[float, ...]:
-        return (
-            1.0 / self.options.temperature,
-            self.options.bias,
-            float(getattr(self.loss, "margin", 0.0)),
-        )
+    def _numbers(self) -> BatchNumbers:
+        numbers = new(BatchNumbers)
+        numbers.scale, numbers.shift = 1.0 / self.options.temperature, self.options.bias
+        numbers.margin = float(getattr(self.loss, "margin", 0.0))
+        return numbers
 
     def _rows(
-        self, kernel: Kernel, job: list[int], units: int, reals: tuple[float, ...] | None = None
+        self, kernel: Kernel, job: CudaBatchBlock, units: int, scale: float | None = None
     ) -> None:
         """Run a kernel without a loss, of whose units a block of threads takes one at a time."""
-        self._run(kernel, job, units, reals, ())
+        self._run(kernel, job, units, scale, ())
 
     def _run(
         self,
         kernel: Kernel,
-        job: list[int],
+        job: CudaBatchBlock,
         units: int,
-        reals: tuple[float, ...] | None,
+        scale: float | None,
         loss: tuple[Any, ...],
     ) -> None:
-        cast = np.dtype(self.real).type
-        numbers = tuple(cast(number) for number in reals or self._reals())
+        numbers = self._numbers()
+        if scale is not None:
+            numbers.scale = scale
         count = blocks_for(units, self.call.place.device, BLOCKS_EACH)
-        self.call.run(kernel, count, (*loss, tuple(job), numbers))
+        self.call.run(kernel, count, (*loss, job, numbers))
 
-    def _with_loss(self, make: Any, job: list[int], units: int) -> None:
+    def _with_loss(self, make: Any, job: CudaBatchBlock, units: int) -> None:
         self._run(make(self.structure, self.real), job, units, None, (self.parameters,))
 
     def product(self, rows: range, columns: range) -> Any:
@@ -274,11 +280,11 @@ class _Machine:
             self.library.multiply(block.T, left, sums, add=True)
 
     def measure_rows(self, block: Any, rows: range, columns: range) -> None:
-        self._rows(blocks.measure_rows(self.real), self._of_block(rows, columns), len(rows))
+        self._rows(batch_sums.measure_rows(self.real), self._of_block(rows, columns), len(rows))
 
     def measure_columns(self, block: Any, rows: range, columns: range) -> None:
-        units = -(-len(columns) // blocks.WARP)
-        self._rows(blocks.measure_columns(self.real), self._of_block(rows, columns), units)
+        units = -(-len(columns) // WARP)
+        self._rows(batch_sums.measure_columns(self.real), self._of_block(rows, columns), units)
 
     def close(self, rows: range) -> None:
         sides = [(self.rows, rows)]
@@ -286,35 +292,35 @@ class _Machine:
             sides.append((self.columns, range(self.columns.count)))
         for side, some in sides:
             job = self._job(side)
-            job[blocks.ROW], job[blocks.HEIGHT] = some.start, len(some)
+            job.row, job.height = some.start, len(some)
             units = -(-len(some) // backend.THREADS)
-            self._rows(blocks.close(self.real), job, units)
+            self._rows(batch_sums.close(self.real), job, units)
 
     def positives(self, block: Any, rows: range, columns: range) -> None:
         job = self._of_block(rows, columns)
-        self._with_loss(blocks.positives, job, len(rows))
+        self._with_loss(batch_slopes.positives, job, len(rows))
         if self.options.symmetric:
             # The positive of a column is the row's.
-            for i in range(4):
-                job[blocks.TOP + i] = self.columns.places[blocks.TOP + i]
-            self._with_loss(blocks.positives, job, len(rows))
+            for name in OF_SUMS:
+                setattr(job, name, self.columns.fields[name])
+            self._with_loss(batch_slopes.positives, job, len(rows))
 
     def emit(self, block: Any, rows: range, columns: range) -> None:
-        make = blocks.emit if self.loss.form == "softmax" else blocks.emit_pairs
+        make = batch_slopes.emit if self.loss.form == "softmax" else batch_slopes.emit_pairs
         self._with_loss(make, self._of_block(rows, columns), len(rows))
 
     def mine_rows(self, block: Any, rows: range, columns: range) -> None:
-        self._rows(blocks.mine_rows(self.real), self._of_block(rows, columns), len(rows))
+        self._rows(batch_mining.mine_rows(self.real), self._of_block(rows, columns), len(rows))
 
     def mine_columns(self, block: Any, rows: range, columns: range) -> None:
-        units = -(-len(columns) // blocks.WARP)
-        self._rows(blocks.mine_columns(self.real), self._of_block(rows, columns), units)
+        units = -(-len(columns) // WARP)
+        self._rows(batch_mining.mine_columns(self.real), self._of_block(rows, columns), units)
 
     def settle_triplets(self, gradients: bool) -> None:
         job = self._of_block(range(0), range(0))
-        self._with_loss(blocks.settle, job, self.batch.rows)
+        self._with_loss(batch_mining.finish_mined, job, self.batch.rows)
         if gradients:
-            self._rows(blocks.gather(self.real), job, self.batch.rows)
+            self._rows(batch_mining.gather(self.real), job, self.batch.rows)
 
     def emit_triplets(self, block: Any, rows: range) -> None:
         columns = range(self.batch.columns)
@@ -322,34 +328,34 @@ class _Machine:
         most = 1
         while most < int(self.batch.positives.max()):
             most *= 2
-        each, itemsize = blocks.SPACE_BYTES * (most + 1), np.dtype(self.real).itemsize
+        each, itemsize = 8 * BlockPositives.count * (most + 1), np.dtype(self.real).itemsize
         # Large classes get fewer blocks of threads, not more memory than the similarities.
         room = max(LEAST, self.space.shape[0] * itemsize) // each
         count = blocks_for(min(len(rows), max(1, room)), self.call.place.device, BLOCKS_EACH)
         if self.for_positives == 0:  # the first rows are the most
             _, self.for_positives = self._made((-(-count * each // itemsize),))
-        job[blocks.SPACE], job[blocks.MOST] = self.for_positives, most
-        self._with_loss(blocks.emit_triplets, job, count)
+        job.positives, job.most_positives = self.for_positives, most
+        self._with_loss(batch_triplets.emit_triplets, job, count)
         if self.gradients:
             # A difference x - y pulls by x, and by -y: the sums of slopes over rows and columns
             # go with x, the products with y.
-            units = -(-len(columns) // blocks.WARP)
-            self._rows(blocks.add_columns(self.real), job, units)
+            units = -(-len(columns) // WARP)
+            self._rows(batch_triplets.add_columns(self.real), job, units)
 
     def finish(self, gradients: Sequence[Operand]) -> None:
         """From sums to gradients: through the lengths, in the order in which the vectors came."""
         scale = 1.0 if self.triplets else 1.0 / self.options.temperature
         for side, output in zip((self.rows, self.columns), gradients):
             job = self._job(side, output)
-            self._rows(blocks.finish(self.kind), job, side.count, (scale, 0.0, 0.0))
+            self._rows(batch_vectors.finish(self.kind), job, side.count, scale)
 
-    def total(self, values: Operand | None, divisor: float) -> Record:
+    def total(self, values: Operand | None, divisor: float) -> DeviceSums:
         """The value, from those of the rows, which ``values`` receives."""
         job = self._job(self.rows)
-        job[blocks.VALUES], job[blocks.WEIGHT] = self.values, self.weight
+        job.values, job.weight = self.values, self.weight
         if values is not None:
-            job[blocks.SOURCE] = address(values)
-            job[blocks.STEP] = values.array.strides[0] // values.array.itemsize
+            job.source = address(values)
+            job.source_stride = values.array.strides[0] // values.array.itemsize
         units = -(-self.batch.rows // backend.THREADS)
         count = blocks_for(units, self.call.place.device, BLOCKS_EACH)
-        return self.call.launch(blocks.total(self.real), count, (tuple(job),), divisor=divisor)
+        return self.call.launch(batch_vectors.total(self.real), count, (job,), divisor=divisor)

@@ -6,14 +6,15 @@ With S, S', S'' the sums of φ and its derivatives and p the softmax,
     gradient  φ'_k + p_k (R' - S')
     hessian   φ''_k (1 - 2 p_k) + p_k² (S'' + R'') + p_k (1 - p_k) (R' - S')
 
-A loss relative to its label (a margin) is the same with the label's 0 or 1 in the place of p, whose
-own curvature is none; a loss of rows as they are (of probabilities), with 0 in the place of p. The
-threads that share a row walk along it for its maximum, for the sum of exponentials, for φ, and for
+A loss relative to its label (a margin) is the same with the label's 0 or 1 in the place of p, which
+has no derivatives of its own; a loss of rows as they are (of probabilities), with 0 in the place of
+p. The threads that share a row read it for its maximum, for the sum of exponentials, for φ, and for
 the derivatives; what they read again is in a cache, if the row is not very long.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -22,133 +23,43 @@ from .. import vmath
 from ..core.contracts import brings
 from ..formulas.points import normalizer, point
 from ..formulas.structure import Structure
+from ..jobs.cuda_rows import RowAxis, RowFlags
 from ..vmath.overloads import install as install_vmath
 from . import reduce
-from .backend import Kernel, cuda, device_function
-from .memory import any_reader, compute_type, reader, writer
+from .backend import cuda, device_function
+from .dtypes import compute_type
+from .kernel import Kernel
+from .memory import any_reader, reader, writer
 from .reduce import SCRATCH
-from .rows import (
-    CHECKED,
-    CLASS_GRADIENT,
-    CLASS_HESSIAN,
-    CLASS_PREDICTION,
-    CLASS_TARGET,
-    CLASS_WEIGHT,
-    CLASSES,
-    DENSE_LOGITS,
-    FLAGS,
-    GRADIENT,
-    HESSIAN,
-    HIGH,
-    HIGHEST,
-    INVERSE,
-    JUDGED,
-    LABELLED,
-    LOW,
-    LOWEST,
-    MARGIN,
-    NEAR_HIGH,
-    NEAR_HIGHEST,
-    NEAR_LOW,
-    NEAR_LOWEST,
-    OF_GRADIENT,
-    OF_HESSIAN,
-    OF_PREDICTION,
-    OF_TARGET,
-    OF_VALUES,
-    OFF,
-    ON,
-    PLAIN,
-    PREDICTION,
-    ROW_GRADIENT,
-    ROW_HESSIAN,
-    ROW_PREDICTION,
-    ROW_TARGET,
-    ROW_VALUES,
-    ROWS,
-    SCALE,
-    SHARE,
-    SHIFT,
-    TARGET,
-    TARGET_CODE,
-    TESTED,
-    VALUES,
-    WIDTH,
-    beginnings,
-    decay,
-    describer,
-    group,
-    signature,
-)
+from .rows import decay, describer, group, signature, value_writer
+from .strides import beginnings
+
+_flag, _axis = RowFlags.bit, RowAxis.column
 
 
 @cache
-def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = False) -> Kernel:
-    """The kernel of a loss for one dtype, and for rows along one axis or ``walked`` ones."""
+def kernel(structure: Structure, kind: str, derivatives: int, traversed: bool = False) -> Kernel:
+    """The kernel of a loss for one dtype, and for rows along one axis or along several ones."""
     install_vmath()
     real = compute_type(kind)
     computed = np.dtype(real).name
-    zero, one, lowest = real(0), real(1), real(-np.inf)
-    load, store, store_value = reader(kind), writer(kind), writer(computed)
-    load_any, load_real = any_reader(computed), reader(computed)
-    # Of the compute type: log-probabilities may exceed 0 by their rounding.
-    exp, log = vmath.exp, vmath.log
-    falling = decay(computed)
-    find, describe = beginnings(walked), describer(kind, walked)
-    total_of, maximum_of = group()
+    zero, one = real(0), real(1)
+    load, log = reader(kind), vmath.log
+    find, describe = beginnings(traversed, RowAxis.count), describer(kind, traversed)
+    maxima, exponentials, sums = _maxima(kind), _exponentials(kind), _sums(kind, derivatives)
+    emit, write_value = _emitter(kind, derivatives, traversed), value_writer(kind, traversed)
     has_term = any(brings(cls, "normalizer") for cls in structure.classes)
-    with_gradient, with_hessian = derivatives > 0, derivatives > 1
+    with_gradient = derivatives > 0
     begin, leave = reduce.begin(computed), reduce.leave()
 
-    @device_function
-    def target_of(job, reals, of_targets, j, label, teacher):
-        flags = job[FLAGS]
-        if flags & LABELLED:
-            return reals[ON] + reals[OFF] if j == label else reals[OFF]
-        t = load_any(job[TARGET], job[TARGET_CODE], of_targets + j * job[CLASS_TARGET])
-        if flags & DENSE_LOGITS:
-            return falling((t - teacher[0]) * reals[INVERSE]) * teacher[1]
-        if flags & CHECKED:  # a rounding beyond the domain: the bound is meant
-            t = reals[LOW] if t < reals[LOW] else t
-            t = reals[HIGH] if t > reals[HIGH] else t
-        return t * reals[ON] + reals[OFF] if reals[OFF] != zero else t
-
-    @device_function
-    def terms(loss, job, weighed, logarithm, t):
-        """φ of a class and its derivatives, times the weight of the class ``weighed``."""
-        value_, slope_, curve_ = point(loss, logarithm, t)
-        value, slope, curve = real(value_), real(slope_), real(curve_)
-        if logarithm != logarithm or t != t:  # comparisons in a loss lose NaN
-            value = logarithm + t
-        if value != value:
-            slope = curve = value
-        if job[CLASS_WEIGHT] != 0:
-            # A class that does not count contributes 0, even where its loss is infinite.
-            w = load_real(job[CLASS_WEIGHT], weighed)
-            out = w == zero
-            value = zero if out and value == value else value * w
-            slope = zero if out and slope == slope else slope * w
-            curve = zero if out and curve == curve else curve * w
-        return value, slope, curve
-
-    @device_function
-    def argument(job, reals, at, j, base, log_sum):
-        """What φ of a class is a function of."""
-        x = load(job[PREDICTION], at + j * job[CLASS_PREDICTION])
-        if job[FLAGS] & TESTED:
-            x = reals[LOWEST] if x < reals[LOWEST] else x
-            x = reals[HIGHEST] if x > reals[HIGHEST] else x
-        return (x - base) * reals[INVERSE] - log_sum
-
-    def softmax_general(loss, job, reals, tail):
+    def softmax_general(loss, job, numbers, tail):
         scratch = cuda.shared.array(SCRATCH, real)
-        thread = cuda.threadIdx.x
-        classes, width, flags, rows = job[CLASSES], job[WIDTH], job[FLAGS], job[ROWS]
-        inverse = reals[INVERSE]
-        scale, rows = begin(tail, reals[SCALE], rows)
-        at_once = cuda.blockDim.x >> job[SHIFT]
-        mine, lane = thread >> job[SHIFT], thread & (width - 1)
-        margin, plain = flags & MARGIN, flags & PLAIN
+        thread, width, flags = cuda.threadIdx.x, job.row_threads, job.flags
+        inverse = numbers.inverse_temperature
+        scale, rows = begin(tail, numbers.scale, job.rows)
+        at_once = cuda.blockDim.x >> job.row_threads_log2
+        mine, lane = thread >> job.row_threads_log2, thread & (width - 1)
+        margin, plain = flags & _flag.margin, flags & _flag.plain
         total, bad = 0.0, zero
         first = cuda.blockIdx.x * at_once
         while first < rows:
@@ -158,109 +69,238 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
             at = of_targets = 0
             if present:
                 weight, label, _, wrong, _ = describe(job, row)
-                at = find(job, row, job[ROW_PREDICTION], OF_PREDICTION)
-                of_targets = find(job, row, job[ROW_TARGET], OF_TARGET)
+                at = find(job.layout, row, job.prediction_row_stride, _axis.prediction)
+                of_targets = find(job.layout, row, job.target_row_stride, _axis.target)
             # Rows that do not count have no classes: whatever they hold, it is not looked at.
-            size = classes if weight != zero else 0
-            top, other_top = lowest, lowest
-            j = lane
-            while j < size:
-                x = load(job[PREDICTION], at + j * job[CLASS_PREDICTION])
-                top = x if x > top else top
-                if flags & TESTED:
-                    bad += one if x < reals[NEAR_LOWEST] or x > reals[NEAR_HIGHEST] else zero
-                if flags & DENSE_LOGITS:
-                    t = load_any(job[TARGET], job[TARGET_CODE], of_targets + j * job[CLASS_TARGET])
-                    other_top = t if t > other_top else other_top
-                if flags & CHECKED:
-                    t = load_any(job[TARGET], job[TARGET_CODE], of_targets + j * job[CLASS_TARGET])
-                    bad += one if t < reals[NEAR_LOW] or t > reals[NEAR_HIGH] else zero
-                j += width
-            top = maximum_of(top, width, thread, scratch)
-            base = zero if top == lowest else top
-            if flags & DENSE_LOGITS:
-                other_top = maximum_of(other_top, width, thread, scratch)
-            other_base = zero if other_top == lowest else other_top
-            whole, other_whole = zero, zero
-            j = lane
-            while j < size:
-                x = load(job[PREDICTION], at + j * job[CLASS_PREDICTION])
-                whole += falling((x - base) * inverse)
-                if flags & DENSE_LOGITS:
-                    t = load_any(job[TARGET], job[TARGET_CODE], of_targets + j * job[CLASS_TARGET])
-                    other_whole += falling((t - other_base) * inverse)
-                j += width
-            whole = total_of(whole, width, thread, scratch)
-            if flags & DENSE_LOGITS:
-                other_whole = total_of(other_whole, width, thread, scratch)
+            size = job.classes if weight != zero else 0
+            base, other_base, outside = maxima(
+                job, numbers, at, of_targets, size, lane, thread, scratch
+            )
+            bad += outside
+            whole, other_whole = exponentials(
+                job, numbers, at, of_targets, size, base, other_base, lane, thread, scratch
+            )
             log_sum = real(log(whole)) if size > 0 else zero
             if margin or plain:
                 base, log_sum = zero, zero
                 if margin and size > 0:
-                    base = load(job[PREDICTION], at + label * job[CLASS_PREDICTION])
+                    base = load(job.prediction, at + label * job.prediction_class_stride)
             teacher = other_base, one / other_whole if other_whole != zero else one
-            value, slopes, curves = zero, zero, zero
-            j = lane
-            while j < size:
-                logarithm = argument(job, reals, at, j, base, log_sum)
-                t = target_of(job, reals, of_targets, j, label, teacher)
-                a, b, c = terms(loss, job, label if margin else j, logarithm, t)
-                value += a
-                slopes += b
-                curves += c
-                j += width
-            value = total_of(value, width, thread, scratch)
-            if with_gradient:
-                slopes = total_of(slopes, width, thread, scratch)
-            if with_hessian:
-                curves = total_of(curves, width, thread, scratch)
-            term = term_slope = term_curve = zero
+            place = at, of_targets, label, base, log_sum, teacher
+            value, slopes, seconds = sums(loss, job, numbers, place, size, lane, thread, scratch)
+            term = term_slope = term_second = zero
             if has_term:
                 sum_ = base * inverse + log_sum
                 a_, b_, c_ = normalizer(loss, sum_, sum_)
-                term, term_slope, term_curve = real(a_), real(b_), real(c_)
-            share = weight * reals[SHARE]
-            lean, bend = term_slope - slopes, term_curve + curves
+                term, term_slope, term_second = real(a_), real(b_), real(c_)
+            share = weight * numbers.share
             factor = share * scale * inverse
-            of_hessian = factor * inverse
             # A row without targets has no φ that could tell of a NaN.
             value = (log_sum if log_sum != log_sum else value + term) * share
             if size == 0:
                 value = zero
             if lane == 0 and present:
                 total += np.float64(value)
-                if flags & JUDGED:
+                if flags & _flag.count_errors:
                     bad += wrong
-                if job[VALUES] != 0:
-                    store_value(job[VALUES], find(job, row, job[ROW_VALUES], OF_VALUES), value)
+                write_value(job, row, value)
             if with_gradient and present:
-                # In place, the label's logit must have been read by all that share the row.
-                at_gradient = find(job, row, job[ROW_GRADIENT], OF_GRADIENT)
-                at_hessian = at_gradient
-                if with_hessian:
-                    at_hessian = find(job, row, job[ROW_HESSIAN], OF_HESSIAN)
-                j = lane
-                while j < classes:
-                    g = h = zero
-                    if size > 0:
-                        logarithm = argument(job, reals, at, j, base, log_sum)
-                        t = target_of(job, reals, of_targets, j, label, teacher)
-                        a, b, c = terms(loss, job, label if margin else j, logarithm, t)
-                        if plain:
-                            g, h = b * factor, c * of_hessian
-                        elif margin:
-                            g = (b + t * lean) * factor
-                            h = (c * (one - (t + t)) + t * bend) * of_hessian
-                        else:
-                            p = real(exp(logarithm))
-                            g = (b + p * lean) * factor
-                            own = c * (one - (p + p)) + p * p * bend
-                            h = (own + p * (one - p) * lean) * of_hessian
-                    store(job[GRADIENT], at_gradient + j * job[CLASS_GRADIENT], g)
-                    if with_hessian:
-                        store(job[HESSIAN], at_hessian + j * job[CLASS_HESSIAN], h)
-                    j += width
+                coefficients = term_slope - slopes, term_second + seconds, factor, factor * inverse
+                emit(loss, job, numbers, row, place, coefficients, size, lane)
             first += at_once * cuda.gridDim.x
         leave(total, bad, thread, scratch, tail)
 
     return Kernel(softmax_general, signature(structure, computed), structure)
+
+
+@cache
+def _maxima(kind: str) -> Callable:
+    """The maximum of a row's logits, 0 where all are -inf, and that of the teacher's logits; and
+    how many numbers of a thread's share are out of range."""
+    real = compute_type(kind)
+    zero, one, lowest = real(0), real(1), real(-np.inf)
+    load, load_any = reader(kind), any_reader(np.dtype(real).name)
+    _, maximum_of = group()
+
+    @device_function
+    def maxima(job, numbers, at, of_targets, size, lane, thread, scratch):
+        flags, width, bad = job.flags, job.row_threads, zero
+        top, other_top = lowest, lowest
+        j = lane
+        while j < size:
+            x = load(job.prediction, at + j * job.prediction_class_stride)
+            top = x if x > top else top
+            if flags & _flag.check_prediction:
+                bad += one if x < numbers.near_lowest or x > numbers.near_highest else zero
+            place = of_targets + j * job.target_class_stride
+            if flags & _flag.dense_logits:
+                t = load_any(job.target, job.target_code, place)
+                other_top = t if t > other_top else other_top
+            if flags & _flag.check_target:
+                t = load_any(job.target, job.target_code, place)
+                bad += one if t < numbers.near_low or t > numbers.near_high else zero
+            j += width
+        top = maximum_of(top, width, thread, scratch)
+        if flags & _flag.dense_logits:
+            other_top = maximum_of(other_top, width, thread, scratch)
+        base = zero if top == lowest else top
+        return base, zero if other_top == lowest else other_top, bad
+
+    return maxima
+
+
+@cache
+def _exponentials(kind: str) -> Callable:
+    """The sum of exponentials of a row, and that of the teacher's."""
+    real = compute_type(kind)
+    computed = np.dtype(real).name
+    zero, load, load_any, falling = real(0), reader(kind), any_reader(computed), decay(computed)
+    total_of, _ = group()
+
+    @device_function
+    def exponentials(job, numbers, at, of_targets, size, base, other_base, lane, thread, scratch):
+        width, inverse = job.row_threads, numbers.inverse_temperature
+        whole, other_whole = zero, zero
+        j = lane
+        while j < size:
+            x = load(job.prediction, at + j * job.prediction_class_stride)
+            whole += falling((x - base) * inverse)
+            if job.flags & _flag.dense_logits:
+                place = of_targets + j * job.target_class_stride
+                t = load_any(job.target, job.target_code, place)
+                other_whole += falling((t - other_base) * inverse)
+            j += width
+        whole = total_of(whole, width, thread, scratch)
+        if job.flags & _flag.dense_logits:
+            other_whole = total_of(other_whole, width, thread, scratch)
+        return whole, other_whole
+
+    return exponentials
+
+
+@cache
+def _terms(kind: str) -> Callable:
+    """``terms(loss, job, numbers, place, j)``: φ of class j, its derivatives, their arguments.
+
+    ``place`` is where the row begins in the prediction and the targets, its label, what is taken
+    from logits, the log of the sum of exponentials, and the teacher's maximum and one over its sum.
+    """
+    real = compute_type(kind)
+    computed = np.dtype(real).name
+    zero, falling = real(0), decay(computed)
+    load, load_any, load_real = reader(kind), any_reader(computed), reader(computed)
+
+    @device_function
+    def target_of(job, numbers, of_targets, j, label, teacher):
+        if job.flags & _flag.labelled:
+            return numbers.on + numbers.off if j == label else numbers.off
+        t = load_any(job.target, job.target_code, of_targets + j * job.target_class_stride)
+        if job.flags & _flag.dense_logits:
+            return falling((t - teacher[0]) * numbers.inverse_temperature) * teacher[1]
+        if job.flags & _flag.check_target:  # a rounding beyond the domain: the bound is meant
+            t = numbers.low if t < numbers.low else t
+            t = numbers.high if t > numbers.high else t
+        return t * numbers.on + numbers.off if numbers.off != zero else t
+
+    @device_function
+    def weighted(loss, job, weighted_class, logarithm, t):
+        value_, slope_, second_ = point(loss, logarithm, t)
+        value, slope, second = real(value_), real(slope_), real(second_)
+        if logarithm != logarithm or t != t:  # comparisons in a loss lose NaN
+            value = logarithm + t
+        if value != value:
+            slope = second = value
+        if job.class_weight != 0:
+            # A class that does not count contributes 0, even where its loss is infinite.
+            w = load_real(job.class_weight, weighted_class)
+            out = w == zero
+            value = zero if out and value == value else value * w
+            slope = zero if out and slope == slope else slope * w
+            second = zero if out and second == second else second * w
+        return value, slope, second
+
+    @device_function
+    def terms(loss, job, numbers, place, j):
+        at, of_targets, label, base, log_sum, teacher = place
+        x = load(job.prediction, at + j * job.prediction_class_stride)
+        if job.flags & _flag.check_prediction:
+            x = numbers.lowest if x < numbers.lowest else x
+            x = numbers.highest if x > numbers.highest else x
+        logarithm = (x - base) * numbers.inverse_temperature - log_sum
+        t = target_of(job, numbers, of_targets, j, label, teacher)
+        weighted_class = label if job.flags & _flag.margin else j
+        a, b, c = weighted(loss, job, weighted_class, logarithm, t)
+        return a, b, c, logarithm, t
+
+    return terms
+
+
+@cache
+def _sums(kind: str, derivatives: int) -> Callable:
+    """The sums of φ and its derivatives over a row."""
+    zero, terms, (total_of, _) = compute_type(kind)(0), _terms(kind), group()
+    with_gradient, with_hessian = derivatives > 0, derivatives > 1
+
+    @device_function
+    def sums(loss, job, numbers, place, size, lane, thread, scratch):
+        width = job.row_threads
+        value, slopes, seconds = zero, zero, zero
+        j = lane
+        while j < size:
+            a, b, c, _, _ = terms(loss, job, numbers, place, j)
+            value += a
+            slopes += b
+            seconds += c
+            j += width
+        value = total_of(value, width, thread, scratch)
+        if with_gradient:
+            slopes = total_of(slopes, width, thread, scratch)
+        if with_hessian:
+            seconds = total_of(seconds, width, thread, scratch)
+        return value, slopes, seconds
+
+    return sums
+
+
+@cache
+def _emitter(kind: str, derivatives: int, traversed: bool) -> Callable:
+    """Gradient, and hessian, of a thread's share of a row."""
+    real = compute_type(kind)
+    zero, one = real(0), real(1)
+    # Of the compute type: log-probabilities may exceed 0 by their rounding.
+    exp, store, terms = vmath.exp, writer(kind), _terms(kind)
+    find, with_hessian = beginnings(traversed, RowAxis.count), derivatives > 1
+
+    @device_function
+    def derivatives_of(flags, terms_of_class, coefficients):
+        _, b, c, logarithm, t = terms_of_class
+        slope_difference, second, factor, of_hessian = coefficients  # R' - S', R'' + S''
+        if flags & _flag.plain:
+            return b * factor, c * of_hessian
+        if flags & _flag.margin:
+            g = (b + t * slope_difference) * factor
+            return g, (c * (one - (t + t)) + t * second) * of_hessian
+        p = real(exp(logarithm))
+        g = (b + p * slope_difference) * factor
+        own = c * (one - (p + p)) + p * p * second
+        return g, (own + p * (one - p) * slope_difference) * of_hessian
+
+    @device_function
+    def emit(loss, job, numbers, row, place, coefficients, size, lane):
+        # In place, the label's logit must have been read by all that share the row.
+        at_gradient = find(job.layout, row, job.gradient_row_stride, _axis.gradient)
+        at_hessian = at_gradient
+        if with_hessian:
+            at_hessian = find(job.layout, row, job.hessian_row_stride, _axis.hessian)
+        j = lane
+        while j < job.classes:
+            g = h = zero
+            if size > 0:
+                of_class = terms(loss, job, numbers, place, j)
+                g, h = derivatives_of(job.flags, of_class, coefficients)
+            store(job.gradient, at_gradient + j * job.gradient_class_stride, g)
+            if with_hessian:
+                store(job.hessian, at_hessian + j * job.hessian_class_stride, h)
+            j += job.row_threads
+
+    return emit

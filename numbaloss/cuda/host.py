@@ -74,7 +74,7 @@ def evaluate(
     count = math.prod(shape)
     units = _units_of_a_piece(count, _bytes(given), _bytes(wanted), device)
 
-    total, offenders = 0.0, 0
+    total, out_of_range = 0.0, 0
     waiting: deque[_Piece] = deque()
     sizes = [_laid_out(units, side)[1] for side in (given, wanted)]
     with (
@@ -84,17 +84,17 @@ def evaluate(
         for turn, start in enumerate(range(0, count, units)):
             if len(waiting) == len(lanes):
                 value, wrong = waiting.popleft().finish()
-                total, offenders = total + value, offenders + wrong
-                if offenders:
+                total, out_of_range = total + value, out_of_range + wrong
+                if out_of_range:
                     break
             piece = _Piece(lanes[turn % len(lanes)], shape, start, min(start + units, count))
             piece.fill(given, wanted)
             piece.launch(kernels, loss, derivatives, scale, check)
             waiting.append(piece)
-        while waiting and not offenders:
+        while waiting and not out_of_range:
             value, wrong = waiting.popleft().finish()
-            total, offenders = total + value, offenders + wrong
-    return total, offenders
+            total, out_of_range = total + value, out_of_range + wrong
+    return total, out_of_range
 
 
 class _Given(NamedTuple):
@@ -176,7 +176,7 @@ class _Piece:
 
     def launch(self, kernels: Any, loss: Any, derivatives: int, scale: float, check: bool) -> None:
         """Ask for the kernels, and for the copy of what they write."""
-        self.record = kernels.evaluate(
+        self.sums = kernels.evaluate(
             loss, derivatives, self.inputs, self.outputs, "sum", scale, check, False,
             self.lane.place,
         )  # fmt: skip
@@ -185,15 +185,15 @@ class _Piece:
     def finish(self) -> tuple[float, int]:
         """Wait for the GPU; write the results where the caller wants them, unless there is an
         error. The sum of the values, and how many numbers are out of range."""
-        value, _, offenders = self.record.read()[:3]
-        if not offenders:
+        sums = self.sums.read()
+        if not sums.out_of_range:
             pairs: list[tuple[np.ndarray, np.ndarray]] = []
             for one, start in zip(self.wanted, self.starts):
                 if one is not None:
                     pairs += self._pairs(one, self.lane.outgoing.host, start)
-            # The record was read after the copies out, on the same stream: they are done.
+            # The sums were read after the copies out, on the same stream: they are done.
             _copy(pairs)
-        return float(value), int(offenders)
+        return sums.value, int(sums.out_of_range)
 
     def _pairs(
         self, one: _Given, staging: np.ndarray, start: int

@@ -17,7 +17,7 @@ from ..arrays import Operand
 from . import backend, softmax
 from .backend import Place
 from .products import Library, library
-from .results import Record
+from .results import DeviceSums
 
 __all__ = ["Inputs", "Place", "clear", "evaluate"]
 
@@ -51,7 +51,7 @@ def evaluate(
     check: bool,
     budget: int | None,
     place: Place,
-) -> Record:
+) -> DeviceSums:
     """Ask the GPU for the value; ``outs`` will receive the gradients, in the callers' layouts.
 
     Nothing waits for the GPU.
@@ -71,7 +71,7 @@ def evaluate(
         flat_values = None
         if values is not None:
             flat_values = values._replace(array=values.array.reshape(count))  # in C order
-        record: Record | None = None
+        record: DeviceSums | None = None
         for first in range(0, count, step):
             part = slice(first, min(first + step, count))
             block = logits[: part.stop - part.start]

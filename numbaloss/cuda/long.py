@@ -1,7 +1,7 @@
 """Rows too long for shared memory, of losses that look at the label's log-probability alone.
 
-A block walks along its row twice: for the maximum and the sum of exponentials, which are kept up
-together, and for the gradient; the second walk finds much of the row in the second-level cache.
+A block reads its row twice: for the maximum and the sum of exponentials, which are kept up
+together, and for the gradient; the second time much of the row is in the second-level cache.
 Where rows are few, blocks share them: one launch measures pieces of rows and leaves what it finds
 in memory, a second one adds that up, the same way in every block, and goes on from there.
 """
@@ -14,57 +14,22 @@ from functools import cache
 import numpy as np
 
 from ..formulas.structure import Structure
+from ..jobs.cuda_rows import EMIT, MEASURE, RowAxis, RowFlags, RowPiece
 from . import reduce
-from .backend import Kernel, cuda, device_function
-from .memory import compute_type, lanes, reader, writer
+from .backend import cuda, device_function
+from .dtypes import compute_type, lanes
+from .kernel import Kernel
+from .memory import reader, writer
 from .powers import larger, power
 from .reduce import SCRATCH
 from .row_vectors import combined, elements_before, int32, loader, powers_of_vectors, storer
-from .rows import (
-    CLASS_GRADIENT,
-    CLASS_HESSIAN,
-    CLASS_PREDICTION,
-    CLASS_WEIGHT,
-    CLASSES,
-    DIRECT_IN,
-    DIRECT_OUT,
-    FLAGS,
-    GRADIENT,
-    HESSIAN,
-    INVERSE,
-    JUDGED,
-    LEFT,
-    OF_GRADIENT,
-    OF_HESSIAN,
-    OF_PREDICTION,
-    OF_VALUES,
-    PIECE,
-    PIECES,
-    POWER_HIGH,
-    POWER_LOW,
-    PREDICTION,
-    ROW_GRADIENT,
-    ROW_HESSIAN,
-    ROW_PREDICTION,
-    ROW_VALUES,
-    ROWS,
-    SCALE,
-    SMOOTH,
-    STEP,
-    VALUES,
-    beginnings,
-    describer,
-    judge,
-    most_threads,
-    signature,
-)
+from .rows import describer, finisher, most_threads, signature, value_writer
+from .strides import beginnings
 
-# Steps: everything at once, or in two launches.
-WHOLE_ROWS, MEASURE, EMIT = range(3)
-# Numbers that a piece leaves: maximum, sum of the others' exponentials, weighted sum of distances
-# from the maximum, sum of the weights, and the label's logit if the piece has it: in place, it may
-# be gone when another block wants it.
-NUMBERS = 5
+_flag, _axis, _piece = RowFlags.bit, RowAxis.column, RowPiece.column
+_PIECE = RowPiece.count  # numbers of a piece
+
+
 # Vectors of a thread that are on their way at the same time.
 VECTORS_AT_ONCE = 4
 
@@ -88,8 +53,8 @@ def _measurer(kind: str) -> Callable:
     def measure(job, at, low, high, label, powers, thread):
         up, down = powers
         top, total = lowest, zero
-        address, threads = job[PREDICTION], cuda.blockDim.x
-        if job[FLAGS] & DIRECT_IN:
+        address, threads = job.prediction, cuda.blockDim.x
+        if job.flags & _flag.vectors_in:
             at += low
             size, own = int32(high - low), int32(label - low)
             step = int32(threads * count)
@@ -106,7 +71,7 @@ def _measurer(kind: str) -> Callable:
         else:
             j = low + thread
             while j < high:
-                x = load(address, at + j * job[CLASS_PREDICTION])
+                x = load(address, at + j * job.prediction_class_stride)
                 if x > top:
                     total = zero if top == lowest else total * power_of(top - x, up, down)
                     top = x
@@ -131,9 +96,9 @@ def _spreader(kind: str) -> Callable:
         total, mass = zero, zero
         j = low + thread
         while j < high:
-            w = load_real(job[CLASS_WEIGHT], j)
+            w = load_real(job.class_weight, j)
             if w != zero:
-                x = load(job[PREDICTION], at + j * job[CLASS_PREDICTION])
+                x = load(job.prediction, at + j * job.prediction_class_stride)
                 total += w * ((x - base) * inverse)
                 mass += w
             j += cuda.blockDim.x
@@ -151,26 +116,27 @@ def _merger(kind: str) -> Callable:
 
     @device_function
     def merge(job, row, inverse, powers):
-        left, pieces = job[LEFT], job[PIECES]
-        first = row * pieces * NUMBERS
+        left, pieces = job.piece_results, job.pieces
+        first = row * pieces * _PIECE
         top = lowest
         k = 0
         while k < pieces:
-            x = load_real(left, first + k * NUMBERS)
+            x = load_real(left, first + k * _PIECE + _piece.maximum)
             top = x if x > top else top
             k += 1
         base = zero if top == lowest else top
         others, spread = zero, zero
         k = 0
         while k < pieces:
-            place = first + k * NUMBERS
-            own = load_real(left, place)
+            place = first + k * _PIECE
+            own = load_real(left, place + _piece.maximum)
             down = (zero if own == lowest else own) - base
-            part = load_real(left, place + 1)
+            part = load_real(left, place + _piece.others)
             # A piece of -inf alone has the sum 0, whatever the exponential of its distance.
             others += zero if part == zero else part * power_of(down, powers[0], powers[1])
-            mass = load_real(left, place + 3)
-            spread += load_real(left, place + 2) + (zero if mass == zero else down * inverse * mass)
+            mass = load_real(left, place + _piece.weight_sum)
+            spread += load_real(left, place + _piece.weighted_distance)
+            spread += zero if mass == zero else down * inverse * mass
             k += 1
         return base, others, spread
 
@@ -178,7 +144,7 @@ def _merger(kind: str) -> Callable:
 
 
 @cache
-def _emitter(kind: str, derivatives: int, walked: bool) -> Callable:
+def _emitter(kind: str, derivatives: int, traversed: bool) -> Callable:
     """Gradient, and hessian, of a thread's share of a piece."""
     real, count, vectors = compute_type(kind), lanes(kind), VECTORS_AT_ONCE
     zero = real(0)
@@ -187,131 +153,168 @@ def _emitter(kind: str, derivatives: int, walked: bool) -> Callable:
     power_of, powers_of = power(kind), powers_of_vectors(kind, vectors)
     before = elements_before(kind)
     with_hessian = derivatives > 1
-    find = beginnings(walked)
+    find = beginnings(traversed, RowAxis.count)
 
     @device_function
     def emit_vectors(job, at, start, size, label, thread, base, powers, factor, at_label):
         step = int32(cuda.blockDim.x * count)
-        j = int32(thread * count - before(job[PREDICTION], at))
+        j = int32(thread * count - before(job.prediction, at))
         while j < size:
-            x = load_row(job[PREDICTION], at, j, step, size)
+            x = load_row(job.prediction, at, j, step, size)
             e = powers_of(x, j, step, (base, powers[0], powers[1], label))
-            store_row(job[GRADIENT], start, j, step, size, e, factor, label, at_label)
+            store_row(job.gradient, start, j, step, size, e, factor, label, at_label)
             j = int32(j + vectors * step)
 
     @device_function
     def emit(job, row, at, low, high, label, thread, base, powers, coefficients):
-        factor, shift, at_label, r, square, linear, bent, counts = coefficients
-        flags = job[FLAGS]
-        start = find(job, row, job[ROW_GRADIENT], OF_GRADIENT)
-        if flags & DIRECT_OUT and counts and not with_hessian and not flags & SMOOTH:
+        factor, shift, at_label, r, square, linear, hessian, counts = coefficients
+        flags = job.flags
+        start = find(job.layout, row, job.gradient_row_stride, _axis.gradient)
+        if flags & _flag.vectors_out and counts and not with_hessian and not flags & _flag.smooth:
             size, own = int32(high - low), int32(label - low)
             at, start = at + low, start + low
             emit_vectors(job, at, start, size, own, thread, base, powers, factor, at_label)
             return
         of_hessian = start
         if with_hessian:
-            of_hessian = find(job, row, job[ROW_HESSIAN], OF_HESSIAN)
+            of_hessian = find(job.layout, row, job.hessian_row_stride, _axis.hessian)
         j = low + thread
         while j < high:
             g = h = zero
             if counts:
-                x = load(job[PREDICTION], at + j * job[CLASS_PREDICTION])
+                x = load(job.prediction, at + j * job.prediction_class_stride)
                 e = power_of(x - base, powers[0], powers[1])
                 g = e * factor
-                if flags & SMOOTH:
-                    g += shift * load_real(job[CLASS_WEIGHT], j)
+                if flags & _flag.smooth:
+                    g += shift * load_real(job.class_weight, j)
                 g = at_label if j == label else g
                 if with_hessian:
                     p = e * r
-                    h = bent if j == label else p * (p * square + linear)
+                    h = hessian if j == label else p * (p * square + linear)
             if with_hessian:
-                store(job[HESSIAN], of_hessian + j * job[CLASS_HESSIAN], h)
-            store(job[GRADIENT], start + j * job[CLASS_GRADIENT], g)
+                store(job.hessian, of_hessian + j * job.hessian_class_stride, h)
+            store(job.gradient, start + j * job.gradient_class_stride, g)
             j += cuda.blockDim.x
 
     return emit
 
 
 @cache
-def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = False) -> Kernel:
-    """The kernel of a loss for one dtype, and for rows along one axis or ``walked`` ones."""
+def _pieces(kind: str) -> tuple[Callable, Callable]:
+    """``measure_piece(job, numbers, at, low, high, label, thread, scratch)``: what a piece
+    comes to, by all threads of a block; and ``leave_piece``, which writes it for other blocks."""
     real = compute_type(kind)
-    computed = np.dtype(real).name
     zero, lowest = real(0), real(-np.inf)
-    load, store_real, load_real = reader(kind), writer(computed), reader(computed)
-    power_of, find, describe = power(kind), beginnings(walked), describer(kind, walked)
-    measure, spread_of, merge = _measurer(kind), _spreader(kind), _merger(kind)
-    emit = _emitter(kind, derivatives, walked)
-    judge_row = judge(structure, kind, derivatives)
+    load, power_of, store_real = reader(kind), power(kind), writer(np.dtype(real).name)
+    measure, spread_of = _measurer(kind), _spreader(kind)
+
+    @device_function
+    def measure_piece(job, numbers, at, low, high, label, thread, scratch):
+        powers = numbers.power_high, numbers.power_low
+        top, own = measure(job, at, low, high, label, powers, thread)
+        most = reduce.block_max(top, thread, scratch)
+        base = zero if most == lowest else most
+        if own != zero:
+            own = own * power_of(top - base, powers[0], powers[1])
+        others = reduce.block_sum(own, thread, scratch)
+        spread = mass = zero
+        if job.flags & _flag.smooth:
+            inverse = numbers.inverse_temperature
+            spread, mass = spread_of(job, at, low, high, base, inverse, thread)
+            spread = reduce.block_sum(spread, thread, scratch)
+            mass = reduce.block_sum(mass, thread, scratch)
+        return most, base, others, spread, mass
+
+    @device_function
+    def leave_piece(job, unit, at, low, high, label, found):
+        most, _, others, spread, mass = found
+        place = unit * _PIECE
+        store_real(job.piece_results, place + _piece.maximum, most)
+        store_real(job.piece_results, place + _piece.others, others)
+        store_real(job.piece_results, place + _piece.weighted_distance, spread)
+        store_real(job.piece_results, place + _piece.weight_sum, mass)
+        if label >= low and label < high:
+            x = load(job.prediction, at + label * job.prediction_class_stride)
+            store_real(job.piece_results, place + _piece.label_logit, x)
+
+    return measure_piece, leave_piece
+
+
+@cache
+def _chooser(kind: str) -> Callable:
+    """``chosen_of(job, row, at, label)``: the label's logit."""
+    load, load_real = reader(kind), reader(np.dtype(compute_type(kind)).name)
+
+    @device_function
+    def chosen_of(job, row, at, label):
+        if job.step == EMIT:
+            piece = row * job.pieces + label // job.piece_classes
+            chosen = load_real(job.piece_results, piece * _PIECE + _piece.label_logit)
+        else:
+            chosen = load(job.prediction, at + label * job.prediction_class_stride)
+        return chosen
+
+    return chosen_of
+
+
+@cache
+def kernel(structure: Structure, kind: str, derivatives: int, traversed: bool = False) -> Kernel:
+    """The kernel of a loss for one dtype, and for rows along one axis or along several ones."""
+    real = compute_type(kind)
+    computed, zero = np.dtype(real).name, real(0)
+    power_of, describe = power(kind), describer(kind, traversed)
+    find, write_value = beginnings(traversed, RowAxis.count), value_writer(kind, traversed)
+    (measure_piece, leave_piece), merge = _pieces(kind), _merger(kind)
+    emit, chosen_of = _emitter(kind, derivatives, traversed), _chooser(kind)
+    finish = finisher(structure, kind, derivatives)
     with_gradient = derivatives > 0
     begin, leave = reduce.begin(computed), reduce.leave()
 
-    def softmax_long(loss, job, reals, tail):
+    def softmax_long(loss, job, numbers, tail):
         scratch = cuda.shared.array(SCRATCH, real)
         thread = cuda.threadIdx.x
-        rows, pieces, step, flags = job[ROWS], job[PIECES], job[STEP], job[FLAGS]
-        inverse, powers = reals[INVERSE], (reals[POWER_HIGH], reals[POWER_LOW])
-        scale, rows = begin(tail, reals[SCALE], rows)
+        pieces, step, flags = job.pieces, job.step, job.flags
+        inverse, powers = numbers.inverse_temperature, (numbers.power_high, numbers.power_low)
+        scale, rows = begin(tail, numbers.scale, job.rows)
         total, bad = 0.0, zero
         unit = cuda.blockIdx.x
         while unit < rows * pieces:
             row = unit // pieces
-            low = (unit - row * pieces) * job[PIECE]
-            high = min(job[CLASSES], low + job[PIECE])
+            low = (unit - row * pieces) * job.piece_classes
+            high = min(job.classes, low + job.piece_classes)
             weight, label, own_weight, wrong, _ = describe(job, row)
-            at = find(job, row, job[ROW_PREDICTION], OF_PREDICTION)
+            at = find(job.layout, row, job.prediction_row_stride, _axis.prediction)
             counts = weight != zero
             base, others, spread = zero, zero, zero
             # All that follows is decided alike by all threads of the block.
             if step != EMIT and counts:
-                top, own = measure(job, at, low, high, label, powers, thread)
-                most = reduce.block_max(top, thread, scratch)
-                base = zero if most == lowest else most
-                if own != zero:
-                    own = own * power_of(top - base, powers[0], powers[1])
-                others = reduce.block_sum(own, thread, scratch)
-                mass = zero
-                if flags & SMOOTH:
-                    spread, mass = spread_of(job, at, low, high, base, inverse, thread)
-                    spread = reduce.block_sum(spread, thread, scratch)
-                    mass = reduce.block_sum(mass, thread, scratch)
+                found = measure_piece(job, numbers, at, low, high, label, thread, scratch)
+                base, others, spread = found[1], found[2], found[3]
                 if step == MEASURE and thread == 0:
-                    store_real(job[LEFT], unit * NUMBERS, most)
-                    store_real(job[LEFT], unit * NUMBERS + 1, others)
-                    store_real(job[LEFT], unit * NUMBERS + 2, spread)
-                    store_real(job[LEFT], unit * NUMBERS + 3, mass)
-                    if label >= low and label < high:
-                        x = load(job[PREDICTION], at + label * job[CLASS_PREDICTION])
-                        store_real(job[LEFT], unit * NUMBERS + 4, x)
+                    leave_piece(job, unit, at, low, high, label, found)
             if step == EMIT and counts:
                 base, others, spread = merge(job, row, inverse, powers)
             if step != MEASURE:
-                value = factor = shift = at_label = r = square = linear = bent = zero
+                value = factor = shift = at_label = r = square = linear = hessian = zero
                 if counts:
-                    if step == EMIT:
-                        piece = row * pieces + label // job[PIECE]
-                        chosen = load_real(job[LEFT], piece * NUMBERS + 4)
-                    else:
-                        chosen = load(job[PREDICTION], at + label * job[CLASS_PREDICTION])
+                    chosen = chosen_of(job, row, at, label)
                     distance = (chosen - base) * inverse
                     own = power_of(chosen - base, powers[0], powers[1])
-                    value, factor, shift, at_label, r, square, linear, bent = judge_row(
-                        loss, reals, flags, scale,
+                    value, factor, shift, at_label, r, square, linear, hessian = finish(
+                        loss, numbers, flags, scale,
                         (base, others, distance, own, spread, weight, own_weight),
                     )  # fmt: skip
                 if thread == 0 and low == 0:
                     total += np.float64(value)
-                    if flags & JUDGED:
+                    if flags & _flag.count_errors:
                         bad += wrong
-                    if job[VALUES] != 0:
-                        store_real(job[VALUES], find(job, row, job[ROW_VALUES], OF_VALUES), value)
+                    write_value(job, row, value)
                 if with_gradient:
                     # In place, the label's logit must have been read by all.
                     cuda.syncthreads()
                     emit(
                         job, row, at, low, high, label, thread, base, powers,
-                        (factor, shift, at_label, r, square, linear, bent, counts),
+                        (factor, shift, at_label, r, square, linear, hessian, counts),
                     )  # fmt: skip
             unit += cuda.gridDim.x
         leave(total, bad, thread, scratch, tail)

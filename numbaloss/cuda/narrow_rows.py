@@ -20,39 +20,21 @@ from typing import NamedTuple
 import numpy as np
 
 from ..formulas.structure import Structure
+from ..jobs.cuda_rows import RowFlags
 from . import backend, reduce
-from .backend import Kernel, cuda, device_function
-from .memory import (
-    compute_type,
-    itemsize,
-    lanes,
-    reader,
-    vector_reader,
-    vector_writer,
-    writer,
-)
+from .backend import cuda, device_function
+from .dtypes import compute_type, itemsize, lanes
+from .kernel import Kernel
+from .memory import reader, writer
 from .powers import power
 from .reduce import SCRATCH, WARP
 from .row_vectors import combined, int32, powers, scaled, shared_cells, shifted, weighted_sum
 from .rows import (
-    CLASS_WEIGHT,
-    DIRECT_IN,
-    DIRECT_OUT,
-    FLAGS,
-    GRADIENT,
-    INVERSE,
-    JUDGED,
-    POWER_HIGH,
-    POWER_LOW,
-    PREDICTION,
-    ROW_VALUES,
-    ROWS,
-    SCALE,
-    VALUES,
     describer,
-    judge,
+    finisher,
     signature,
 )
+from .vector_memory import vector_reader, vector_writer
 
 # Rows of more classes take too many registers; fewer where stretches of several rows are needed for
 # whole vectors.
@@ -88,6 +70,9 @@ def shape(kind: str, classes: int) -> Shape | None:
         threads //= 2
     shared = threads // WARP * warp
     return Shape(rows, threads, shared) if shared <= SHARED_BYTES else None
+
+
+_flag = RowFlags.bit
 
 
 @cache
@@ -239,14 +224,14 @@ def kernel(
     with_gradient = derivatives > 0
     begin, leave, wait = reduce.begin(computed), reduce.leave(), reduce.wait_for_warp
     of_warp = WARP * each
-    numbers, room = of_warp * classes, (WARP + 1) * each * classes
+    stretch, room = of_warp * classes, (WARP + 1) * each * classes
 
-    def softmax_narrow(loss, job, reals, tail):
+    def softmax_narrow(loss, job, numbers, tail):
         shared = cuda.shared.array(0, of_logits)
         scratch = cuda.shared.array(SCRATCH, real)
         thread = cuda.threadIdx.x
         lane, warp = int32(thread % WARP), int32(thread // WARP)
-        scale, rows = begin(tail, reals[SCALE], job[ROWS])
+        scale, rows = begin(tail, numbers.scale, job.rows)
         base = int32(warp * room)
         # Where a thread's vectors go, with the free places before them.
         at = int32(base + lane * count + (lane * count >> 5))
@@ -256,32 +241,32 @@ def kernel(
             row = first + warp * of_warp
             here = int32(min(of_warp, rows - row))
             start, size = row * classes, int32(here * classes)
-            whole = size == numbers
-            if whole and job[FLAGS] & DIRECT_IN:
-                fetch(job[PREDICTION], start, lane, shared, at)
+            whole = size == stretch
+            if whole and job.flags & _flag.vectors_in:
+                fetch(job.prediction, start, lane, shared, at)
             else:
                 k = lane
                 while k < size:
-                    put(shared, int32(base + k + (k >> 5)), load(job[PREDICTION], start + k))
+                    put(shared, int32(base + k + (k >> 5)), load(job.prediction, start + k))
                     k = int32(k + WARP)
             wait()
             k = lane
             while k < here:
                 value, wrong = of_row(
-                    loss, job, reals, scale, row + k, shared, base, int32(k * classes)
+                    loss, job, numbers, scale, row + k, shared, base, int32(k * classes)
                 )
                 total += np.float64(value)
                 bad += wrong
                 k = int32(k + WARP)
             wait()
             if with_gradient:
-                if whole and job[FLAGS] & DIRECT_OUT:
-                    send(job[GRADIENT], start, lane, shared, at)
+                if whole and job.flags & _flag.vectors_out:
+                    send(job.gradient, start, lane, shared, at)
                 else:
                     k = lane
                     while k < size:
                         number = get(shared, int32(base + k + (k >> 5)))
-                        store(job[GRADIENT], start + k, number)
+                        store(job.gradient, start + k, number)
                         k = int32(k + WARP)
                 wait()
             first += cuda.blockDim.x * cuda.gridDim.x * each
@@ -302,15 +287,15 @@ def _row(structure: Structure, kind: str, derivatives: int, classes: int, smooth
     get_cell, put_cell = shared_cells(computed)
     powers_of, power_of, times = powers(kind, classes), power(kind), scaled(classes)
     largest, total_of = combined(computed, classes, True), combined(computed, classes)
-    describe, judge_row = describer(kind, False), judge(structure, kind, derivatives)
+    describe, finish = describer(kind, False), finisher(structure, kind, derivatives)
     weighted = weighted_sum(kind, classes, True)
     shift_row = shifted(kind, classes, True)
     with_gradient, start, size = derivatives > 0, int32(0), int32(classes)
 
     @device_function
-    def of_row(loss, job, reals, scale, row, shared, base, k):
+    def of_row(loss, job, numbers, scale, row, shared, base, k):
         weight, label, own_weight, wrong, _ = describe(job, row)
-        high, low = reals[POWER_HIGH], reals[POWER_LOW]
+        high, low = numbers.power_high, numbers.power_low
         spread = value = factor = shift = at_label = zero
         e = nothing
         # Rows that do not count: whatever they hold, it is not looked at.
@@ -323,23 +308,23 @@ def _row(structure: Structure, kind: str, derivatives: int, classes: int, smooth
             e = powers_of(x, top, high, low, int32(label))
             distance = chosen - top
             if smooth:
-                spread = weighted(x, start, (top, job[CLASS_WEIGHT], size))
-                spread *= reals[INVERSE]
-            value, factor, shift, at_label, _, _, _, _ = judge_row(
-                loss, reals, job[FLAGS], scale,
-                (top, total_of(e), distance * reals[INVERSE], power_of(distance, high, low),
-                 spread, weight, own_weight),
+                spread = weighted(x, start, (top, job.class_weight, size))
+                spread *= numbers.inverse_temperature
+            value, factor, shift, at_label, _, _, _, _ = finish(
+                loss, numbers, job.flags, scale,
+                (top, total_of(e), distance * numbers.inverse_temperature,
+                 power_of(distance, high, low), spread, weight, own_weight),
             )  # fmt: skip
         if with_gradient:
             if smooth:
-                e = shift_row(e, start, (factor, shift, job[CLASS_WEIGHT], size))
+                e = shift_row(e, start, (factor, shift, job.class_weight, size))
             else:
                 e = times(e, factor)
             put(shared, base, k, e)
             own = int32(k + label)
             put_cell(shared, int32(base + own + (own >> 5)), at_label)
-        if job[VALUES] != 0:
-            store_value(job[VALUES], row * job[ROW_VALUES], value)
-        return value, wrong if job[FLAGS] & JUDGED else zero
+        if job.value != 0:
+            store_value(job.value, row * job.value_row_stride, value)
+        return value, wrong if job.flags & _flag.count_errors else zero
 
     return of_row

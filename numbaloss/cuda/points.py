@@ -11,49 +11,55 @@ from collections.abc import Callable
 from functools import cache
 
 from ..formulas.points import point
+from ..jobs.cuda_elementwise import ElementwiseFlags
 from .backend import device_function
-from .memory import compute_type
+from .dtypes import compute_type
 
-CHECK_TARGET, CHECK_BINARY, CHECK_PREDICTION, WEIGHTED, CHECK_WEIGHT, MASKED, SIGNED, PAIRED = (
-    1 << bit for bit in range(8)
-)
+_flag = ElementwiseFlags.bit
 
 
 @cache
 def with_questions(kind: str, derivatives: int) -> Callable:
-    """``one(loss, p, t, w, job)``: value, gradient, hessian of an element; 1 if out of range."""
+    """Make a function of one element: value, gradient, hessian, and 1 if it is out of range.
+
+    ``one(loss, p, t, w, scale, numbers, flags)``.
+    """
     real = compute_type(kind)
     zero, one, half = real(0), real(1), real(0.5)
     with_gradient, with_hessian = derivatives > 0, derivatives > 1
 
     @device_function
-    def one_(loss, p, t, w, job):
-        scale, low, high, lowest, highest, near_low, near_high, flags = job
+    def one_(loss, p, t, w, scale, numbers, flags):
+        low, high = numbers.low, numbers.high
         bad = zero
-        if flags & SIGNED:
+        if flags & _flag.signed:
             t = t * half + half
-        if flags & CHECK_TARGET:
-            bad += one if ((t < near_low) or (t > near_high)) and w != zero else zero
+        if flags & _flag.check_target:
+            bad += (
+                one if ((t < numbers.near_low) or (t > numbers.near_high)) and w != zero else zero
+            )
             # A rounding beyond the domain: the bound is meant.
             t = low if t < low else t
             t = high if t > high else t
-        value, gradient, curvature = point(loss, p, t)
+        value, gradient, hessian = point(loss, p, t)
         v = real(value)
-        # NaN is settled here rather than in every loss: min, max and comparisons lose it.
+        # NaN is dealt with here rather than in every loss: min, max and comparisons lose it.
         v = p + t if (p != p) or (t != t) else v
         g = h = zero
         if with_gradient:
             g = v if v != v else real(gradient) * scale
         if with_hessian:
-            h = v if v != v else real(curvature) * scale
+            h = v if v != v else real(hessian) * scale
         if flags != 0:
-            if flags & CHECK_BINARY:
+            if flags & _flag.check_binary:
                 off = (t == t) and (t != low) and (t != high)
                 bad += one if off and w != zero else zero
-            if flags & CHECK_PREDICTION:
-                bad += one if ((p < lowest) or (p > highest)) and w != zero else zero
-            if flags & WEIGHTED:
-                if flags & CHECK_WEIGHT:
+            if flags & _flag.check_prediction:
+                bad += (
+                    one if ((p < numbers.lowest) or (p > numbers.highest)) and w != zero else zero
+                )
+            if flags & _flag.weighted:
+                if flags & _flag.check_weight:
                     bad += zero if w >= zero else one
                 # Not a product alone: 0 * NaN is NaN.
                 v = zero if w == zero else v * w
@@ -73,12 +79,12 @@ def _without_questions(kind: str, derivatives: int) -> Callable:
 
     @device_function
     def quick(loss, p, t, scale):
-        value, gradient, curvature = point(loss, p, t)
+        value, gradient, hessian = point(loss, p, t)
         g = h = zero
         if with_gradient:
             g = real(gradient) * scale
         if with_hessian:
-            h = real(curvature) * scale
+            h = real(hessian) * scale
         return real(value), g, h
 
     return quick
@@ -152,7 +158,7 @@ def recoded(kind: str, count: int) -> Callable:
 
 @cache
 def unusual(count: int) -> Callable:
-    """``unusual(p, t, job)``: whether one of the numbers is NaN or not as it should be."""
+    """``unusual(p, t, numbers, flags)``: whether one of p and t is NaN or not as it should be."""
 
     # A comparison that holds of what is in range is the one that fails for NaN.
     def ends(p, t, low, high):
@@ -172,16 +178,16 @@ def unusual(count: int) -> Callable:
     )
 
     @device_function
-    def unusual_(p, t, job):
-        _, low, high, lowest, highest, _, _, flags = job
-        if flags & CHECK_BINARY:
+    def unusual_(p, t, numbers, flags):
+        low, high = numbers.low, numbers.high
+        if flags & _flag.check_binary:
             found = of_ends(p, t, low, high)
-        elif flags & CHECK_TARGET:
+        elif flags & _flag.check_target:
             found = of_target(p, t, low, high)
         else:
             found = of_nan(p, t, low, high)
-        if flags & CHECK_PREDICTION:
-            found = found | of_prediction(p, t, lowest, highest)
+        if flags & _flag.check_prediction:
+            found = found | of_prediction(p, t, numbers.lowest, numbers.highest)
         return found
 
     return unusual_

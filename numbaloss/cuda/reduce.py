@@ -12,35 +12,22 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import types
 
+from ..jobs.launch import BlockSums, LaunchSums, Tail
 from . import backend
+from .atomics import fresh_reader, ticket
 from .backend import cuda, device_function
-from .memory import fresh_reader, ticket, writer
+from .fields import kernel_type, positions
+from .memory import writer
 
 WARP = 32
 ALL_LANES = 0xFFFFFFFF
 # Numbers of shared memory that a reduction takes: one a warp; one a thread without shuffles.
 SCRATCH = 256 if backend.SIMULATED else 32
 
-# The last argument of every kernel: how the value is made of the total, the addresses of records of
-# earlier launches, and of what this one leaves.
-TAIL = types.Tuple(
-    (
-        types.float64,  # divisor; 0: the total of `earlier`
-        types.int64,  # earlier: the record that says how much to scale by
-        types.int64,  # guard: the record that says whether to write at all
-        types.int64,  # before: the record of a part of the same sum, to go on from
-        types.float64,  # numerator
-        types.int64,  # partials
-        types.int64,  # counter
-        types.int64,  # result
-    )
-)
-
-# Positions of float64 numbers in the record that a launch leaves.
-VALUE, TOTAL, OFFENDERS, SCALE = range(4)
-RECORD = 4
+TAIL = kernel_type(Tail)  # of every kernel's last argument
+_SUMS, _BLOCK = positions(LaunchSums), positions(BlockSums)
+_WORDS = BlockSums.memory.words
 
 
 @device_function
@@ -129,10 +116,9 @@ def begin(computed: str) -> Callable:
 
     @device_function
     def begin_(tail, scale, size):
-        _, earlier, guard, _, _, _, _, _ = tail
-        if earlier != 0:
-            scale = real(read(earlier, SCALE))
-        if guard != 0 and read(guard, OFFENDERS) > 0.0:
+        if tail.earlier != 0:
+            scale = real(read(tail.earlier, _SUMS.scale))
+        if tail.guard != 0 and read(tail.guard, _SUMS.out_of_range) > 0.0:
             size = 0  # an error leaves everything as it was
         return scale, size
 
@@ -141,53 +127,65 @@ def begin(computed: str) -> Callable:
 
 @cache
 def leave() -> Callable:
-    """``leave(total, offenders, thread, scratch, tail)``: the end of every kernel.
+    """``leave(total, out_of_range, thread, scratch, tail)``: the end of every kernel.
 
-    To be called once by every thread: the last block fills the record. The value is the total over
-    the divisor, NaN where something was out of place, here or before. ``SCALE`` is the numerator
-    over the total, for kernels that follow.
+    To be called once by every thread: the last block fills in :class:`LaunchSums`.
     """
     write, read, take = writer("float64"), fresh_reader(), ticket()
-    nan = np.nan
+    write_sums = _sums_writer()
 
     @device_function
-    def leave_(total, offenders, thread, scratch, tail):
-        divisor, earlier, guard, before, numerator, partials, counter, result = tail
+    def leave_(total, out_of_range, thread, scratch, tail):
         doubles = cuda.shared.array(SCRATCH, np.float64)
         flag = cuda.shared.array(1, np.int32)
         # Totals come in float64: those of float32 lose digits, and overflow where means do not.
         total = block_sum(np.float64(total), thread, doubles)
-        offenders = block_sum(offenders, thread, scratch)
+        out_of_range = block_sum(out_of_range, thread, scratch)
         blocks = cuda.gridDim.x
         if thread == 0:
-            write(partials, 2 * cuda.blockIdx.x, np.float64(total))
-            write(partials, 2 * cuda.blockIdx.x + 1, np.float64(offenders))
+            place = _WORDS * cuda.blockIdx.x
+            write(tail.partials, place + _BLOCK.total, np.float64(total))
+            write(tail.partials, place + _BLOCK.out_of_range, np.float64(out_of_range))
             cuda.threadfence()
-            flag[0] = take(counter, blocks - 1) == blocks - 1
+            flag[0] = take(tail.counter, blocks - 1) == blocks - 1
         cuda.syncthreads()
         if flag[0] == 0:
             return
         cuda.threadfence()
         whole, wrong = 0.0, 0.0
         for i in range(thread, blocks, cuda.blockDim.x):
-            whole += read(partials, 2 * i)
-            wrong += read(partials, 2 * i + 1)
+            whole += read(tail.partials, _WORDS * i + _BLOCK.total)
+            wrong += read(tail.partials, _WORDS * i + _BLOCK.out_of_range)
         whole = block_sum(whole, thread, doubles)
         wrong = block_sum(wrong, thread, doubles)
         if thread == 0:
-            if earlier != 0 and divisor == 0.0:
-                divisor = read(earlier, TOTAL)
-            if before != 0:
-                whole += read(before, TOTAL)
-                wrong += read(before, OFFENDERS)
-            elif earlier != 0:
-                wrong += read(earlier, OFFENDERS)
-            if guard != 0 and guard != earlier:
-                wrong += read(guard, OFFENDERS)
-            bad = (wrong > 0.0) | (divisor == 0.0)
-            write(result, VALUE, nan if bad else whole / divisor)
-            write(result, TOTAL, whole)
-            write(result, OFFENDERS, wrong)
-            write(result, SCALE, 0.0 if whole == 0.0 else numerator / whole)
+            write_sums(whole, wrong, tail)
 
     return leave_
+
+
+@cache
+def _sums_writer() -> Callable:
+    """``write_sums(whole, wrong, tail)``: what a launch leaves, with what launches before left."""
+    write, read = writer("float64"), fresh_reader()
+    nan = np.nan
+
+    @device_function
+    def write_sums(whole, wrong, tail):
+        divisor = tail.divisor
+        if tail.earlier != 0 and divisor == 0.0:
+            divisor = read(tail.earlier, _SUMS.total)
+        if tail.before != 0:
+            whole += read(tail.before, _SUMS.total)
+            wrong += read(tail.before, _SUMS.out_of_range)
+        elif tail.earlier != 0:
+            wrong += read(tail.earlier, _SUMS.out_of_range)
+        if tail.guard != 0 and tail.guard != tail.earlier:
+            wrong += read(tail.guard, _SUMS.out_of_range)
+        bad = (wrong > 0.0) | (divisor == 0.0)
+        write(tail.result, _SUMS.value, nan if bad else whole / divisor)
+        write(tail.result, _SUMS.total, whole)
+        write(tail.result, _SUMS.out_of_range, wrong)
+        write(tail.result, _SUMS.scale, 0.0 if whole == 0.0 else tail.numerator / whole)
+
+    return write_sums

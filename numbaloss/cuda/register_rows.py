@@ -19,9 +19,12 @@ from typing import NamedTuple
 import numpy as np
 
 from ..formulas.structure import Structure
+from ..jobs.cuda_rows import RowFlags
 from . import backend, reduce
-from .backend import Kernel, cuda
-from .memory import compute_type, lanes, reader, writer
+from .backend import cuda
+from .dtypes import compute_type, lanes
+from .kernel import Kernel
+from .memory import reader, writer
 from .powers import power
 from .reduce import SCRATCH
 from .row_vectors import (
@@ -36,26 +39,9 @@ from .row_vectors import (
     weighted_sum,
 )
 from .rows import (
-    CLASS_WEIGHT,
-    CLASSES,
-    FLAGS,
-    GRADIENT,
-    INVERSE,
-    JUDGED,
-    POWER_HIGH,
-    POWER_LOW,
-    PREDICTION,
-    ROW_GRADIENT,
-    ROW_PREDICTION,
-    ROW_VALUES,
-    ROWS,
-    SCALE,
-    SHIFT,
-    VALUES,
-    WIDTH,
     describer,
+    finisher,
     group,
-    judge,
     most_threads,
     signature,
 )
@@ -112,6 +98,9 @@ def _power_of_two(number: int) -> int:
     return 1 << (number - 1).bit_length()
 
 
+_flag = RowFlags.bit
+
+
 @cache
 def kernel(
     structure: Structure,
@@ -138,21 +127,21 @@ def kernel(
     largest, total_of_thread = combined(computed, numbers, True), combined(computed, numbers)
     describe = describer(kind, False)
     (total_of, maximum_of), wait = group(), reduce.wait_for_warp
-    judge_row = judge(structure, kind, derivatives)
+    finish = finisher(structure, kind, derivatives)
     weighted = over_vectors(weighted_sum(kind, count, whole), count, vectors)
     shift_row = over_vectors(shifted(kind, count, whole), count, vectors)
     with_gradient, one = derivatives > 0, real(1)
     begin, leave = reduce.begin(computed), reduce.leave()
 
-    def softmax_registers(loss, job, reals, tail):
+    def softmax_registers(loss, job, numbers, tail):
         scratch = cuda.shared.array(SCRATCH, real)
         thread = cuda.threadIdx.x
         # Classes are counted in 32 bits: indexes of 64 take two registers each.
-        classes, width, flags, rows = int32(job[CLASSES]), job[WIDTH], job[FLAGS], job[ROWS]
-        inverse, high, low = reals[INVERSE], reals[POWER_HIGH], reals[POWER_LOW]
-        scale, rows = begin(tail, reals[SCALE], rows)
-        at_once = cuda.blockDim.x >> job[SHIFT]
-        mine, lane = thread >> job[SHIFT], thread & (width - 1)
+        classes, width, flags, rows = int32(job.classes), job.row_threads, job.flags, job.rows
+        inverse, high, low = numbers.inverse_temperature, numbers.power_high, numbers.power_low
+        scale, rows = begin(tail, numbers.scale, rows)
+        at_once = cuda.blockDim.x >> job.row_threads_log2
+        mine, lane = thread >> job.row_threads_log2, thread & (width - 1)
         total, bad = 0.0, zero
         step = apart if threads > 0 else int32(width * count)
         first = cuda.blockIdx.x * at_once
@@ -164,17 +153,17 @@ def kernel(
             label = int32(label_)
             # Rows that do not count have no classes: whatever they hold, it is not looked at.
             size_ = classes if weight != zero else none
-            at = row * job[ROW_PREDICTION]
+            at = row * job.prediction_row_stride
             j = int32(lane * count)
             if not whole:  # vectors begin where memory has them: the first one before the row
-                j = int32(j - before(job[PREDICTION], at))
-            x = load_row(job[PREDICTION], at, j, step, size_)
-            chosen = load(job[PREDICTION], at + label) if size_ > 0 else zero
+                j = int32(j - before(job.prediction, at))
+            x = load_row(job.prediction, at, j, step, size_)
+            chosen = load(job.prediction, at + label) if size_ > 0 else zero
             top = maximum_of(largest(x), width, thread, scratch)
             base = zero if top == lowest else top
             spread = zero
             if smooth:
-                spread = weighted(x, j, step, (base, job[CLASS_WEIGHT], size_))
+                spread = weighted(x, j, step, (base, job.class_weight, size_))
                 spread = total_of(spread * inverse, width, thread, scratch)
             e = powers_of(x, j, step, (base, high, low, label))
             others = total_of(total_of_thread(e), width, thread, scratch)
@@ -182,8 +171,8 @@ def kernel(
             if size_ > 0:
                 distance = chosen - base
                 own = power_of(distance, high, low)
-                value, factor, shift, at_label, _, _, _, _ = judge_row(
-                    loss, reals, flags, scale,
+                value, factor, shift, at_label, _, _, _, _ = finish(
+                    loss, numbers, flags, scale,
                     (base, others, distance * inverse, own, spread, weight, own_weight),
                 )  # fmt: skip
             # In place, the label's logit must have been read by all who share the row.
@@ -191,17 +180,17 @@ def kernel(
             if row < rows:
                 if lane == 0:
                     total += np.float64(value)
-                    if flags & JUDGED:
+                    if flags & _flag.count_errors:
                         bad += wrong
-                    if job[VALUES] != 0:
-                        store_value(job[VALUES], row * job[ROW_VALUES], value)
+                    if job.value != 0:
+                        store_value(job.value, row * job.value_row_stride, value)
                 if with_gradient:
-                    at = row * job[ROW_GRADIENT]
+                    at = row * job.gradient_row_stride
                     if smooth:
-                        e = shift_row(e, j, step, (factor, shift, job[CLASS_WEIGHT], classes))
+                        e = shift_row(e, j, step, (factor, shift, job.class_weight, classes))
                         factor = one
                     store_row(
-                        job[GRADIENT], at, j, step, classes, e, factor, label, at_label
+                        job.gradient, at, j, step, classes, e, factor, label, at_label
                     )  # fmt: skip
             first += at_once * cuda.gridDim.x
         leave(total, bad, thread, scratch, tail)

@@ -1,8 +1,8 @@
-"""What launches leave behind: the records with their sums, and values that are still on the way.
+"""What launches leave behind: their sums, and values that are still on the way.
 
 A stream runs its launches one after another, so all calls on a stream share one workspace for the
-sums of blocks. Records outlive their call, since a value may be read much later; a record whose
-value nobody holds any more is used again, on the same stream.
+sums of blocks. Sums of launches outlive their call, since a value may be read much later; the
+memory of those that nobody holds any more is used again, on the same stream.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from ..jobs.launch import BlockSums, LaunchSums
 from . import backend
 from .backend import Place
-from .reduce import RECORD
 
 # Blocks of a launch, at most.
 MOST_BLOCKS = 1 << 14
@@ -22,7 +22,7 @@ _SLAB = 256
 
 
 class Workspace:
-    """Memory of one stream: partial sums, the counter of finished blocks, records."""
+    """Memory of one stream: partial sums, the counter of finished blocks, sums."""
 
     def __init__(self, place: Place) -> None:
         self.place = place
@@ -30,7 +30,7 @@ class Workspace:
         # For launches that must follow one another: what one leaves in scratch, the next reads.
         self.alone = threading.Lock()
         with backend.on_device(place.device):
-            self._partials = backend.empty((2 * MOST_BLOCKS,), np.float64)
+            self._partials = backend.empty((BlockSums.memory.words * MOST_BLOCKS,), np.float64)
             self._counter = backend.upload(np.zeros(2, np.uint32))
         self.partials = backend.address(self._partials)
         self.counter = backend.address(self._counter)
@@ -46,18 +46,18 @@ class Workspace:
                     self._scratch = backend.empty((max(size, 1 << 16),), np.uint8)
             return self._scratch
 
-    def record(self) -> Record:
-        """A record for one launch."""
+    def sums(self) -> DeviceSums:
+        """Memory for what one launch leaves."""
         with self._lock:
             if not self._free:
                 with backend.on_device(self.place.device):
-                    slab = backend.empty((_SLAB, RECORD), np.float64)
+                    slab = backend.empty((_SLAB, LaunchSums.memory.words), np.float64)
                 self._slabs.append(slab)
                 self._free = [(slab, row) for row in range(_SLAB)]
-            return Record(self, *self._free.pop())
+            return DeviceSums(self, *self._free.pop())
 
     def release(self, slab: Any, row: int) -> None:
-        """Take a record back."""
+        """Take such memory back."""
         self._free.append((slab, row))  # atomic: called by the garbage collector too
 
     def extents(self) -> list[tuple[int, int]]:
@@ -66,18 +66,19 @@ class Workspace:
         return [(backend.address(array), backend.address(array) + array.nbytes) for array in arrays]
 
 
-class Record:
-    """Float64 numbers on the GPU that a launch fills: see :mod:`.reduce` for what they are."""
+class DeviceSums:
+    """:class:`LaunchSums` on the GPU, which a launch leaves there."""
 
     def __init__(self, workspace: Workspace, slab: Any, row: int) -> None:
         self.workspace, self._slab, self._row = workspace, slab, row
-        self.address = backend.address(slab) + 8 * RECORD * row
+        self.address = backend.address(slab) + LaunchSums.memory.bytes * row
 
-    def read(self) -> np.ndarray:
-        """The numbers, once the GPU has computed them."""
+    def read(self) -> LaunchSums:
+        """A copy on the host, once the GPU has computed it."""
         place = self.workspace.place
         with backend.on_device(place.device):
-            return backend.download(self._slab[self._row], place)
+            numbers = backend.download(self._slab[self._row], place)
+        return LaunchSums(numbers.view(np.int64))
 
     def wait(self) -> None:
         """Wait until the GPU is done."""

@@ -10,8 +10,11 @@ from ..core.loss import domain
 from ..formulas.fitting import lower_for
 from ..formulas.plans import plans_of
 from ..formulas.structure import Structure, parameters_of
-from . import rows
+from ..jobs.cuda_rows import RowFlags, RowNumbers
+from .fields import new
 from .powers import scales
+
+_flag = RowFlags.bit
 
 
 class Plan(NamedTuple):
@@ -22,7 +25,7 @@ class Plan(NamedTuple):
     class_weight: np.ndarray | None
     by_label: bool  # whether the log-probability of the label is all that counts
     flags: int
-    reals: tuple[Any, ...]  # those of `rows`, but for the scale
+    numbers: RowNumbers  # but for the scale, and limits of numbers
 
 
 def plan(loss: Any, real: str, labelled: bool, classes: int) -> Plan:
@@ -46,27 +49,27 @@ def _plan(loss: Any, dtype: np.dtype, labelled: bool, classes: int) -> Plan:
     if weights is not None:
         weights = weights.astype(dtype)
     of_target = domain(loss.target_domain)
-    flags = (
-        (rows.SMOOTH if smooth else 0)
-        | (rows.LABELLED if labelled else 0)
-        | (rows.MARGIN if loss.relative_to_label else 0)
-        | (0 if loss.takes_logits else rows.PLAIN)
-        | (0 if loss.tested_domain().everything else rows.TESTED)
-        | (rows.DENSE_LOGITS if loss.dense_logits else 0)
-        | (0 if labelled or of_target.everything else rows.CHECKED)
-    )
-    numbers = [0.0] * rows.REALS
-    numbers[rows.INVERSE] = 1.0 / options.temperature
-    numbers[rows.POWER_HIGH : rows.POWER_LOW + 1] = scales(dtype.name, 1.0 / options.temperature)
-    numbers[rows.ON] = 1.0 - options.label_smoothing
-    numbers[rows.OFF] = options.label_smoothing / classes
-    numbers[rows.WHOLE] = 0.0 if weights is None else float(weights.sum(dtype=np.float64))
-    numbers[rows.SHARE] = 1.0 / classes if loss.mean_over_classes else 1.0
+    asked = {
+        _flag.smooth: smooth,
+        _flag.labelled: labelled,
+        _flag.margin: loss.relative_to_label,
+        _flag.plain: not loss.takes_logits,
+        _flag.check_prediction: not loss.tested_domain().everything,
+        _flag.dense_logits: loss.dense_logits,
+        _flag.check_target: not (labelled or of_target.everything),
+    }
+    numbers = new(RowNumbers)
+    numbers.inverse_temperature = 1.0 / options.temperature
+    numbers.power_high, numbers.power_low = scales(dtype.name, 1.0 / options.temperature)
+    numbers.on = 1.0 - options.label_smoothing
+    numbers.off = options.label_smoothing / classes
+    numbers.class_weight_sum = 0.0 if weights is None else float(weights.sum(dtype=np.float64))
+    numbers.share = 1.0 / classes if loss.mean_over_classes else 1.0
     return Plan(
         structure,
         parameters_of(lowered, dtype.type),
         weights,
         by_label,
-        flags,
-        tuple(dtype.type(number) for number in numbers),
+        sum(flag for flag, wanted in asked.items() if wanted),
+        numbers,
     )

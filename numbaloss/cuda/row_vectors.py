@@ -18,17 +18,10 @@ from numba.extending import intrinsic as _intrinsic
 
 from . import backend
 from .backend import device_function
-from .memory import (
-    VECTOR_BYTES,
-    compute_type,
-    itemsize,
-    lanes,
-    reader,
-    vector_reader,
-    vector_writer,
-    writer,
-)
+from .dtypes import VECTOR_BYTES, compute_type, itemsize, lanes
+from .memory import reader, writer
 from .powers import larger, power
+from .vector_memory import vector_reader, vector_writer
 
 intrinsic: Any = _intrinsic
 int32 = np.int32

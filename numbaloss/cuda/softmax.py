@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,15 +11,18 @@ import numpy as np
 from ..arrays import Operand
 from ..core.loss import domain
 from ..core.reductions import batch_length
+from ..jobs.cuda_rows import EMIT, MEASURE, WHOLE_ROWS, CudaRows, RowFlags, RowPiece
 from . import backend, general, long, narrow_rows, reduce, register_rows, rows, scan, staged
 from .backend import Place
 from .calls import Call, Operands, address, blocks_for, code, layout
-from .memory import VECTOR_BYTES, itemsize
-from .results import Record
+from .dtypes import VECTOR_BYTES, itemsize
+from .fields import new
+from .results import DeviceSums
 from .row_plans import plan
 
 __all__ = ["Place", "evaluate", "is_checked"]
 
+_flag = RowFlags.bit
 # Blocks of a launch for each multiprocessor.
 BLOCKS_EACH = 16
 # A warp takes a row of up to so many classes, if there are rows enough; then the block takes one.
@@ -52,7 +56,7 @@ def evaluate(
     check: bool,
     in_place: bool,
     place: Place,
-) -> Record:
+) -> DeviceSums:
     """Ask the GPU for the value; the outputs will receive what they are for.
 
     Nothing waits for the GPU. The record tells how many numbers were out of range.
@@ -65,9 +69,9 @@ def evaluate(
         if not check or (run.labelled and not tested):
             guard = start.earlier or run.scan(False, 1.0)
         else:
-            guard = run.launch(0, [None, None, None], 1.0, judged=True)
-    judged = start.earlier is None and guard is None
-    return run.launch(derivatives, outputs, start.scale, judged, guard=guard, **start.options)
+            guard = run.launch(0, [None, None, None], 1.0, count_errors=True)
+    count_errors = start.earlier is None and guard is None
+    return run.launch(derivatives, outputs, start.scale, count_errors, guard=guard, **start.options)
 
 
 class Start(NamedTuple):
@@ -75,7 +79,7 @@ class Start(NamedTuple):
 
     scale: float  # of the gradient, where the host knows it
     divisor: float  # of the value; 0: the total of the record
-    earlier: Record | None
+    earlier: DeviceSums | None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -101,14 +105,16 @@ def go_on(
     inputs: Operands,
     outputs: Operands,
     start: Start,
-    before: Record | None,
+    before: DeviceSums | None,
     check: bool,
     place: Place,
-) -> Record:
+) -> DeviceSums:
     """Compute one part of such a set; its record holds the sums of all parts so far."""
     run = _Run(loss, inputs, outputs, check, place)
-    judged = start.earlier is None
-    return run.launch(derivatives, outputs, start.scale, judged, before=before, **start.options)
+    count_errors = start.earlier is None
+    return run.launch(
+        derivatives, outputs, start.scale, count_errors, before=before, **start.options
+    )
 
 
 class _Run:
@@ -140,163 +146,165 @@ class _Run:
             return Start(gradient_scale, 0.0, self.scan(weighted, gradient_scale))
         return Start(gradient_scale / self.count, float(self.count), None)
 
-    def _job(self, outputs: Operands, flags: int) -> tuple[list[int], bool]:
-        """The integers that describe a launch, and whether rows lie along several axes."""
+    def _job(self, outputs: Operands, flags: int) -> tuple[CudaRows, bool]:
+        """What a launch is told, and whether rows lie along several axes."""
         prediction, target, weight, mask = self.inputs
-        value, gradient, hessian = outputs
-        by_row = [prediction, target, weight, mask, value, gradient, hessian]
-        by_class = [prediction, None if self.labelled else target, gradient, hessian]
-        ignored = self.loss.row_options().ignore_index
-        job = [0] * rows.INTEGERS
-        job[rows.ROWS], job[rows.CLASSES] = self.count, self.classes
-        job[rows.PREDICTION : rows.HESSIAN + 1] = map(address, by_row)
-        job[rows.TARGET_CODE], job[rows.WEIGHT_CODE] = code(target), code(weight)
+        by_row = [prediction, target, weight, mask, *outputs]
+        ignored, job = self.loss.row_options().ignore_index, new(CudaRows)
+        job.rows, job.classes, job.pieces = self.count, self.classes, 1
+        job.prediction, job.target = address(prediction), address(target)
+        job.weight, job.mask = address(weight), address(mask)
+        job.value, job.gradient, job.hessian = map(address, outputs)
+        job.target_code, job.weight_code = code(target), code(weight)
         if ignored is not None:
-            job[rows.IGNORED], flags = ignored, flags | rows.IGNORES
-        if not self.check:
-            flags |= rows.TRUSTED
-        job[rows.FLAGS], job[rows.PIECES] = flags, 1
+            job.ignored_label, flags = ignored, flags | _flag.ignores
+        job.flags = flags if self.check else flags | _flag.any_weight
+        # Which of the arrays have classes.
         wide = True, not self.labelled, False, False, False, True, True
         if all(one is None or one.array.flags.c_contiguous for one in by_row):
             # What follows would come to the same.
-            job[rows.ROW_PREDICTION : rows.ROW_HESSIAN + 1] = [
+            _set_row_strides(job, [
                 0 if one is None else self.classes if has_classes else 1
                 for one, has_classes in zip(by_row, wide)
-            ]
-            job[rows.CLASS_PREDICTION : rows.CLASS_HESSIAN + 1] = [
-                0 if one is None else 1 for one in by_class
-            ]
+            ])  # fmt: skip
+            _set_class_strides(job, [
+                int(one is not None and has_classes) for one, has_classes in zip(by_row, wide)
+            ])  # fmt: skip
             return job, False
         of_rows = [_rows_of(one, has_classes) for one, has_classes in zip(by_row, wide)]
-        walk = layout(_shape(prediction)[:-1], of_rows)
-        walked = int(walk[0]) > 1
-        if walked:
-            job[rows.LAYOUT] = self.call.upload(walk)
-        job[rows.ROW_PREDICTION : rows.ROW_HESSIAN + 1] = walk[2:9].tolist()
-        job[rows.CLASS_PREDICTION : rows.CLASS_HESSIAN + 1] = map(_class_stride, by_class)
-        return job, walked
+        axes = layout(_shape(prediction)[:-1], of_rows)
+        traversed = int(axes[0]) > 1
+        if traversed:
+            job.layout = self.call.upload(axes)
+        _set_row_strides(job, axes[2:9].tolist())
+        _set_class_strides(job, [
+            _class_stride(one) if has_classes else 0 for one, has_classes in zip(by_row, wide)
+        ])  # fmt: skip
+        return job, traversed
 
-    def scan(self, weighted: bool, numerator: float) -> Record:
+    def scan(self, weighted: bool, numerator: float) -> DeviceSums:
         """Count the rows, or sum their weights."""
-        flags = (rows.LABELLED if self.labelled else 0) | (rows.WEIGHTED if weighted else 0)
-        job, walked = self._job([None, None, None], flags)
+        flags = (_flag.labelled if self.labelled else 0) | (_flag.weighted if weighted else 0)
+        job, traversed = self._job([None, None, None], flags)
         weights = self.loss.row_options().class_weight
         if weighted and weights is not None:
-            job[rows.CLASS_WEIGHT] = self.call.resident(weights)
+            job.class_weight = self.call.resident(weights)
         blocks = blocks_for(-(-self.count // backend.THREADS), self.call.place.device, BLOCKS_EACH)
-        return self.call.launch(scan.kernel(walked), blocks, (tuple(job),), numerator=numerator)
+        return self.call.launch(scan.kernel(traversed), blocks, (job,), numerator=numerator)
 
     def launch(
-        self, derivatives: int, outputs: Operands, scale: float, judged: bool, **options: Any
-    ) -> Record:
+        self, derivatives: int, outputs: Operands, scale: float, count_errors: bool, **options: Any
+    ) -> DeviceSums:
         """Run the kernels that rows of this kind and width need."""
         prediction, target = self.prediction, self.target
         assert prediction is not None
         assert target is not None
         kind, real = prediction.kind, prediction.compute
         found = plan(self.loss, real, self.labelled, self.classes)
-        flags = found.flags if self.check else found.flags & ~(rows.CHECKED | rows.TESTED)
-        job, walked = self._job(outputs, flags | (rows.JUDGED if judged else 0))
+        flags = found.flags
+        if not self.check:
+            flags &= ~(_flag.check_target | _flag.check_prediction)
+        job, traversed = self._job(outputs, flags | (_flag.count_errors if count_errors else 0))
         if found.class_weight is not None:
-            job[rows.CLASS_WEIGHT] = self.call.resident(found.class_weight)
-        reals = list(found.reals)
-        dtype = np.dtype(real)
-        limits = domain(self.loss.target_domain).limits(dtype, target.kind)
-        reals[rows.SCALE] = dtype.type(scale)
-        reals[rows.LOW : rows.NEAR_HIGH + 1] = map(dtype.type, limits)
+            job.class_weight = self.call.resident(found.class_weight)
+        numbers, dtype = copy(found.numbers), np.dtype(real)
+        numbers.scale = scale
+        numbers.low, numbers.high, numbers.near_low, numbers.near_high = domain(
+            self.loss.target_domain
+        ).limits(dtype, target.kind)
         limits = self.loss.tested_domain().limits(dtype, kind)
-        reals[rows.LOWEST : rows.NEAR_HIGHEST + 1] = map(dtype.type, limits)
-        head = found.parameters, tuple(reals)
-        make = found.structure, kind, derivatives, walked
+        numbers.lowest, numbers.highest, numbers.near_lowest, numbers.near_highest = limits
+        head = found.parameters, numbers
+        make = found.structure, kind, derivatives, traversed
         if not found.by_label:
             _share_rows(job, self.count, self.classes, 0, self.call.place.device)
             blocks = self._blocks(job)
             return self._go(general.kernel(*make), job, head, blocks, **options)
-        direct = self._direct(job, outputs, walked)
+        direct = self._direct(job, outputs, traversed)
         quick = self._quick(job, make, direct, outputs)
         if quick is not None:
             kernel, *shape = quick
             return self._go(kernel, job, head, *shape, **options)
         if self.classes <= staged.most_classes(real):
-            job[rows.FLAGS] |= direct[0]
+            job.flags |= direct[0]
             row_bytes = self.classes * np.dtype(real).itemsize
             _share_rows(job, self.count, self.classes, row_bytes, self.call.place.device)
-            shared = (backend.THREADS >> job[rows.SHIFT]) * row_bytes + VECTOR_BYTES
+            shared = (backend.THREADS >> job.row_threads_log2) * row_bytes + VECTOR_BYTES
             kernel = staged.kernel(*make)
             return self._go(kernel, job, head, self._blocks(job), shared, **options)
-        job[rows.FLAGS] |= direct[1]
+        job.flags |= direct[1]
         return self._long(long.kernel(*make), job, head, real, **options)
 
-    def _blocks(self, job: list[int]) -> int:
-        per_block = backend.THREADS >> job[rows.SHIFT]
+    def _blocks(self, job: CudaRows) -> int:
+        per_block = backend.THREADS >> job.row_threads_log2
         return blocks_for(-(-self.count // per_block), self.call.place.device, BLOCKS_EACH)
 
     def _quick(
-        self, job: list[int], make: Any, direct: tuple[int, int], outputs: Operands
+        self, job: CudaRows, make: Any, direct: tuple[int, int], outputs: Operands
     ) -> tuple[Any, ...] | None:
         """The kernel that keeps rows in registers, its blocks, their shared memory and threads.
 
         None where registers cannot keep them.
         """
-        structure, kind, derivatives, walked = make
+        structure, kind, derivatives, traversed = make
         gradient, place, classes = outputs[1], self.call.place, self.classes
-        smooth = bool(job[rows.FLAGS] & rows.SMOOTH)
-        if derivatives > 1 or walked:
+        smooth = bool(job.flags & _flag.smooth)
+        if derivatives > 1 or traversed:
             return None
         if (gradient is None) is (derivatives > 0) or classes > register_rows.MOST_CLASSES:
             return None
         few = narrow_rows.shape(kind, classes)
         if few is not None and self._is_stretch(job):
-            for flag, array in (rows.DIRECT_IN, rows.PREDICTION), (rows.DIRECT_OUT, rows.GRADIENT):
-                job[rows.FLAGS] |= 0 if job[array] % VECTOR_BYTES else flag
+            job.flags |= 0 if job.prediction % VECTOR_BYTES else _flag.vectors_in
+            job.flags |= 0 if job.gradient % VECTOR_BYTES else _flag.vectors_out
             kernel = narrow_rows.kernel(structure, kind, derivatives, classes, few.rows, smooth)
             units = -(-self.count // (few.threads * few.rows))
             each = BLOCKS_EACH * backend.THREADS // few.threads
             blocks = blocks_for(units, place.device, each)
             return kernel, blocks, few.shared, few.threads
-        wanted = rows.DIRECT_IN | (0 if gradient is None else rows.DIRECT_OUT)
+        wanted = _flag.vectors_in | (0 if gradient is None else _flag.vectors_out)
         if direct[1] & wanted != wanted:
             return None
         size = itemsize(kind)
-        steps = classes * size, job[rows.ROW_PREDICTION] * size, job[rows.PREDICTION]
+        steps = classes * size, job.prediction_row_stride * size, job.prediction
         whole = all(one % VECTOR_BYTES == 0 for one in steps)
         processors = backend.processors(place.device)
         shape = register_rows.shape(kind, classes, whole, self.count, processors)
         if shape is None:
             return None
-        job[rows.WIDTH], job[rows.SHIFT] = shape.width, shape.width.bit_length() - 1
+        job.row_threads, job.row_threads_log2 = shape.width, shape.width.bit_length() - 1
         form = shape.vectors, whole, smooth, shape.fixed(kind)
         kernel = register_rows.kernel(structure, kind, derivatives, *form)
         units = -(-self.count // (shape.threads // shape.width))
         each = max(2, BLOCKS_EACH * backend.THREADS // shape.threads)
         return kernel, blocks_for(units, place.device, each), 0, shape.threads
 
-    def _is_stretch(self, job: list[int]) -> bool:
+    def _is_stretch(self, job: CudaRows) -> bool:
         """Whether logits, and gradients, follow one another without gaps."""
         return (
-            job[rows.CLASS_PREDICTION] == 1
-            and job[rows.ROW_PREDICTION] == self.classes
-            and job[rows.CLASS_GRADIENT] in (0, 1)
-            and job[rows.ROW_GRADIENT] in (0, self.classes)
+            job.prediction_class_stride == 1
+            and job.prediction_row_stride == self.classes
+            and job.gradient_class_stride in (0, 1)
+            and job.gradient_row_stride in (0, self.classes)
         )
 
     def _go(
         self,
         kernel: Any,
-        job: list[int],
+        job: CudaRows,
         head: Any,
         blocks: int,
         shared: int = 0,
         threads: int | None = None,
         **options: Any,
-    ) -> Record:
-        parameters, reals = head
-        arguments = parameters, tuple(job), reals
+    ) -> DeviceSums:
+        parameters, numbers = head
+        arguments = parameters, job, numbers
         return self.call.launch(
             kernel, blocks, arguments, shared=shared, threads=threads, **options
         )
 
-    def _long(self, kernel: Any, job: list[int], head: Any, real: str, **options: Any) -> Record:
+    def _long(self, kernel: Any, job: CudaRows, head: Any, real: str, **options: Any) -> DeviceSums:
         """Rows too long for shared memory: a block each, or shared where there are few."""
         device = self.call.place.device
         threads = backend.THREADS
@@ -305,46 +313,60 @@ class _Run:
         wanted = 4 * backend.processors(device)
         pieces = min(-(-wanted // self.count), -(-self.classes // LEAST_PIECE))
         if pieces < 2:
-            job[rows.PIECE], job[rows.STEP] = self.classes, long.WHOLE_ROWS
-            # Few rows at the same time, so that the second walk finds them in the cache.
+            job.piece_classes, job.step = self.classes, WHOLE_ROWS
+            # Few rows at the same time, so that they are in the cache when they are read again.
             blocks = blocks_for(self.count, device, LONG_BLOCKS_EACH)
             return self._go(kernel, job, head, blocks, threads=threads, **options)
         # Whole vectors of every dtype.
         piece = math.ceil(self.classes / pieces / VECTOR_BYTES) * VECTOR_BYTES
         pieces = -(-self.classes // piece)
-        left = self.count * pieces * long.NUMBERS * np.dtype(real).itemsize
-        job[rows.PIECE], job[rows.PIECES] = piece, pieces
+        left = self.count * pieces * RowPiece.count * np.dtype(real).itemsize
+        job.piece_classes, job.pieces = piece, pieces
         blocks = blocks_for(self.count * pieces, device, BLOCKS_EACH)
         # No other thread's launches may come in between.
         with self.call.workspace.alone:
-            job[rows.LEFT] = self.call.scratch(left)
-            job[rows.STEP] = long.MEASURE
+            job.piece_results = self.call.scratch(left)
+            job.step = MEASURE
             self._go(kernel, job, head, blocks, **(options | {"divisor": 1.0, "before": None}))
-            job[rows.STEP] = long.EMIT
+            job.step = EMIT
             return self._go(kernel, job, head, blocks, **options)
 
-    def _direct(self, job: list[int], outputs: Operands, walked: bool) -> tuple[int, int]:
+    def _direct(self, job: CudaRows, outputs: Operands, traversed: bool) -> tuple[int, int]:
         """Flags for arrays that can be moved in vectors: of staged rows, and of long ones."""
         prediction, gradient = self.prediction, outputs[1]
         assert prediction is not None
         size = itemsize(prediction.kind)
-        near = job[rows.CLASS_PREDICTION] == 1
-        block = near and not walked and job[rows.ROW_PREDICTION] == self.classes
+        near = job.prediction_class_stride == 1
+        block = near and not traversed and job.prediction_row_stride == self.classes
         short = self.classes < 1 << 30  # so that indexes within a row have 32 bits
-        staged_ = rows.DIRECT_IN if block else 0
-        long_ = rows.DIRECT_IN if near and short else 0
-        if gradient is not None and job[rows.CLASS_GRADIENT] == 1 and not walked:
+        staged_ = _flag.vectors_in if block else 0
+        long_ = _flag.vectors_in if near and short else 0
+        if gradient is not None and job.gradient_class_stride == 1 and not traversed:
             # Both arrays are cut into vectors at the same places.
             apart = (address(prediction) - address(gradient)) % VECTOR_BYTES == 0
-            steps = (job[rows.ROW_PREDICTION] - job[rows.ROW_GRADIENT]) * size % VECTOR_BYTES
-            if job[rows.ROW_GRADIENT] == self.classes and (apart or not block):
-                staged_ |= rows.DIRECT_OUT
+            steps = (job.prediction_row_stride - job.gradient_row_stride) * size % VECTOR_BYTES
+            if job.gradient_row_stride == self.classes and (apart or not block):
+                staged_ |= _flag.vectors_out
             if long_ and apart and steps == 0:
-                long_ |= rows.DIRECT_OUT
+                long_ |= _flag.vectors_out
         return staged_, long_
 
 
-def _share_rows(job: list[int], count: int, classes: int, row_bytes: int, device: int) -> None:
+def _set_row_strides(job: CudaRows, strides: list[int]) -> None:
+    """Strides of prediction, target, weight, mask, value, gradient and hessian."""
+    (
+        job.prediction_row_stride, job.target_row_stride, job.weight_row_stride,
+        job.mask_row_stride, job.value_row_stride, job.gradient_row_stride, job.hessian_row_stride,
+    ) = strides  # fmt: skip
+
+
+def _set_class_strides(job: CudaRows, strides: list[int]) -> None:
+    """The same from class to class."""
+    job.prediction_class_stride, job.target_class_stride, _, _, _ = strides[:5]
+    job.gradient_class_stride, job.hessian_class_stride = strides[5:]
+
+
+def _share_rows(job: CudaRows, count: int, classes: int, row_bytes: int, device: int) -> None:
     """How many threads take a row: as many as have something to do, in powers of two.
 
     ``row_bytes`` is what a row takes of shared memory.
@@ -357,7 +379,7 @@ def _share_rows(job: list[int], count: int, classes: int, row_bytes: int, device
     too_much = threads // width * row_bytes > staged.SHARED_BYTES
     if classes > WARP_CLASSES or too_much or (few and classes >= 8 * reduce.WARP):
         width = threads
-    job[rows.WIDTH], job[rows.SHIFT] = width, width.bit_length() - 1
+    job.row_threads, job.row_threads_log2 = width, width.bit_length() - 1
 
 
 def _shape(operand: Operand | None) -> tuple[int, ...]:

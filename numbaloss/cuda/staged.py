@@ -17,58 +17,20 @@ from functools import cache
 import numpy as np
 
 from ..formulas.structure import Structure
+from ..jobs.cuda_rows import RowAxis, RowFlags
 from . import backend, reduce
-from .backend import Kernel, cuda, device_function
-from .memory import (
-    VECTOR_BYTES,
-    compute_type,
-    itemsize,
-    lanes,
-    reader,
-    shared_reader,
-    shared_writer,
-    vector_reader,
-    vector_writer,
-    writer,
-)
+from .backend import cuda, device_function
+from .dtypes import VECTOR_BYTES, compute_type, itemsize, lanes
+from .kernel import Kernel
+from .memory import reader, writer
 from .powers import power
 from .reduce import SCRATCH
-from .rows import (
-    CLASS_GRADIENT,
-    CLASS_HESSIAN,
-    CLASS_PREDICTION,
-    CLASS_WEIGHT,
-    CLASSES,
-    DIRECT_IN,
-    DIRECT_OUT,
-    FLAGS,
-    GRADIENT,
-    HESSIAN,
-    INVERSE,
-    JUDGED,
-    OF_GRADIENT,
-    OF_HESSIAN,
-    OF_PREDICTION,
-    OF_VALUES,
-    POWER_HIGH,
-    POWER_LOW,
-    PREDICTION,
-    ROW_GRADIENT,
-    ROW_HESSIAN,
-    ROW_PREDICTION,
-    ROW_VALUES,
-    ROWS,
-    SCALE,
-    SHIFT,
-    SMOOTH,
-    VALUES,
-    WIDTH,
-    beginnings,
-    describer,
-    group,
-    judge,
-    signature,
-)
+from .rows import describer, finisher, group, signature, value_writer
+from .strides import beginnings
+from .vector_memory import shared_reader, shared_writer, vector_reader, vector_writer
+
+_flag, _axis = RowFlags.bit, RowAxis.column
+
 
 # Shared memory that a kernel may have without asking, less what reductions take.
 SHARED_BYTES = 48 * 1024 - 1024
@@ -135,34 +97,30 @@ def movers(kind: str) -> tuple[Callable, Callable]:
 
 
 @cache
-def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = False) -> Kernel:
-    """The kernel of a loss for one dtype, and for rows along one axis or ``walked`` ones."""
+def kernel(structure: Structure, kind: str, derivatives: int, traversed: bool = False) -> Kernel:
+    """The kernel of a loss for one dtype, and for rows along one axis or along several ones."""
     real = compute_type(kind)
     computed = np.dtype(real).name
-    zero, lowest = real(0), real(-np.inf)
+    zero = real(0)
     of_logits = np.dtype(real) if backend.SIMULATED else real  # which takes no classes
-    load, store, store_value, load_real = (
-        reader(kind), writer(kind), writer(computed), reader(computed),
-    )  # fmt: skip
-    copy_in, copy_out = movers(kind)
-    head_, each = head_of(kind), lanes(computed)
-    power_of, find, describe = power(kind), beginnings(walked), describer(kind, walked)
-    total_of, maximum_of = group()
-    judge_row = judge(structure, kind, derivatives)
+    (copy_in, copy_out), head_, each = movers(kind), head_of(kind), lanes(computed)
+    describe, write_value = describer(kind, traversed), value_writer(kind, traversed)
+    fill, measure = _filler(kind, traversed), _measurer(kind)
+    emit_hessian, emit = _hessian_emitter(kind, traversed), _emitter(kind, traversed)
+    finish = finisher(structure, kind, derivatives)
     with_gradient, with_hessian = derivatives > 0, derivatives > 1
     begin, leave = reduce.begin(computed), reduce.leave()
 
-    def softmax_staged(loss, job, reals, tail):
+    def softmax_staged(loss, job, numbers, tail):
         logits = cuda.shared.array(0, of_logits, VECTOR_BYTES)
         scratch = cuda.shared.array(SCRATCH, real)
         thread = cuda.threadIdx.x
-        classes, width, flags, rows = job[CLASSES], job[WIDTH], job[FLAGS], job[ROWS]
-        inverse, high, low = reals[INVERSE], reals[POWER_HIGH], reals[POWER_LOW]
-        scale, rows = begin(tail, reals[SCALE], rows)
-        at_once = cuda.blockDim.x >> job[SHIFT]
-        mine, lane = thread >> job[SHIFT], thread & (width - 1)
+        classes, flags = job.classes, job.flags
+        scale, rows = begin(tail, numbers.scale, job.rows)
+        at_once = cuda.blockDim.x >> job.row_threads_log2
+        mine, lane = thread >> job.row_threads_log2, thread & (job.row_threads - 1)
         # Where both are moved in vectors, prediction and gradient have these at the same places.
-        anchor = job[GRADIENT] if flags & DIRECT_OUT else job[PREDICTION]
+        anchor = job.gradient if flags & _flag.vectors_out else job.prediction
         total, bad = 0.0, zero
         first = cuda.blockIdx.x * at_once
         while first < rows:
@@ -175,85 +133,150 @@ def kernel(structure: Structure, kind: str, derivatives: int, walked: bool = Fal
             head = head_(anchor, start, count)
             pad = -head & (each - 1)
             here = mine * classes + pad
-            if flags & DIRECT_IN:
-                copy_in(job[PREDICTION], start, count, head, logits, pad, thread)
+            if flags & _flag.vectors_in:
+                copy_in(job.prediction, start, count, head, logits, pad, thread)
             elif present:
-                at = find(job, row, job[ROW_PREDICTION], OF_PREDICTION)
-                j = lane
-                while j < classes:
-                    logits[here + j] = load(job[PREDICTION], at + j * job[CLASS_PREDICTION])
-                    j += width
+                fill(job, row, logits, here, lane)
             cuda.syncthreads()
             # Rows that do not count have no classes: whatever they hold, it is not looked at.
             size = classes if weight != zero else 0
-            top = lowest
-            j = lane
-            while j < size:
-                x = logits[here + j]
-                top = x if x > top else top
-                j += width
-            chosen = logits[here + label] if size > 0 else zero
-            top = maximum_of(top, width, thread, scratch)
-            base = zero if top == lowest else top
-            cuda.syncthreads()
-            others, spread = zero, zero
-            j = lane
-            while j < size:
-                distance = logits[here + j] - base
-                e = power_of(distance, high, low)
-                logits[here + j] = e
-                others += zero if j == label else e
-                if flags & SMOOTH:
-                    w = load_real(job[CLASS_WEIGHT], j)
-                    spread += zero if w == zero else w * (distance * inverse)
-                j += width
-            others = total_of(others, width, thread, scratch)
-            if flags & SMOOTH:
-                spread = total_of(spread, width, thread, scratch)
-            distance = (chosen - base) * inverse
-            own = power_of(chosen - base, high, low)
-            value = factor = shift = at_label = r = square = linear = bent = zero
+            base, others, distance, own, spread = measure(
+                job, numbers, logits, here, size, label, lane, thread, scratch
+            )
+            value = factor = shift = at_label = r = square = linear = hessian = zero
             if size > 0:
-                value, factor, shift, at_label, r, square, linear, bent = judge_row(
-                    loss, reals, flags, scale,
+                value, factor, shift, at_label, r, square, linear, hessian = finish(
+                    loss, numbers, flags, scale,
                     (base, others, distance, own, spread, weight, own_weight),
                 )  # fmt: skip
             if lane == 0 and present:
                 total += np.float64(value)
-                if flags & JUDGED:
+                if flags & _flag.count_errors:
                     bad += wrong
-                if job[VALUES] != 0:
-                    store_value(job[VALUES], find(job, row, job[ROW_VALUES], OF_VALUES), value)
+                write_value(job, row, value)
             if with_hessian and present:
-                at = find(job, row, job[ROW_HESSIAN], OF_HESSIAN)
-                j = lane
-                while j < classes:
-                    h = zero
-                    if size > 0:
-                        p = logits[here + j] * r
-                        h = bent if j == label else p * (p * square + linear)
-                    store(job[HESSIAN], at + j * job[CLASS_HESSIAN], h)
-                    j += width
+                coefficients = r, square, linear, hessian
+                emit_hessian(job, row, logits, here, size, label, lane, coefficients)
             if with_gradient and present:
-                at = find(job, row, job[ROW_GRADIENT], OF_GRADIENT)
-                j = lane
-                while j < classes:
-                    g = zero
-                    if size > 0:
-                        g = logits[here + j] * factor
-                        if flags & SMOOTH:
-                            g += shift * load_real(job[CLASS_WEIGHT], j)
-                        g = at_label if j == label else g
-                    if flags & DIRECT_OUT:
-                        logits[here + j] = g
-                    else:
-                        store(job[GRADIENT], at + j * job[CLASS_GRADIENT], g)
-                    j += width
+                emit(job, row, logits, here, size, label, lane, (factor, shift, at_label))
             cuda.syncthreads()
-            if with_gradient and flags & DIRECT_OUT:
-                copy_out(job[GRADIENT], start, count, head, logits, pad, thread)
+            if with_gradient and flags & _flag.vectors_out:
+                copy_out(job.gradient, start, count, head, logits, pad, thread)
                 cuda.syncthreads()
             first += at_once * cuda.gridDim.x
         leave(total, bad, thread, scratch, tail)
 
     return Kernel(softmax_staged, signature(structure, computed), structure)
+
+
+@cache
+def _filler(kind: str, traversed: bool) -> Callable:
+    """``fill(job, row, logits, here, lane)``: a row of any strides into shared memory."""
+    load, find = reader(kind), beginnings(traversed, RowAxis.count)
+
+    @device_function
+    def fill(job, row, logits, here, lane):
+        at = find(job.layout, row, job.prediction_row_stride, _axis.prediction)
+        j = lane
+        while j < job.classes:
+            logits[here + j] = load(job.prediction, at + j * job.prediction_class_stride)
+            j += job.row_threads
+
+    return fill
+
+
+@cache
+def _measurer(kind: str) -> Callable:
+    """From a row's logits to its exponentials, in their place, and its sums.
+
+    Returns what is taken from logits, the sum of the exponentials without the label's, the scaled
+    distance of the label's logit, its exponential, and for smoothed labels the weighted sum of the
+    distances.
+    """
+    real = compute_type(kind)
+    zero, lowest = real(0), real(-np.inf)
+    power_of, load_real = power(kind), reader(np.dtype(real).name)
+    total_of, maximum_of = group()
+
+    @device_function
+    def measure(job, numbers, logits, here, size, label, lane, thread, scratch):
+        width, inverse = job.row_threads, numbers.inverse_temperature
+        high, low = numbers.power_high, numbers.power_low
+        top = lowest
+        j = lane
+        while j < size:
+            x = logits[here + j]
+            top = x if x > top else top
+            j += width
+        chosen = logits[here + label] if size > 0 else zero
+        top = maximum_of(top, width, thread, scratch)
+        base = zero if top == lowest else top
+        cuda.syncthreads()
+        others, spread = zero, zero
+        j = lane
+        while j < size:
+            distance = logits[here + j] - base
+            e = power_of(distance, high, low)
+            logits[here + j] = e
+            others += zero if j == label else e
+            if job.flags & _flag.smooth:
+                w = load_real(job.class_weight, j)
+                spread += zero if w == zero else w * (distance * inverse)
+            j += width
+        others = total_of(others, width, thread, scratch)
+        if job.flags & _flag.smooth:
+            spread = total_of(spread, width, thread, scratch)
+        distance = (chosen - base) * inverse
+        return base, others, distance, power_of(chosen - base, high, low), spread
+
+    return measure
+
+
+@cache
+def _hessian_emitter(kind: str, traversed: bool) -> Callable:
+    """The hessian of a thread's share of a row, of exponentials in shared memory."""
+    zero, store = compute_type(kind)(0), writer(kind)
+    find = beginnings(traversed, RowAxis.count)
+
+    @device_function
+    def emit(job, row, logits, here, size, label, lane, coefficients):
+        r, square, linear, at_label = coefficients
+        at = find(job.layout, row, job.hessian_row_stride, _axis.hessian)
+        j = lane
+        while j < job.classes:
+            h = zero
+            if size > 0:
+                p = logits[here + j] * r
+                h = at_label if j == label else p * (p * square + linear)
+            store(job.hessian, at + j * job.hessian_class_stride, h)
+            j += job.row_threads
+
+    return emit
+
+
+@cache
+def _emitter(kind: str, traversed: bool) -> Callable:
+    """The gradient of a thread's share of a row; in shared memory, if it leaves in vectors."""
+    real = compute_type(kind)
+    zero, store, load_real = real(0), writer(kind), reader(np.dtype(real).name)
+    find = beginnings(traversed, RowAxis.count)
+
+    @device_function
+    def emit(job, row, logits, here, size, label, lane, coefficients):
+        factor, shift, at_label = coefficients
+        at = find(job.layout, row, job.gradient_row_stride, _axis.gradient)
+        j = lane
+        while j < job.classes:
+            g = zero
+            if size > 0:
+                g = logits[here + j] * factor
+                if job.flags & _flag.smooth:
+                    g += shift * load_real(job.class_weight, j)
+                g = at_label if j == label else g
+            if job.flags & _flag.vectors_out:
+                logits[here + j] = g
+            else:
+                store(job.gradient, at + j * job.gradient_class_stride, g)
+            j += job.row_threads
+
+    return emit

@@ -30,10 +30,11 @@ Code: TypeAlias = int  # address of a compiled function; 0: there is none
 Count: TypeAlias = int  # how many, or which one of them
 Flag: TypeAlias = int  # 1: yes, 0: no
 Choice: TypeAlias = int  # one of some numbers that have names
+Bits: TypeAlias = int  # of a class of :class:`Flags`, one or several
 Word: TypeAlias = int  # position of a word, counted from the start of the record; 0: there is none
 Real: TypeAlias = float
 
-_KINDS = dict.fromkeys(("Address", "Code", "Count", "Flag", "Choice", "Word"), np.int64) | {
+_KINDS = dict.fromkeys(("Address", "Code", "Count", "Flag", "Choice", "Bits", "Word"), np.int64) | {
     "Real": np.float64
 }
 
@@ -136,3 +137,17 @@ class Columns:
         # A module: the one kind of namespace that compiled code looks into.
         cls.column = ModuleType(cls.__name__)
         cls.column.__dict__.update({name: np.int64(place) for place, name in enumerate(names)})
+
+
+Bit: TypeAlias = Any
+
+
+class Flags:
+    """Base of classes that name bits of one number. ``bit`` has each, as attributes."""
+
+    bit: ClassVar[Any]
+
+    def __init_subclass__(cls) -> None:
+        cls.bit = ModuleType(cls.__name__)  # as of columns
+        names = _kinds(cls, Flags, {"Bit": None})
+        cls.bit.__dict__.update({name: 1 << place for place, name in enumerate(names)})

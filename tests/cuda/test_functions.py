@@ -11,6 +11,7 @@ from tests.support.gpu.ptx_machine import Memory, Program
 pytest.importorskip("numba_cuda")
 
 from numbaloss.cuda import backend
+from numbaloss.cuda.kernel import Kernel
 
 if backend.SIMULATED:
     pytest.skip("the simulator compiles nothing", allow_module_level=True)
@@ -48,7 +49,7 @@ def computed(name, x, halves=False):
             write(target, i, face(read(source, i)))
 
     types = backend.numba.types
-    kernel = backend.Kernel(roughly if halves else whole, (types.int64,) * 3)
+    kernel = Kernel(roughly if halves else whole, (types.int64,) * 3)
     with without_gpu((9, 0)):
         program = Program(kernel.ptx((9, 0)))
     memory = Memory()

@@ -11,7 +11,7 @@ from numba import njit
 pytest.importorskip("numba_cuda")
 ml_dtypes = pytest.importorskip("ml_dtypes")
 
-from numbaloss.cuda import memory  # noqa: E402 (skipped without its package)
+from numbaloss.cuda import dtypes, memory, vector_memory  # noqa: E402 (skipped without its package)
 
 DTYPES = {
     "float16": np.dtype(np.float16),
@@ -35,7 +35,7 @@ def patterns(kind):
 
 def numbers(kind):
     """Numbers to be rounded to a dtype: of all sizes, ties and their neighbours."""
-    real = memory.compute_type(kind)
+    real = dtypes.compute_type(kind)
     rng = np.random.default_rng(1)
     plain = rng.normal(size=1 << 14) * 2.0 ** rng.integers(-30, 30, 1 << 14)
     every = patterns(kind).astype(real)
@@ -63,7 +63,7 @@ def same(found, expected):
 @pytest.mark.parametrize("kind", KINDS)
 def test_elements_are_read_as_what_they_are(kind):
     read, stored = memory.reader(kind), patterns(kind)
-    real = memory.compute_type(kind)
+    real = dtypes.compute_type(kind)
 
     @njit
     def all_of(address, found):
@@ -78,8 +78,8 @@ def test_elements_are_read_as_what_they_are(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_vectors_hold_the_elements_in_their_order(kind):
-    read, stored = memory.vector_reader(kind), aligned(patterns(kind))
-    count, real = memory.lanes(kind), memory.compute_type(kind)
+    read, stored = vector_memory.vector_reader(kind), aligned(patterns(kind))
+    count, real = dtypes.lanes(kind), dtypes.compute_type(kind)
 
     @njit
     def all_of(address, found):
@@ -110,11 +110,11 @@ def test_elements_are_written_rounded_to_the_nearest(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_vectors_are_written_in_their_order(kind):
-    write, count = memory.vector_writer(kind), memory.lanes(kind)
+    write, count = vector_memory.vector_writer(kind), dtypes.lanes(kind)
     values = numbers(kind)
     values = values[: values.size // count * count]
-    read = memory.vector_reader("float64" if kind == "float64" else "float32")
-    each = memory.lanes("float64" if kind == "float64" else "float32")
+    read = vector_memory.vector_reader("float64" if kind == "float64" else "float32")
+    each = dtypes.lanes("float64" if kind == "float64" else "float32")
 
     if each == count:
 
@@ -135,7 +135,7 @@ def test_vectors_are_written_in_their_order(kind):
     same(stored, rounded(values, kind))
 
 
-@pytest.mark.parametrize("kind", [kind for kind in memory.CODES if "int" in kind or kind == "bool"])
+@pytest.mark.parametrize("kind", [kind for kind in dtypes.CODES if "int" in kind or kind == "bool"])
 def test_integers_are_read_with_their_sign(kind):
     read = memory.raw_reader(kind)
     dtype = np.dtype(np.uint8 if kind == "bool" else kind)

@@ -10,7 +10,7 @@ from tests.support.gpu.kernels import intrinsics, refused, without_gpu
 
 pytest.importorskip("numba_cuda")
 
-from numbaloss.cuda import backend, elementwise, numpy_functions
+from numbaloss.cuda import backend, elementwise_kernels, numpy_functions
 from numbaloss.formulas.structure import Structure
 
 if backend.SIMULATED:
@@ -35,7 +35,7 @@ class Every(nl.Elementwise):
 @pytest.mark.parametrize("kind", ["float32", "float64"])
 def test_functions_of_numpy_compile_with_every_cuda(kind):
     with without_gpu((9, 0)), intrinsics() as found:
-        text = elementwise.vectors(Structure.of(Every()), kind, 0).ptx((9, 0))
+        text = elementwise_kernels.vectors(Structure.of(Every()), kind, 0).ptx((9, 0))
     assert not refused(found)
     # All of them are in the kernel: nothing is left to be linked.
     assert ".extern .func" not in text
@@ -46,7 +46,7 @@ def test_functions_that_nobody_knows_are_named():
         def point(self, prediction, target):
             return np.spacing(prediction), prediction, target
 
-    kernel = elementwise.vectors(Structure.of(Odd()), "float32", 0)
+    kernel = elementwise_kernels.vectors(Structure.of(Odd()), "float32", 0)
     expected = r"Odd.point does not compile for a GPU: .*np\.spacing is none of the functions"
     with without_gpu((9, 0)), pytest.raises(TypeError, match=expected):
         kernel.ptx((9, 0))

@@ -152,10 +152,10 @@ def test_kernels_of_one_loss_are_what_they_should_be(case):
 @pytest.mark.parametrize("capability", CAPABILITIES)
 @pytest.mark.parametrize("walked", [False, True])
 def test_scans_and_sums_have_neither_local_memory_nor_calls(walked, capability):
-    from numbaloss.cuda import elementwise, scan
+    from numbaloss.cuda import elementwise_kernels, scan
 
     with without_gpu(capability), intrinsics() as found:
-        kernel = scan.kernel(True) if walked else elementwise._sum_kernel()
+        kernel = scan.kernel(True) if walked else elementwise_kernels.sum_kernel()
         text = kernel.ptx(capability)
     assert not re.search(r"\.local\b|\bcall", text)
     assert found
@@ -173,7 +173,7 @@ def test_capabilities_differ_in_nothing_but_the_target():
 
 
 def test_formulas_that_can_raise_are_refused_for_a_gpu():
-    from numbaloss.cuda.elementwise import vectors
+    from numbaloss.cuda.elementwise_kernels import vectors
     from numbaloss.formulas.structure import Structure
 
     table = np.array([1.0, 2.0])

@@ -60,7 +60,16 @@ def test_batches_of_pairs(machine, kind):
 def test_batches_of_triplets_that_are_hard(machine, kind, workspace):
     agree_on_batches(nl.BatchTriplet(), 37, 3, kind, workspace=workspace)
     agree_on_batches(nl.BatchTriplet(squared=True, normalize=True), 21, 67, kind)
-    steps = {"prepare", "center", "mine_rows", "settle", "gather", "finish", "total", *IN_UNITS}
+    steps = {
+        "prepare",
+        "center",
+        "mine_rows",
+        "finish_mined",
+        "gather",
+        "finish",
+        "total",
+        *IN_UNITS,
+    }
     found = {name for name in launched(machine) if not name.endswith("mine_columns")}
     assert found == {f"embedding_{name}" for name in steps}
     assert ("embedding_mine_columns" in launched(machine)) == (workspace is not None)

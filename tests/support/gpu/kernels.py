@@ -40,8 +40,11 @@ IN_REGISTERS = "narrow_rows", "register_rows"
 OF_FORMS = {
     "softmax": ("positives", "emit"),
     "pairs": ("emit_pairs",),
-    "triplets": ("settle", "emit_triplets"),
+    "triplets": ("finish_mined", "emit_triplets"),
 }
+BATCH_MODULES = (
+    "batch_vectors", "batch_sums", "batch_slopes", "batch_mining", "batch_triplets",
+)  # fmt: skip
 IN_BATCH = (*OF_NO_LOSS, *(name for names in OF_FORMS.values() for name in names))
 # Of rows that a thread takes.
 CLASSES = 10
@@ -266,16 +269,18 @@ def in_batch_cases() -> Iterator[Case]:
 
 def kernel_of(case: Case) -> Any:
     """The kernel of a case, not compiled yet."""
-    from numbaloss.cuda import elementwise, embedding_blocks
+    from numbaloss.cuda import elementwise_kernels
     from numbaloss.formulas.structure import Structure
 
     structure = Structure.of_classes(case.losses, case.weighted)
     if case.in_batch:
-        make = getattr(embedding_blocks, case.kernel)
+        modules = (importlib.import_module(f"numbaloss.cuda.{name}") for name in BATCH_MODULES)
+        (make,) = (vars(one)[case.kernel] for one in modules if case.kernel in vars(one))
         return make(structure, case.kind) if case.losses else make(case.kind)
     if case.kernel in ("vectors", "strided"):
-        return getattr(elementwise, case.kernel)(structure, case.kind, case.derivatives)
-    module = importlib.import_module(f"numbaloss.cuda.{case.kernel}")
+        return getattr(elementwise_kernels, case.kernel)(structure, case.kind, case.derivatives)
+    name = {"embedding_rows": "embedding_kernels"}.get(case.kernel, case.kernel)
+    module = importlib.import_module(f"numbaloss.cuda.{name}")
     if case.kernel == "narrow_rows":
         rows = module.shape(case.kind, CLASSES).rows
         return module.kernel(structure, case.kind, case.derivatives, CLASSES, rows)

@@ -17,6 +17,7 @@ from tests.support.gpu.ptx_machine import Memory, Program
 pytest.importorskip("numba_cuda")
 
 from numbaloss.cuda import backend, embedding_batch, products
+from numbaloss.cuda.kernel import Kernel
 
 DEVICE = 99  # no GPU's number, so that nothing that is kept for one is this machine's
 CAPABILITY = 9, 0
@@ -112,7 +113,7 @@ class Machine:
         handle = SimpleNamespace(kernel=lambda *given: self.run(name, program, *given))
         library = SimpleNamespace(get_cufunc=lambda: handle)
         compiled = SimpleNamespace(overloads={0: SimpleNamespace(_codelibrary=library)})
-        return kernel._short_road(compiled, SimpleNamespace(stream=0), blocks, shared, threads)
+        return kernel._short_path(compiled, SimpleNamespace(stream=0), blocks, shared, threads)
 
     def run(self, name, program, config, arguments):
         (blocks, *_), (threads, *_) = config.grid, config.block
@@ -143,9 +144,7 @@ def installed(monkeypatch):
     }.items():
         monkeypatch.setattr(backend, name, stand_in)
     monkeypatch.setattr(embedding_batch, "library", lambda family: Products())
-    monkeypatch.setattr(
-        backend.Kernel, "_configure", lambda self, *given: _machine.configure(self, *given)
-    )
+    monkeypatch.setattr(Kernel, "_configure", lambda self, *given: _machine.configure(self, *given))
     _machine.launched.clear()
     return _machine
 

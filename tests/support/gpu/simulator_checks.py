@@ -64,27 +64,28 @@ class Simulator(Library):
 
 @check("simulator")
 def kernels_touch_nothing_but_the_arrays_of_their_call(library):
-    from numbaloss.cuda import elementwise
+    from numbaloss.cuda import elementwise_kernels
 
     def off_by_one(kind):
         write = writer(kind)
         return lambda address, index, number: write(address, index + 1, number)
 
-    writer = elementwise.writer
+    writer = elementwise_kernels.writer
     p, t = (library.put(one)[::2] for one in (np.ones(64, "f4"), np.zeros(64, "f4")))
-    elementwise.strided.cache_clear()
+    elementwise_kernels.strided.cache_clear()
     with (
-        mock.patch.object(elementwise, "writer", off_by_one),
+        mock.patch.object(elementwise_kernels, "writer", off_by_one),
         pytest.raises(IndexError, match="a kernel reaches out of bounds: float32"),
     ):
         nl.Huber().value_and_grad(p, t)
-    elementwise.strided.cache_clear()
+    elementwise_kernels.strided.cache_clear()
     assert nl.Huber()(p, t) == 0.5
 
 
 @check("simulator")
 def barriers_that_are_missing_or_not_for_all_are_noticed(library):
     from numbaloss.cuda import backend, memory
+    from numbaloss.cuda.kernel import Kernel
 
     write = memory.writer("float32")
 
@@ -92,7 +93,7 @@ def barriers_that_are_missing_or_not_for_all_are_noticed(library):
         found = backend.SimulatedArray(np.zeros(backend.THREADS, "f4"))
         address = backend.address(found)
         with backend.accessible((address, address + found.nbytes)):
-            backend.Kernel(function, ()).launch(backend.Place(0), 1, (address,))
+            Kernel(function, ()).launch(backend.Place(0), 1, (address,))
         return found.array
 
     def with_barrier(address):
