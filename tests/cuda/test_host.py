@@ -16,6 +16,7 @@ from collections import defaultdict, deque
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
@@ -56,11 +57,10 @@ class LazyStreams:
 
         def run():
             try:
-                found.append(
-                    (self.cpu.evaluate(loss, derivatives, inputs, outputs, scale, check), 0, 0)
-                )
+                value = self.cpu.evaluate(loss, derivatives, inputs, outputs, scale, check)
+                found.append(SimpleNamespace(value=value, out_of_range=0))
             except ValueError:
-                found.append((math.nan, 0, 1))
+                found.append(SimpleNamespace(value=math.nan, out_of_range=1))
 
         def read():
             self.synchronize(place)
