@@ -31,6 +31,10 @@ _flag = VectorFlags.bit
 # The arrays in the order of :class:`VectorAxis`, and those that are vectors.
 NAMES = tuple(VectorAxis.__annotations__)[1:]
 VECTORS = ("first", "second", "third", "first_gradient", "second_gradient", "third_gradient")
+# Of each array, the fields for its address and strides; neighbours in a row are those of vectors.
+FIELDS = [
+    (name, f"{name}_row_stride", f"{name}_stride" if name in VECTORS else "") for name in NAMES
+]
 # Blocks for each multiprocessor.
 BLOCKS_EACH = 16
 # A warp takes a row of up to so many elements, if there are rows enough; then the block takes one.
@@ -86,10 +90,10 @@ def evaluate(
     *shape, length = vectors[0].array.shape
     kind, real, count = vectors[0].kind, vectors[0].compute, math.prod(shape)
     found = plan(loss, real)
-    operands = dict.fromkeys(NAMES) | dict(zip(VECTORS, vectors))
-    operands |= {"target": target, "weight": weight, "mask": mask, "value": value}
-    operands |= dict(zip(VECTORS[3:], gradients or ()))
-    call = Call(place, list(operands.values()))
+    absent = [None] * (3 - len(vectors))
+    operands = [*vectors, *absent, target, weight, mask, value, *(gradients or ())]
+    operands += [None] * (len(NAMES) - len(operands))
+    call = Call(place, operands)
     earlier, divisor, scale = None, 1.0, gradient_scale
     if reduction == "weighted_mean" and weight is not None:
         earlier, divisor = sum_of(call, weight, mask, gradient_scale), 0.0
@@ -99,6 +103,7 @@ def evaluate(
         divisor = batch_length(tuple(shape)) if reduction == "batchmean" else float(count)
         scale = gradient_scale / divisor
     job, traversed = _job(call, operands, tuple(shape), length)
+    job.target_code, job.weight_code = code(target), code(weight)
     job.flags = found.swap | (found.check if check and target is not None else 0)
     job.flags |= _flag.check_weight if check and weight is not None else 0
     job.flags |= _flag.signed if found.recoding.signed else 0
@@ -122,33 +127,35 @@ def evaluate(
 
 
 def _job(
-    call: Call, operands: dict[str, Operand | None], shape: tuple[int, ...], length: int
+    call: Call, operands: Sequence[Operand | None], shape: tuple[int, ...], length: int
 ) -> tuple[CudaVectorRows, bool]:
     """What a launch is told, and whether rows lie along several axes."""
     job = new(CudaVectorRows)
     job.rows, job.length = math.prod(shape), length
-    job.target_code, job.weight_code = code(operands["target"]), code(operands["weight"])
-    contiguous = all(one is None or one.array.flags.c_contiguous for one in operands.values())
-    of_rows: list[Operand | None] = []
-    for name, one in operands.items():
-        if one is not None:
-            setattr(job, name, address(one))
-            if name in VECTORS:
-                stride = 1 if contiguous else one.array.strides[-1] // one.array.itemsize
-                setattr(job, f"{name}_stride", stride)
-                one = one._replace(array=one.array[..., 0]) if length and not contiguous else None
-            if contiguous:
-                setattr(job, f"{name}_row_stride", length if name in VECTORS else 1)
-        of_rows.append(one)
+    contiguous = all(one is None or one.array.flags.c_contiguous for one in operands)
+    for (name, row_stride, stride), one in zip(FIELDS, operands):
+        if one is None:
+            continue
+        setattr(job, name, address(one))
+        if contiguous:
+            # What follows would come to the same.
+            setattr(job, row_stride, length if stride else 1)
+            if stride:
+                setattr(job, stride, 1)
     if contiguous:
-        # What follows would come to the same.
         return job, False
+    of_rows: list[Operand | None] = []
+    for (_, _, stride), one in zip(FIELDS, operands):
+        if one is not None and stride:
+            setattr(job, stride, one.array.strides[-1] // one.array.itemsize)
+            one = one._replace(array=one.array[..., 0]) if length else None
+        of_rows.append(one)
     axes = layout(shape, of_rows)
     traversed = int(axes[0]) > 1
     if traversed:
         job.layout = call.upload(axes)
-    for name, stride in zip(NAMES, axes[2:].tolist()):
-        setattr(job, f"{name}_row_stride", stride)
+    for (_, row_stride, _), step in zip(FIELDS, axes[2:].tolist()):
+        setattr(job, row_stride, step)
     return job, traversed
 
 
@@ -157,10 +164,10 @@ def _in_vectors(job: CudaVectorRows, kind: str) -> bool:
     size = itemsize(kind)
     return job.length % lanes(kind) == 0 and all(
         getattr(job, name) % VECTOR_BYTES == 0
-        and getattr(job, f"{name}_row_stride") * size % VECTOR_BYTES == 0
-        and getattr(job, f"{name}_stride") == 1
-        for name in VECTORS
-        if getattr(job, name) != 0
+        and getattr(job, row_stride) * size % VECTOR_BYTES == 0
+        and getattr(job, stride) == 1
+        for name, row_stride, stride in FIELDS
+        if stride and getattr(job, name) != 0
     )
 
 

@@ -31,16 +31,29 @@ class Fields:
         return f"{type(self).__name__}{named(self.of)(*self.get(self))}"
 
 
-@cache
 def _of(record: Any) -> type[Fields]:
     kinds = record.memory.dtype
     zeros: dict[str, Any] = {name: kinds[name].type(0).item() for name in record.memory.place}
     return type(record.__name__, (Fields,), {**zeros, "get": attrgetter(*zeros), "of": record})
 
 
+_known: dict[Any, Any] = {}
+
+
 def new(record: type[R]) -> R:
     """A record to fill in."""
-    return cast(R, _of(cast(Any, record))())
+    try:
+        return cast(R, _known[record]())
+    except KeyError:
+        _known[record] = _of(record)
+        return cast(R, _known[record]())
+
+
+def copied(fields: R) -> R:
+    """The same once more, to change some of it."""
+    found = type(fields)()
+    found.__dict__.update(fields.__dict__)
+    return found
 
 
 @cache

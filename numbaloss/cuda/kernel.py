@@ -159,6 +159,12 @@ def _flattener(kind: Any) -> Callable[[Any, list[Any]], None]:
 
 def _fields_flattener(kinds: list[Any]) -> Callable[[Any, list[Any]], None]:
     """The same of a record, whose whole numbers go as they are."""
+    if len(set(kinds)) == 1:
+        (kind,) = set(kinds)
+        if kind not in _REALS:
+            return lambda fields, flat: flat.extend(fields.get(fields))
+        real = _REALS[kind]
+        return lambda fields, flat: flat.extend(map(real, fields.get(fields)))
     reals = [(place, _REALS[kind]) for place, kind in enumerate(kinds) if kind in _REALS]
 
     def put_fields(fields: Fields, flat: list[Any]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +15,7 @@ from . import backend, general, long, narrow_rows, reduce, register_rows, rows, 
 from .backend import Place
 from .calls import Call, Operands, address, blocks_for, code, layout
 from .dtypes import VECTOR_BYTES, itemsize
-from .fields import new
+from .fields import copied, new
 from .results import DeviceSums
 from .row_plans import plan
 
@@ -207,7 +206,7 @@ class _Run:
         job, traversed = self._job(outputs, flags | (_flag.count_errors if count_errors else 0))
         if found.class_weight is not None:
             job.class_weight = self.call.resident(found.class_weight)
-        numbers, dtype = copy(found.numbers), np.dtype(real)
+        numbers, dtype = copied(found.numbers), np.dtype(real)
         numbers.scale = scale
         numbers.low, numbers.high, numbers.near_low, numbers.near_high = domain(
             self.loss.target_domain
@@ -343,7 +342,7 @@ class _Run:
         long_ = _flag.vectors_in if near and short else 0
         if gradient is not None and job.gradient_class_stride == 1 and not traversed:
             # Both arrays are cut into vectors at the same places.
-            apart = (address(prediction) - address(gradient)) % VECTOR_BYTES == 0
+            apart = (job.prediction - job.gradient) % VECTOR_BYTES == 0
             steps = (job.prediction_row_stride - job.gradient_row_stride) * size % VECTOR_BYTES
             if job.gradient_row_stride == self.classes and (apart or not block):
                 staged_ |= _flag.vectors_out
