@@ -36,6 +36,7 @@ from .rows import (
 )
 from .vector_memory import vector_reader, vector_writer
 
+_flag = RowFlags.bit
 # Rows of more classes take too many registers; fewer where stretches of several rows are needed for
 # whole vectors.
 MOST_CLASSES, MOST_IN_VECTORS = 24, 32
@@ -70,9 +71,6 @@ def shape(kind: str, classes: int) -> Shape | None:
         threads //= 2
     shared = threads // WARP * warp
     return Shape(rows, threads, shared) if shared <= SHARED_BYTES else None
-
-
-_flag = RowFlags.bit
 
 
 @cache

@@ -13,6 +13,7 @@ Not for hessians and logits whose classes are not neighbours in memory: see :mod
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ import numpy as np
 from ..formulas.structure import Structure
 from ..jobs.cuda_rows import RowFlags
 from . import backend, reduce
-from .backend import cuda
+from .backend import cuda, device_function
 from .dtypes import compute_type, lanes
 from .kernel import Kernel
 from .memory import reader, writer
@@ -46,6 +47,7 @@ from .rows import (
     signature,
 )
 
+_flag = RowFlags.bit
 # Kernels find registers for `rows.most_threads`, all that a multiprocessor has, whatever the size
 # of their blocks: the more threads there are, the more loads are on their way.
 # Classes are counted in 32 bits.
@@ -98,9 +100,6 @@ def _power_of_two(number: int) -> int:
     return 1 << (number - 1).bit_length()
 
 
-_flag = RowFlags.bit
-
-
 @cache
 def kernel(
     structure: Structure,
@@ -118,19 +117,12 @@ def kernel(
     """
     real = compute_type(kind)
     computed = np.dtype(real).name
-    zero, lowest, none = real(0), real(-np.inf), int32(0)
-    count, before = lanes(kind), elements_before(kind)
-    numbers, apart = vectors * count, int32(threads * count)
-    load, store_value = reader(kind), writer(computed)
-    load_row, store_row = loader(kind, vectors, whole), storer(kind, vectors, whole)
-    powers_of, power_of = powers_of_vectors(kind, vectors), power(kind)
-    largest, total_of_thread = combined(computed, numbers, True), combined(computed, numbers)
-    describe = describer(kind, False)
-    (total_of, maximum_of), wait = group(), reduce.wait_for_warp
-    finish = finisher(structure, kind, derivatives)
-    weighted = over_vectors(weighted_sum(kind, count, whole), count, vectors)
-    shift_row = over_vectors(shifted(kind, count, whole), count, vectors)
-    with_gradient, one = derivatives > 0, real(1)
+    zero, none = real(0), int32(0)
+    count, before, apart = lanes(kind), elements_before(kind), int32(threads * lanes(kind))
+    load, load_row, store_value = reader(kind), loader(kind, vectors, whole), writer(computed)
+    power_of, describe, wait = power(kind), describer(kind, False), reduce.wait_for_warp
+    sums, emit = _sums(kind, vectors, whole, smooth), _emitter(kind, vectors, whole, smooth)
+    finish, with_gradient = finisher(structure, kind, derivatives), derivatives > 0
     begin, leave = reduce.begin(computed), reduce.leave()
 
     def softmax_registers(loss, job, numbers, tail):
@@ -159,14 +151,9 @@ def kernel(
                 j = int32(j - before(job.prediction, at))
             x = load_row(job.prediction, at, j, step, size_)
             chosen = load(job.prediction, at + label) if size_ > 0 else zero
-            top = maximum_of(largest(x), width, thread, scratch)
-            base = zero if top == lowest else top
-            spread = zero
-            if smooth:
-                spread = weighted(x, j, step, (base, job.class_weight, size_))
-                spread = total_of(spread * inverse, width, thread, scratch)
-            e = powers_of(x, j, step, (base, high, low, label))
-            others = total_of(total_of_thread(e), width, thread, scratch)
+            base, others, spread, e = sums(
+                job, numbers, x, j, step, size_, label, width, thread, scratch
+            )
             value = factor = shift = at_label = zero
             if size_ > 0:
                 distance = chosen - base
@@ -185,14 +172,55 @@ def kernel(
                     if job.value != 0:
                         store_value(job.value, row * job.value_row_stride, value)
                 if with_gradient:
-                    at = row * job.gradient_row_stride
-                    if smooth:
-                        e = shift_row(e, j, step, (factor, shift, job.class_weight, classes))
-                        factor = one
-                    store_row(
-                        job.gradient, at, j, step, classes, e, factor, label, at_label
-                    )  # fmt: skip
+                    coefficients = factor, shift, at_label
+                    emit(job, row, e, j, step, classes, label, coefficients)
             first += at_once * cuda.gridDim.x
         leave(total, bad, thread, scratch, tail)
 
     return Kernel(softmax_registers, signature(structure, computed), structure, most_threads(kind))
+
+
+@cache
+def _sums(kind: str, vectors: int, whole: bool, smooth: bool) -> Callable:
+    """From a thread's logits of a row to what is taken from them, the sum of the exponentials of
+    the row without the label's, the weighted sum of distances, and the thread's exponentials."""
+    real, count = compute_type(kind), lanes(kind)
+    computed, numbers_ = np.dtype(real).name, vectors * count
+    zero, lowest = real(0), real(-np.inf)
+    largest, total_of_thread = combined(computed, numbers_, True), combined(computed, numbers_)
+    (total_of, maximum_of), powers_of = group(), powers_of_vectors(kind, vectors)
+    weighted = over_vectors(weighted_sum(kind, count, whole), count, vectors)
+
+    @device_function
+    def sums(job, numbers, x, j, step, size, label, width, thread, scratch):
+        high, low = numbers.power_high, numbers.power_low
+        top = maximum_of(largest(x), width, thread, scratch)
+        base = zero if top == lowest else top
+        spread = zero
+        if smooth:
+            spread = weighted(x, j, step, (base, job.class_weight, size))
+            spread = total_of(spread * numbers.inverse_temperature, width, thread, scratch)
+        e = powers_of(x, j, step, (base, high, low, label))
+        others = total_of(total_of_thread(e), width, thread, scratch)
+        return base, others, spread, e
+
+    return sums
+
+
+@cache
+def _emitter(kind: str, vectors: int, whole: bool, smooth: bool) -> Callable:
+    """The gradient of a thread's share of a row, from its exponentials."""
+    count, one = lanes(kind), compute_type(kind)(1)
+    store_row = storer(kind, vectors, whole)
+    shift_row = over_vectors(shifted(kind, count, whole), count, vectors)
+
+    @device_function
+    def emit(job, row, e, j, step, classes, label, coefficients):
+        factor, shift, at_label = coefficients
+        at = row * job.gradient_row_stride
+        if smooth:
+            e = shift_row(e, j, step, (factor, shift, job.class_weight, classes))
+            factor = one
+        store_row(job.gradient, at, j, step, classes, e, factor, label, at_label)
+
+    return emit
