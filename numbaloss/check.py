@@ -7,17 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from .structures.elementwise import Elementwise
-from .structures.embedding import Embedding
-from .structures.embedding_batch import KeyedEmbedding, LabelledEmbedding
-from .structures.embedding_rows import TripletEmbedding
-from .structures.softmax import Softmax
-
 EPSILON, TINY = np.finfo(np.float64).eps, np.finfo(np.float64).tiny
 
 
 def check_gradient(
-    loss: Elementwise | Softmax | Embedding,
+    loss: Any,
     prediction: Any,
     target: Any,
     *more: Any,
@@ -59,13 +53,13 @@ def check_gradient(
     >>> nl.check_gradient(nl.Triplet(), [[0.0, 0.0]], [[3.0, 4.0]], [[0.0, 5.5]]) < 1e-9
     True
     """
-    if isinstance(loss, Embedding):
+    if loss.contract.vectors:
         return _of_vectors(loss, (prediction, target, *more), step)
     if more:
         raise TypeError(f"{type(loss).__name__} takes a prediction and a target, no more")
     p = np.array(prediction, dtype=np.float64)
     t = np.asarray(target)
-    rows = isinstance(loss, Softmax)
+    rows = loss.contract.of_classes
     if not (rows and t.ndim < p.ndim):  # labels stay integers
         t = t.astype(np.float64)
     _, gradient = loss.value_and_grad(p, t, reduction="none")
@@ -94,12 +88,11 @@ def check_gradient(
 
 def _of_vectors(loss: Any, given: tuple[Any, ...], step: float) -> float:
     """The worst error of a loss of vectors; every element of every vector moves alone."""
-    count = 3 if isinstance(loss, TripletEmbedding) else 2
-    count = 1 if isinstance(loss, LabelledEmbedding) else count
+    count = loss.contract.vectors
     vectors = [np.array(one, dtype=np.float64) for one in given[:count]]
     rest = given[count:]
     _, gradients = loss.value_and_grad(*vectors, *rest, reduction="sum")
-    whole = isinstance(loss, (KeyedEmbedding, LabelledEmbedding))  # all rows in every value
+    whole = loss.contract.in_batch  # all rows in every value
     worst = 0.0
     for array, gradient in zip(vectors, [gradients] if count == 1 else gradients):
         columns = np.ndindex(array.shape) if whole else range(array.shape[-1])

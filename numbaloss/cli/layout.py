@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 
 from ..core.loss import domain
-from ..structures.softmax import Softmax
 from .failures import Failure, UsageFailure
 from .selection import Selected, select
 from .specification import Chosen, Scorable
@@ -73,7 +72,7 @@ def arrange(
     kinds = [tuple(islice(found, len(option.columns))) for option in options]
     if weight is not None:
         _one_number(table, options[2], kinds[2], "weights are a number a row")
-    if isinstance(chosen[0].loss, Softmax):
+    if chosen[0].loss.contract.of_classes:
         return _of_rows(table, chosen, options, kinds, classes)
     return _of_numbers(table, chosen, options, kinds, classes)
 

@@ -11,8 +11,6 @@ from rich.text import Text
 
 from .. import registry
 from ..core.loss import Loss, domain
-from ..structures.elementwise import Elementwise
-from ..structures.softmax import Softmax
 from . import listing
 from .failures import UsageFailure, did_you_mean
 from .formula import plain
@@ -168,8 +166,8 @@ def _takes(cls: type[Loss]) -> list[str]:
             default = ", unless parameters say otherwise"
             alone = not any(one.required for one in cls.parameters())
             declared = getattr(cls(), f"{name}_domain") if alone else None
-        if declared is not None and issubclass(cls, Elementwise | Softmax):
-            of = "dense targets" if name == "target" and issubclass(cls, Softmax) else f"{name}s"
+        if declared is not None and cls.contract.prediction_and_target:
+            of = "dense targets" if name == "target" and cls.contract.of_classes else f"{name}s"
             some = domain(declared)
             numbers = "any numbers" if some.everything else f"in {tight(some)}"
             found.append(f"{of}: {numbers}{default}")
@@ -185,7 +183,7 @@ def _call(cls: type[Loss]) -> list[str]:
     option = f":{shown[0]}={shown[1]}" if shown else ""
     python = f"{shown[0]}={shown[1]}" if shown else ""
     lines = []
-    if issubclass(cls, Elementwise | Softmax):
+    if cls.contract.prediction_and_target:
         lines.append(f"numbaloss score FILE --loss {_name(cls)}{option}")
         lines.append(f"nl.{cls.__name__}({python}).value_and_grad(prediction, target)")
     else:

@@ -54,8 +54,8 @@ def choose(texts: list[str]) -> list[Chosen]:
     ]
     first = chosen[0]
     for place, one in enumerate(chosen):
-        if isinstance(one.loss, Softmax) != isinstance(first.loss, Softmax):
-            of_rows, other = (one, first) if isinstance(one.loss, Softmax) else (first, one)
+        if one.loss.contract.of_classes != first.loss.contract.of_classes:
+            of_rows, other = (one, first) if one.loss.contract.of_classes else (first, one)
             raise UsageFailure(
                 f"--loss {of_rows.text!r} takes a row of predictions, --loss {other.text!r} a "
                 f"single one: score them one after the other"

@@ -17,7 +17,6 @@ from .. import registry
 from ..core.loss import Loss, Parameter
 from ..structures.elementwise import Elementwise
 from ..structures.embedding import Embedding
-from ..structures.softmax import Softmax
 from . import warming_rows, warming_vectors
 from .failures import Failure, UsageFailure, harmless
 from .report import console, counted, duration
@@ -44,8 +43,8 @@ def warm(
     started = time.perf_counter()
     check_place()
     losses, vectors = _asked_for(texts) if texts else (registered(), warming_vectors.registered())
-    of_points = [loss for loss in losses if isinstance(loss, Elementwise)]
-    of_rows = [loss for loss in losses if isinstance(loss, Softmax)]
+    of_points = [loss for loss in losses if not loss.contract.of_classes]
+    of_rows: list[Any] = [loss for loss in losses if loss.contract.of_classes]
     tasks: list[Task] = [(compile_task, (loss, real)) for loss in of_points for real in reals]
     if vectors:  # which share nearly all loops: two processes would compile them twice
         tasks += [(warming_vectors.compile_all, (vectors, real)) for real in reals]
@@ -66,27 +65,27 @@ def warm(
 
 def registered() -> list[Scorable]:
     """The registered losses, and what their switches turn them into."""
-    found: list[Scorable] = []
+    found: list[Any] = []
     for cls in registry.losses().values():
-        if not issubclass(cls, (Elementwise, Softmax)):
+        if not cls.contract.prediction_and_target:
             continue
         parameters = cls.parameters()
         required = {one.name: _some_value(cls, one) for one in parameters if one.required}
-        usual = cls(**required)
+        usual: Any = cls(**required)
         found.append(usual)
         found += [
             usual.replace(**{one.name: not one.default})
             for one in parameters
             if one.kind is bool and not one.required
         ]
-        if isinstance(usual, Softmax):
+        if usual.contract.of_classes:
             found += warming_rows.other_formulas(usual)
     return found
 
 
 def _asked_for(texts: list[str]) -> tuple[list[Scorable], list[Embedding]]:
     """The losses that were named: of columns of a table, and of vectors."""
-    of_vectors = [text for text in texts if isinstance(read(text)[1], Embedding)]
+    of_vectors = [text for text in texts if read(text)[1].contract.vectors]
     others = [text for text in texts if text not in of_vectors]
     losses = [one.loss for one in choose(others)] if others else []
     vectors = [read(text)[1] for text in of_vectors]

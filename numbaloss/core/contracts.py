@@ -22,6 +22,8 @@ class Contract(NamedTuple):
     methods: Mapping[str, str] = MappingProxyType({})
     # Parameters that choose what engines do, and that the maths never sees.
     host_only: frozenset[str] = frozenset()
+    # Whether it is called with a prediction and a target, arrays of numbers.
+    prediction_and_target: bool = False
     # Whether there are rows of classes, with a target a class or a label a row.
     of_classes: bool = False
     # How many inputs are vectors, each with a gradient; 0: numbers.
@@ -30,16 +32,18 @@ class Contract(NamedTuple):
     in_batch: bool = False
 
 
-ELEMENTWISE = Contract("elementwise")
+ELEMENTWISE = Contract("elementwise", prediction_and_target=True)
 ROWS = Contract(
     "rows",
     {"label_point": "log_probability", "normalizer": "log_sum"},
+    prediction_and_target=True,
     of_classes=True,
 )
 PAIRS = Contract("vectors", {"term": "difference", "root": "total"}, vectors=2)
 TRIPLETS = PAIRS._replace(vectors=3)
 KEYED = Contract("batch", host_only=frozenset({"mining"}), vectors=2, in_batch=True)
 LABELLED = KEYED._replace(vectors=1)
+LINEAR = Contract("linear")  # whose maths is that of the loss of its logits
 
 
 def absent(method: Function) -> Function:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Never
 
 from .. import misuse
 from ..call.linear import evaluate
+from ..core.contracts import LINEAR
 from ..core.loss import Loss
 from .documentation import documented
 from .softmax import Softmax
@@ -30,6 +31,7 @@ class Linear(Loss):
     by the logits.
     """
 
+    contract = LINEAR
     target_domain: ClassVar[Any] = "[0, 1]"
     prediction_domain: ClassVar[Any] = "(-inf, inf)"
 
