@@ -18,9 +18,10 @@ from ..core.recoding import share
 from ..jobs.elementwise import ElementwiseDescription, LossHeader, TargetLimits, TargetRecoding
 from .compile import Code, c_function
 from .intrinsics import caller, pointer, stack_memory
+from .movers import layout, move
 from .records import at
 from .sums import tools
-from .threads import call_at, sums_at
+from .threads import CHUNK_SIGNATURE, call_at, sums_at
 
 description_at, header_at = at(ElementwiseDescription), at(LossHeader)
 limits_at, recoding_at = at(TargetLimits), at(TargetRecoding)
@@ -38,9 +39,8 @@ _inner = {"forceinline": True, "error_model": "numpy"}
 @cache
 def chunk(real: str) -> Code:
     """The machine code of the loop over the blocks of a chunk, for one compute dtype."""
-    signature = types.void(types.int64, types.float64, types.int64, types.int64)
     name = f"elementwise chunk {real}"
-    return c_function(lambda: _chunk(real), signature, name, error_model="numpy")
+    return c_function(lambda: _chunk(real), CHUNK_SIGNATURE, name, error_model="numpy")
 
 
 def _chunk(real: str) -> Callable:
@@ -49,7 +49,6 @@ def _chunk(real: str) -> Callable:
     itemsize = np.dtype(real).itemsize
     block = BLOCK_BYTES // itemsize
     call_kernel = caller(types.void, *[types.int64] * 9, getattr(types, real), types.int64)
-    call_mover = caller(types.void, *[types.int64] * 5)
     block_sum, weighted_sum = tools(real)
     narrow = real == "float32"
     share_ = njit(**_inner)(share)
@@ -73,10 +72,6 @@ def _chunk(real: str) -> Callable:
         for i in range(size, STEP):
             target[i] = target[size - 1]
         return scratch
-
-    @njit(**_inner)
-    def move(array, layout, start, size, scratch):
-        call_mover(pointer(layout, 1)[0], (array, layout, start, size, scratch))
 
     @njit(**_inner)
     def fetch(array, layout, start, size, scratch):
@@ -180,11 +175,6 @@ def _chunk(real: str) -> Callable:
                 pos_weight, spare = call.description + 8 * description.pos_weight, 3 * BLOCK_BYTES
                 paired(pos_weight, recoding, target, weight, start, size, scratch + spare)
         return target, weight
-
-    @njit(**_inner)
-    def layout(call, word):
-        """Address of a layout, or 0."""
-        return call.description + 8 * word if word != 0 else 0
 
     def elementwise_chunk(address, scale, index, result):
         call = call_at(address)

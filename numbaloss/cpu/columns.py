@@ -1,7 +1,7 @@
 """Rows whose classes lie farther apart than the rows themselves: images of shape (N, C, H, W).
 
 The numbers of one class of consecutive rows then lie behind one another. That is how tiles hold
-them too: what moves is a run of rows of a class at a time, and nothing has to be turned.
+them too: what moves is a run of rows of a class at a time, and nothing has to be transposed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..vmath.vectors import load, store
 from .compile import Code, c_function
 from .intrinsics import caller, pointer, prefer_wide_vectors
 from .movers import runner, steps_of
-from .rows import inner
+from .options import inner
 
 # Shorter runs of rows are not worth it.
 LEAST_RUN = 4

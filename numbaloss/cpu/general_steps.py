@@ -8,7 +8,7 @@ With S, S', S'' the sums of φ and its derivatives and p the softmax,
     hessian   φ''_k (1 - 2 p_k) + p_k² (S'' + R'') + p_k (1 - p_k) (R' - S')
 
 A loss relative to its label (a margin) is the same with the label's 0 or 1 in the place of p, whose
-own curvature is none; a loss of rows as they are (of probabilities), with 0 in the place of p.
+second derivative is none; a loss of rows as they are (of probabilities), with 0 in the place of p.
 """
 
 from __future__ import annotations
@@ -20,367 +20,336 @@ import numpy as np
 from numba import njit
 
 from .. import vmath
-from ..vmath import vectors
-from ..vmath.vectors import register_bytes
-from .intrinsics import (
-    no_alias,
-    pointer,
-    prefer_wide_vectors,
-)
-from .long import LEFT
+from ..jobs.rows import MARGIN, PLAIN, SOFTMAX, GeneralPiece, GeneralRow
+from .general_loops import derivatives, elements
+from .intrinsics import pointer, prefer_wide_vectors
 from .maps import call_map
+from .movers import layout
+from .options import inner, namespace
 from .pieces import GROUP, PIECE_BYTES, loops, piece_size
-from .rows import (
-    CHECKED,
-    CLASS_WEIGHT,
-    CLASSES,
-    CURVATURE_SCALE,
-    DENSE_LOGITS,
-    DERIVATIVES,
-    GRADIENT,
-    HESSIAN,
-    HIGH,
-    HIGHEST,
-    INVERSE_TEMPERATURE,
-    LABELLED,
-    LOW,
-    LOWEST,
-    MAP,
-    MARGIN,
-    NEAR_HIGH,
-    NEAR_HIGHEST,
-    NEAR_LOW,
-    NEAR_LOWEST,
-    NORMALIZER,
-    OFF,
-    ON,
-    PLAIN,
-    PREDICTION,
-    READING,
-    SCALE,
-    SHARE,
-    SOFTMAX,
-    TARGET,
-    TESTED,
-    exact,
-    fast,
-    inner,
-    namespace,
-    tools,
-)
-from .threads import LAYOUTS, PARAMETERS
+from .records import at
+from .rows import tools
 
-# What a piece leaves: maximum and sum of the prediction, of the teacher, then the three sums;
-# the label's logit shares the place of the teacher's maximum.
-TOP, TOTAL, TEACHER_TOP, TEACHER_TOTAL, SUM, SUM_SLOPE, SUM_CURVE = range(7)
-
+left_at = at(GeneralPiece)
+LEFT_BYTES = GeneralPiece.memory.bytes
+of_row = GeneralRow.column
+ROW_BYTES = 8 * GeneralRow.count
 
 # Bytes of: log-probabilities, targets, φ and two derivatives of a piece.
 MEMORY_BYTES = 5 * PIECE_BYTES
+TARGETS, VALUES, SLOPES, SECOND_DERIVATIVES = (i * PIECE_BYTES for i in range(1, 5))
+# Bytes of the log of a sum, R and two derivatives: each in a cache line of its own.
+TERM_BYTES = 256
 
 
 @cache
 def steps(real: str) -> Any:
     """The steps of one row, or of a piece of it."""
+    return namespace(
+        _measuring(real), _merging(real), _preparing(real), _finishing(real), _emitting(real)
+    )
+
+
+def _measuring(real: str) -> Any:
+    """Maxima and sums of exponentials."""
     t, o = tools(real, GROUP), loops(real)
-    zero, one, itemsize, cast = t.zero, t.one, t.itemsize, t.cast
-    register, lanes = register_bytes(), register_bytes() // itemsize
-    piece, decay = piece_size(real), t.decay
-    log, exp = vmath.log, vmath.exp
+    zero, cast = t.zero, t.cast
+    piece = piece_size(real)
 
     @njit(**inner)
-    def sum_of_exponentials(row, size, top, inverse):
+    def sum_of_exponentials(place, size, top, inverse):
         """Of whole registers, whose place the exponentials take."""
-        o.exponentials(row, row, size, top, inverse, 0, 0)
-        return o.total(row, size)
+        o.exponentials(place, place, size, top, inverse, 0, 0)
+        return o.total(place, size)
 
     @njit(**inner)
-    def measure(job, row, i, label, left, scratch):
-        """Maximum and sum of a piece; those of the teacher too, or the label's logit."""
-        fields, reals = pointer(job[LAYOUTS], 1), pointer(job[LAYOUTS], 1.0)
-        classes, inverse = fields[CLASSES], cast(reals[INVERSE_TEMPERATURE])
+    def measure(call, rows, row, i, label, pieces, scratch):
+        """Maximum and sum of a piece; those of the teacher too, or the label's number."""
+        classes, inverse = rows.classes, cast(rows.inverse_temperature)
         size = min(piece, classes - i * piece)
         start, padded = row * classes + i * piece, o.padded(size)
-        found = pointer(left + 8 * LEFT * i, 1.0)
-        m = o.stage(job, PREDICTION, start, size, scratch)
-        at = label - i * piece
-        if fields[READING] != SOFTMAX:
-            found[TOP], found[TOTAL] = 0.0, 1.0
-            if (at >= 0) & (at < size):
-                found[TEACHER_TOP] = pointer(scratch, zero)[at]
+        left = left_at(pieces + LEFT_BYTES * i)
+        prediction = call.prediction, layout(call, rows.prediction_layout)
+        m = o.stage(prediction, start, size, scratch)
+        at_ = label - i * piece
+        if rows.reading != SOFTMAX:
+            if (at_ >= 0) & (at_ < size):
+                left.label_number = pointer(scratch, zero)[at_]
             return
         base = zero if m == t.lowest else m
-        found[TOP] = m
-        found[TOTAL] = sum_of_exponentials(scratch, padded, base, inverse)
-        if fields[DENSE_LOGITS] != 0:
-            m = o.stage(job, TARGET, start, size, scratch)
+        left.maximum = m
+        left.exponentials = sum_of_exponentials(scratch, padded, base, inverse)
+        if rows.dense_logits != 0:
+            target = call.target, layout(call, rows.target_layout)
+            m = o.stage(target, start, size, scratch)
             base = zero if m == t.lowest else m
-            found[TEACHER_TOP] = m
-            found[TEACHER_TOTAL] = sum_of_exponentials(scratch, padded, base, inverse)
+            left.teacher_maximum = m
+            left.teacher_exponentials = sum_of_exponentials(scratch, padded, base, inverse)
+
+    return namespace({"measure": measure})
+
+
+def _merging(real: str) -> Any:
+    """Maxima and sums of a row, from those of its pieces."""
+    t = tools(real, GROUP)
+    zero, cast = t.zero, t.cast
+    piece, decay, log = piece_size(real), t.decay, vmath.log
 
     @njit(**inner)
-    def merge_sums(left, pieces, which, inverse):
-        """Maximum and sum of a row, from those of its pieces."""
-        prefer_wide_vectors()
-        found = pointer(left + 8 * which, 1.0)
-        top = found[0]
-        for i in range(pieces):
-            top = found[LEFT * i] if found[LEFT * i] > top else top
+    def larger(x, y):
+        return x if x > y else y
+
+    @njit(**inner)
+    def share(exponentials, m, top, inverse):
+        """A sum of exponentials, of what is less another maximum than its own."""
+        return exponentials * np.float64(decay(cast((m - top) * inverse)))
+
+    @njit(**inner)
+    def merge_prediction(pieces, count, inverse):
+        top = left_at(pieces).maximum
+        for i in range(count):
+            top = larger(left_at(pieces + LEFT_BYTES * i).maximum, top)
         total = 0.0
-        for i in range(pieces):
-            total += found[LEFT * i + 1] * np.float64(
-                decay(cast((found[LEFT * i] - top) * inverse))
-            )
+        for i in range(count):
+            left = left_at(pieces + LEFT_BYTES * i)
+            total += share(left.exponentials, left.maximum, top, inverse)
         return top, total
 
     @njit(**inner)
-    def merge(job, label, left, pieces, numbers):
-        """What the log-probabilities of a row are made of: offset, log of the sum, teacher's."""
-        fields, reals = pointer(job[LAYOUTS], 1), pointer(job[LAYOUTS], 1.0)
-        inverse = reals[INVERSE_TEMPERATURE]
-        if fields[READING] != SOFTMAX:
-            numbers[0] = numbers[1] = zero
-            if fields[READING] == MARGIN:
-                numbers[0] = pointer(left, 1.0)[LEFT * (label // piece) + TEACHER_TOP]
-            return
-        top, total = merge_sums(left, pieces, TOP, inverse)
-        numbers[0], numbers[1] = top, log(total)
-        if fields[DENSE_LOGITS] != 0:
-            top, total = merge_sums(left, pieces, TEACHER_TOP, inverse)
-            numbers[2], numbers[3] = top, 1.0 / total
-
-    @njit(**exact)
-    def log_probabilities(row, size, top, inverse, log_sum):
-        prefer_wide_vectors()
-        for j in range(0, size * itemsize, register):
-            x = vectors.load(row + j, zero, lanes)
-            vectors.store(row + j, (x - top) * inverse - log_sum)
-
-    @njit(**exact)
-    def soften(row, size, top, inverse, factor):
-        prefer_wide_vectors()
-        for j in range(0, size * itemsize, register):
-            x = vectors.load(row + j, zero, lanes)
-            vectors.store(row + j, decay((x - top) * inverse) * factor)
-
-    @njit(**fast)
-    def bring_inside(row, size, low, high, near_low, near_high):
-        """Take numbers a rounding beyond their domain for its bound; how many are farther out."""
-        prefer_wide_vectors()
-        count = zero
-        for j in range(size):
-            x = row[j]
-            count += one if (x < near_low) | (x > near_high) else zero
-            x = low if x < low else x
-            row[j] = high if x > high else x
-        return count
-
-    @njit(**exact)
-    def smoothen(row, size, on, off):
-        prefer_wide_vectors()
-        for j in range(0, size * itemsize, register):
-            vectors.store(row + j, vectors.load(row + j, zero, lanes) * on + off)
+    def merge_teacher(pieces, count, inverse):
+        top = left_at(pieces).teacher_maximum
+        for i in range(count):
+            top = larger(left_at(pieces + LEFT_BYTES * i).teacher_maximum, top)
+        total = 0.0
+        for i in range(count):
+            left = left_at(pieces + LEFT_BYTES * i)
+            total += share(left.teacher_exponentials, left.teacher_maximum, top, inverse)
+        return top, total
 
     @njit(**inner)
-    def stage_target(job, row, i, label, numbers, scratch):
+    def merge(rows, label, pieces, count, numbers):
+        """What the log-probabilities of a row are made of, and the teacher's probabilities."""
+        inverse = rows.inverse_temperature
+        if rows.reading != SOFTMAX:
+            numbers[of_row.offset] = numbers[of_row.log_sum] = zero
+            if rows.reading == MARGIN:
+                of_label = left_at(pieces + LEFT_BYTES * (label // piece))
+                numbers[of_row.offset] = of_label.label_number
+            return
+        top, total = merge_prediction(pieces, count, inverse)
+        numbers[of_row.offset], numbers[of_row.log_sum] = top, log(total)
+        if rows.dense_logits != 0:
+            top, total = merge_teacher(pieces, count, inverse)
+            numbers[of_row.teacher_maximum] = top
+            numbers[of_row.teacher_inverse] = 1.0 / total
+
+    return namespace({"merge": merge})
+
+
+def _staging(real: str) -> Any:
+    """What the formula of the loss sees of a piece."""
+    t, o, e = tools(real, GROUP), loops(real), elements(real)
+    zero, cast, piece = t.zero, t.cast, piece_size(real)
+
+    @njit(**inner)
+    def stage_target(call, rows, row, i, label, numbers, scratch):
         """Targets of a piece into scratch; how many are outside their domain."""
         prefer_wide_vectors()
-        fields, reals = pointer(job[LAYOUTS], 1), pointer(job[LAYOUTS], 1.0)
-        classes, target = fields[CLASSES], pointer(scratch, zero)
+        classes, place = rows.classes, pointer(scratch, zero)
         size = min(piece, classes - i * piece)
         padded = o.padded(size)
-        on, off = cast(reals[ON]), cast(reals[OFF])
-        offenders = zero
-        if fields[LABELLED] != 0:
-            t.fill(target, padded, off)
-            at = label - i * piece
-            if (at >= 0) & (at < size):
-                target[at] = on + off
-            return offenders
-        t.load(job, TARGET, row * classes + i * piece, size, scratch)
+        on, off = cast(rows.on), cast(rows.off)
+        out_of_range = zero
+        if rows.labelled != 0:
+            t.fill(place, padded, off)
+            at_ = label - i * piece
+            if (at_ >= 0) & (at_ < size):
+                place[at_] = on + off
+            return out_of_range
+        target = call.target, layout(call, rows.target_layout)
+        t.load(target, row * classes + i * piece, size, scratch)
         for j in range(size, padded):
-            target[j] = zero
-        if fields[CHECKED] != 0:
-            low, high = cast(reals[LOW]), cast(reals[HIGH])
-            near_low, near_high = cast(reals[NEAR_LOW]), cast(reals[NEAR_HIGH])
-            offenders = bring_inside(target, size, low, high, near_low, near_high)
-        if fields[DENSE_LOGITS] != 0:
-            inverse = cast(reals[INVERSE_TEMPERATURE])
-            soften(scratch, padded, numbers[2], inverse, numbers[3])
+            place[j] = zero
+        if rows.target_tested != 0:
+            low, high = cast(rows.low), cast(rows.high)
+            near_low, near_high = cast(rows.near_low), cast(rows.near_high)
+            out_of_range = e.bring_inside(place, size, low, high, near_low, near_high)
+        if rows.dense_logits != 0:
+            inverse, top = cast(rows.inverse_temperature), numbers[of_row.teacher_maximum]
+            e.soften(scratch, padded, top, inverse, numbers[of_row.teacher_inverse])
         elif off != zero:
-            smoothen(scratch, padded, on, off)
-        return offenders
-
-    @njit(**exact)
-    def multiply(values, of_class, size):
-        prefer_wide_vectors()
-        no_alias()
-        for j in range(size):
-            # A class that does not count contributes 0, even where its loss is infinite.
-            v, w = values[j], of_class[j]
-            values[j] = zero if (w == zero) & (v == v) else v * w
-
-    @njit(**exact)
-    def multiply_all(values, w, size):
-        prefer_wide_vectors()
-        for j in range(size):
-            v = values[j]
-            values[j] = zero if (w == zero) & (v == v) else v * w
+            e.smoothen(scratch, padded, on, off)
+        return out_of_range
 
     @njit(**inner)
-    def prepare(job, row, i, label, numbers, memory):
-        """φ of the classes of a piece, with derivatives; how many targets are out of place.
-
-        ``memory`` takes log-probabilities, targets, values, slopes and curvatures in turn.
-        """
-        prefer_wide_vectors()
-        fields, reals = pointer(job[LAYOUTS], 1), pointer(job[LAYOUTS], 1.0)
-        classes = fields[CLASSES]
-        size = min(piece, classes - i * piece)
+    def stage_prediction(call, rows, row, i, numbers, scratch):
+        """What the formula sees of a piece into scratch; how many are outside their domain."""
+        size = min(piece, rows.classes - i * piece)
         padded = o.padded(size)
-        o.stage(job, PREDICTION, row * classes + i * piece, size, memory)
-        inverse = cast(reals[INVERSE_TEMPERATURE])
-        offenders = zero
-        if fields[READING] != PLAIN:
-            log_probabilities(memory, padded, numbers[0], inverse, numbers[1])
+        prediction = call.prediction, layout(call, rows.prediction_layout)
+        o.stage(prediction, row * rows.classes + i * piece, size, scratch)
+        inverse = cast(rows.inverse_temperature)
+        out_of_range = zero
+        if rows.reading != PLAIN:
+            offset, log_sum = numbers[of_row.offset], numbers[of_row.log_sum]
+            e.log_probabilities(scratch, padded, offset, inverse, log_sum)
         else:
-            given = pointer(memory, zero)
+            given = pointer(scratch, zero)
             for j in range(size, padded):
                 given[j] = zero  # no formula is asked about -inf
-            if fields[TESTED] != 0:
-                low, high = cast(reals[LOWEST]), cast(reals[HIGHEST])
-                near_low, near_high = cast(reals[NEAR_LOWEST]), cast(reals[NEAR_HIGHEST])
-                offenders += bring_inside(given, size, low, high, near_low, near_high)
-        targets, found = memory + PIECE_BYTES, memory + 2 * PIECE_BYTES
-        offenders += stage_target(job, row, i, label, numbers, targets)
-        call_map(
-            fields[MAP],
-            (
-                0,
-                job[PARAMETERS],
-                memory,
-                targets,
-                found,
-                found + PIECE_BYTES,
-                found + 2 * PIECE_BYTES,
-                padded,
-            ),
-        )
-        if fields[CLASS_WEIGHT] != 0:
-            of_class = pointer(fields[CLASS_WEIGHT] + i * piece * itemsize, zero)
-            of_label = pointer(fields[CLASS_WEIGHT], zero)[label]
-            for d in range(fields[DERIVATIVES] + 1):
-                values = pointer(found + d * PIECE_BYTES, zero)
-                if fields[READING] == MARGIN:
-                    multiply_all(values, of_label, size)
-                else:
-                    multiply(values, of_class, size)
-        if fields[READING] == PLAIN:
-            t.fill(pointer(targets, zero), padded, zero)  # no class moves another
-        return offenders
+            if rows.prediction_tested != 0:
+                low, high = cast(rows.lowest), cast(rows.highest)
+                near_low, near_high = cast(rows.near_lowest), cast(rows.near_highest)
+                out_of_range += e.bring_inside(given, size, low, high, near_low, near_high)
+        return out_of_range
+
+    return namespace({"stage_prediction": stage_prediction, "stage_target": stage_target})
+
+
+def _preparing(real: str) -> Any:
+    """φ of the classes of a piece, and its sums."""
+    t, o, e, inputs = tools(real, GROUP), loops(real), elements(real), _staging(real)
+    zero, itemsize, piece = t.zero, t.itemsize, piece_size(real)
 
     @njit(**inner)
-    def add(job, i, left, memory):
+    def weigh(rows, i, label, size, place):
+        """Multiply φ, or a derivative of it, by the class weights."""
+        values = pointer(place, zero)
+        if rows.reading == MARGIN:
+            e.multiply_all(values, pointer(rows.class_weight, zero)[label], size)
+        else:
+            of_class = pointer(rows.class_weight + i * piece * itemsize, zero)
+            e.multiply(values, of_class, size)
+
+    @njit(**inner)
+    def prepare(call, rows, row, i, label, numbers, memory):
+        """φ of the classes of a piece, with derivatives; how many targets are out of place.
+
+        ``memory`` takes log-probabilities, targets, values and their two derivatives in turn.
+        """
+        prefer_wide_vectors()
+        size = min(piece, rows.classes - i * piece)
+        padded = o.padded(size)
+        out_of_range = inputs.stage_prediction(call, rows, row, i, numbers, memory)
+        targets, values = memory + TARGETS, memory + VALUES
+        slopes, seconds = memory + SLOPES, memory + SECOND_DERIVATIVES
+        out_of_range += inputs.stage_target(call, rows, row, i, label, numbers, targets)
+        call_map(rows.map, (0, call.parameters, memory, targets, values, slopes, seconds, padded))
+        if rows.class_weight != 0:
+            places = values, slopes, seconds
+            for d in range(rows.derivatives + 1):
+                weigh(rows, i, label, size, places[d])
+        if rows.reading == PLAIN:
+            t.fill(pointer(targets, zero), padded, zero)  # no class moves another
+        return out_of_range
+
+    @njit(**inner)
+    def add(rows, i, pieces, memory):
         """Sums of φ and its derivatives over a piece."""
         prefer_wide_vectors()
-        fields = pointer(job[LAYOUTS], 1)
-        size = min(piece, fields[CLASSES] - i * piece)
-        found = pointer(left + 8 * LEFT * i, 1.0)
-        for d in range(fields[DERIVATIVES] + 1):
-            values = pointer(memory + (2 + d) * PIECE_BYTES, zero)
-            found[SUM + d] = o.plain_sum(values, size)
+        size = min(piece, rows.classes - i * piece)
+        left = left_at(pieces + LEFT_BYTES * i)
+        places = memory + VALUES, memory + SLOPES, memory + SECOND_DERIVATIVES
+        for d in range(rows.derivatives + 1):
+            total = o.plain_sum(pointer(places[d], zero), size)
+            if d == 0:
+                left.value_sum = total
+            elif d == 1:
+                left.slope_sum = total
+            else:
+                left.second_derivative_sum = total
+
+    return namespace({"prepare": prepare, "add": add})
+
+
+def _finishing(real: str) -> Any:
+    """From the sums of φ to the value of a row, and what its gradient is made of."""
+    t = tools(real, GROUP)
+    zero, cast = t.zero, t.cast
 
     @njit(**inner)
-    def finish(job, left, pieces, weight, numbers, term):
+    def sums_of(rows, pieces, count):
+        """Those of φ and its derivatives over a row."""
+        value = slope = second = 0.0
+        for i in range(count):
+            value += left_at(pieces + LEFT_BYTES * i).value_sum
+        if rows.derivatives > 0:
+            for i in range(count):
+                slope += left_at(pieces + LEFT_BYTES * i).slope_sum
+        if rows.derivatives > 1:
+            for i in range(count):
+                second += left_at(pieces + LEFT_BYTES * i).second_derivative_sum
+        return cast(value), cast(slope), cast(second)
+
+    @njit(**inner)
+    def finish(call, rows, pieces, count, weight, numbers, term):
         """The value of a row without its weight; what makes its gradient, into ``numbers``."""
         prefer_wide_vectors()
-        fields, reals = pointer(job[LAYOUTS], 1), pointer(job[LAYOUTS], 1.0)
-        found = pointer(left, 1.0)
-        for d in range(fields[DERIVATIVES] + 1):
-            total = 0.0
-            for i in range(pieces):
-                total += found[LEFT * i + SUM + d]
-            numbers[4 + d] = total
-        log_sum = pointer(term, zero)
-        inverse = cast(reals[INVERSE_TEMPERATURE])
-        log_sum[0] = numbers[0] * inverse + numbers[1]
-        r = pointer(term + 64, zero)
-        if fields[NORMALIZER] != 0:
+        value, slope, second = sums_of(rows, pieces, count)
+        log_sum = numbers[of_row.log_sum]
+        inverse = cast(rows.inverse_temperature)
+        of_sum, of_term = pointer(term, zero), pointer(term + 64, zero)
+        of_slope, of_second = pointer(term + 128, zero), pointer(term + 192, zero)
+        of_sum[0] = numbers[of_row.offset] * inverse + log_sum
+        if rows.normalizer != 0:
             call_map(
-                fields[NORMALIZER],
-                (0, job[PARAMETERS], term, term, term + 64, term + 128, term + 192, 1),
+                rows.normalizer,
+                (0, call.parameters, term, term, term + 64, term + 128, term + 192, 1),
             )
         else:
-            r[0] = zero
-            pointer(term + 128, zero)[0] = zero
-            pointer(term + 192, zero)[0] = zero
-        share = weight * cast(reals[SHARE])
-        numbers[7] = pointer(term + 128, zero)[0] - numbers[5]
-        numbers[8] = pointer(term + 192, zero)[0] + numbers[6]
-        if fields[READING] == PLAIN:
-            numbers[7] = numbers[8] = zero
-        numbers[9] = share * cast(reals[SCALE])
-        numbers[10] = share * cast(reals[CURVATURE_SCALE])
-        value = numbers[4] + r[0]
+            of_term[0] = of_slope[0] = of_second[0] = zero
+        share = weight * cast(rows.share)
+        numbers[of_row.slope_difference] = of_slope[0] - slope
+        numbers[of_row.second_derivative] = of_second[0] + second
+        if rows.reading == PLAIN:
+            numbers[of_row.slope_difference] = numbers[of_row.second_derivative] = zero
+        numbers[of_row.gradient_factor] = share * cast(rows.scale)
+        numbers[of_row.hessian_factor] = share * cast(rows.hessian_scale)
         # A row without targets has no φ that could tell of a NaN.
-        return (numbers[1] if numbers[1] != numbers[1] else value) * cast(reals[SHARE])
+        value = log_sum if log_sum != log_sum else value + of_term[0]
+        return value * cast(rows.share)
 
-    @njit(**exact)
-    def gradients(logs, slopes, place, size, lean, factor):
-        prefer_wide_vectors()
-        no_alias()
-        for j in range(size):
-            place[j] = (slopes[j] + exp(logs[j]) * lean) * factor
+    return namespace({"finish": finish})
 
-    @njit(**inner)
-    def hessians(logs, curves, place, size, lean, bend, factor):
-        prefer_wide_vectors()
-        no_alias()
-        for j in range(size):
-            p = exp(logs[j])
-            own = curves[j] * (one - (p + p)) + p * p * bend
-            place[j] = (own + p * (one - p) * lean) * factor
 
-    @njit(**exact)
-    def margin_gradients(targets, slopes, place, size, lean, factor):
-        prefer_wide_vectors()
-        no_alias()
-        for j in range(size):
-            place[j] = (slopes[j] + targets[j] * lean) * factor
+def _emitting(real: str) -> Any:
+    """Gradient and hessian of a piece."""
+    t, d = tools(real, GROUP), derivatives(real)
+    zero, itemsize = t.zero, t.itemsize
+    piece = piece_size(real)
 
     @njit(**inner)
-    def margin_hessians(targets, curves, place, size, bend, factor):
-        prefer_wide_vectors()
-        no_alias()
-        for j in range(size):
-            p = targets[j]
-            place[j] = (curves[j] * (one - (p + p)) + p * bend) * factor
-
-    @njit(**inner)
-    def emit(job, row, i, numbers, memory, spare):
-        fields = pointer(job[LAYOUTS], 1)
-        classes = fields[CLASSES]
-        size = min(piece, classes - i * piece)
-        start = row * classes + i * piece
-        logs, targets = pointer(memory, zero), pointer(memory + PIECE_BYTES, zero)
-        slopes = pointer(memory + 3 * PIECE_BYTES, zero)
-        curves = pointer(memory + 4 * PIECE_BYTES, zero)
-        if fields[DERIVATIVES] > 1:
-            direct = t.is_direct(job, HESSIAN)
-            place = pointer(job[HESSIAN] + start * itemsize if direct else spare, zero)
-            if fields[READING] != SOFTMAX:
-                margin_hessians(targets, curves, place, size, numbers[8], numbers[10])
-            else:
-                hessians(logs, curves, place, size, numbers[7], numbers[8], numbers[10])
-            if not direct:
-                t.store(job, HESSIAN, start, size, spare)
-        direct = t.is_direct(job, GRADIENT)
-        place = pointer(job[GRADIENT] + start * itemsize if direct else spare, zero)
-        if fields[READING] != SOFTMAX:
-            margin_gradients(targets, slopes, place, size, numbers[7], numbers[9])
+    def emit_hessian(call, rows, start, size, numbers, memory, spare):
+        logs, targets = pointer(memory, zero), pointer(memory + TARGETS, zero)
+        seconds = pointer(memory + SECOND_DERIVATIVES, zero)
+        direct = rows.hessian_layout == 0
+        place = pointer(call.hessian + start * itemsize if direct else spare, zero)
+        slope_difference = numbers[of_row.slope_difference]
+        second, factor = numbers[of_row.second_derivative], numbers[of_row.hessian_factor]
+        if rows.reading != SOFTMAX:
+            d.margin_hessians(targets, seconds, place, size, second, factor)
         else:
-            gradients(logs, slopes, place, size, numbers[7], numbers[9])
+            d.hessians(logs, seconds, place, size, slope_difference, second, factor)
         if not direct:
-            t.store(job, GRADIENT, start, size, spare)
+            t.store((call.hessian, layout(call, rows.hessian_layout)), start, size, spare)
 
-    return namespace(locals())
+    @njit(**inner)
+    def emit(call, rows, row, i, numbers, memory, spare):
+        size = min(piece, rows.classes - i * piece)
+        start = row * rows.classes + i * piece
+        if rows.derivatives > 1:
+            emit_hessian(call, rows, start, size, numbers, memory, spare)
+        logs, targets = pointer(memory, zero), pointer(memory + TARGETS, zero)
+        slopes = pointer(memory + SLOPES, zero)
+        direct = rows.gradient_layout == 0
+        place = pointer(call.gradient + start * itemsize if direct else spare, zero)
+        slope_difference = numbers[of_row.slope_difference]
+        factor = numbers[of_row.gradient_factor]
+        if rows.reading != SOFTMAX:
+            d.margin_gradients(targets, slopes, place, size, slope_difference, factor)
+        else:
+            d.gradients(logs, slopes, place, size, slope_difference, factor)
+        if not direct:
+            t.store((call.gradient, layout(call, rows.gradient_layout)), start, size, spare)
+
+    return namespace({"emit": emit})

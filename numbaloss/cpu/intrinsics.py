@@ -1,7 +1,7 @@
 """The few instructions that Numba has no spelling for."""
 
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -227,6 +227,22 @@ def prefetch(typingctx, address, write):
         return context.get_dummy_value()
 
     return types.void(types.int64, write), codegen
+
+
+LINE_BYTES = 64
+
+
+@njit(forceinline=True)
+def prefetch_to_read(address, size):
+    """Ask for the cache lines of so many bytes that are read next."""
+    for line in range(0, size, LINE_BYTES):
+        prefetch(address + line, 0)
+
+
+@njit(forceinline=True)
+def prefetch_to_write(address, size):
+    for line in range(0, size, LINE_BYTES):
+        prefetch(address + line, 1)
 
 
 def interleaving(choose):

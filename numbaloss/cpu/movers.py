@@ -20,9 +20,25 @@ from ..arrays import NO_LABEL, Operand
 from ..arrays.layouts import walk
 from ..jobs.elementwise import ElementwiseDescription
 from .compile import Code, c_function
-from .intrinsics import load_integer, pointer, store_integer, swap_bytes
+from .intrinsics import caller, load_integer, pointer, store_integer, swap_bytes
 
 _inner = {"forceinline": True, "error_model": "numpy"}
+
+# A mover moves elements of an array from (array, layout, start, size) to scratch, or back.
+MOVER_SIGNATURE = types.void(*[types.int64] * 5)
+_call_mover = caller(types.void, *MOVER_SIGNATURE.args)
+
+
+@njit(**_inner)
+def layout(call, word):
+    """Address of a layout, from the field of a call's description that says where; 0: none."""
+    return call.description + 8 * word if word != 0 else 0
+
+
+@njit(**_inner)
+def move(array, layout, start, size, scratch):
+    """Elements of an array that has a layout, in C order, to scratch memory or back."""
+    _call_mover(pointer(layout, 1)[0], (array, layout, start, size, scratch))
 
 
 def describe(operand: Operand | None, real: str, direction: str) -> list[int]:
@@ -132,9 +148,8 @@ def with_asides(
 def mover(direction: str, kind: str, swapped: bool, real: str) -> Code:
     """The machine code that loads or stores blocks of arrays of one dtype."""
     name = f"{direction} {kind} {'swapped' if swapped else 'native'} {real}"
-    signature = types.void(*[types.int64] * 5)
     make = partial(_mover, direction, kind, swapped, real)
-    return c_function(make, signature, name, error_model="numpy")
+    return c_function(make, MOVER_SIGNATURE, name, error_model="numpy")
 
 
 def runner(direction: str, kind: str, swapped: bool, real: str) -> Callable:

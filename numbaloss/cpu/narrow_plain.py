@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from ..jobs.rows import RowCall
 from ..vmath import float32, float64, vectors
 from ..vmath.bits import select
 from ..vmath.vectors import register_bytes
@@ -25,35 +26,22 @@ from .intrinsics import (
     pointer,
     prefer_wide_vectors,
     prefetch,
+    prefetch_to_read,
+    prefetch_to_write,
     restore_denormals,
     stack_memory,
 )
 from .narrow import MOST_BY_LABEL
-from .rows import (
-    CHUNK_SIGNATURE,
-    CLASSES,
-    DERIVATIVES,
-    GRADIENT,
-    IGNORE,
-    IGNORES,
-    INVERSE_TEMPERATURE,
-    PREDICTION,
-    SCALE,
-    TARGET,
-    block_size,
-    exact,
-    inner,
-    namespace,
-    tools,
-)
-from .threads import CHUNK, LAYOUTS, SIZE
-from .tiles import BRANCH, FEW, tile_width, turns
+from .options import block_size, exact, inner, namespace
+from .rows import numbers, rows_at
+from .threads import CHUNK_SIGNATURE, call_at, sums_at
+from .tiles import BRANCH, FEW, tile_width, transposes
 from .transposes import part_size
 
 
-def takes(real: str, fields: np.ndarray) -> bool:
+def takes(real: str, rows: RowCall) -> bool:
     """Whether the ignored label, if any, is what is compared here: 32 bits of float32 rows."""
-    return real == "float64" or not fields[IGNORES] or -(2**31) <= fields[IGNORE] < 2**31
+    return real == "float64" or not rows.ignores or -(2**31) <= rows.ignored_label < 2**31
 
 
 @cache
@@ -64,23 +52,18 @@ def chunk(real: str) -> Code:
     )
 
 
-@cache
-def _steps(real: str) -> Any:
-    """The steps of a block: rows to columns, columns to gradients, and back."""
-    block = block_size(real)
-    t = tools(real, block)
-    zero, one, itemsize, integer = t.zero, t.one, t.itemsize, t.integer
-    wide, slim = np.int64(0), integer(0)
-    decay, log1p = t.decay, {"float32": float32, "float64": float64}[real].log1p
-    step, groups = block * itemsize, block * itemsize // register_bytes()
-    part = part_size(itemsize)
+def _transposes(real: str) -> Any:
+    """Between blocks of rows and tiles, for any number of classes."""
+    itemsize = np.dtype(real).itemsize
+    step = block_size(real) * itemsize
+    groups, part = step // register_bytes(), part_size(itemsize)
+    several = part > 2  # rows of two classes are shorter too
 
     def of_any(way: int) -> Any:
-        """A way between rows and tiles, for any number of classes."""
-        one, two, three, many = (turns(real, classes, step)[way] for classes in (1, 2, 3, 0))
+        one, two, three, many = (transposes(real, classes, step)[way] for classes in (1, 2, 3, 0))
 
         @njit(**inner)
-        def turn(rows, classes, tile):
+        def transpose(rows, classes, tile):
             if classes >= part:
                 many(rows, classes, tile, groups)
             elif classes == 1:
@@ -91,10 +74,19 @@ def _steps(real: str) -> Any:
                 else:
                     three(rows, classes, tile, groups)
 
-        return turn
+        return transpose
 
-    several = part > 2  # rows of two classes are shorter too
-    to_columns, to_rows = of_any(0), of_any(1)
+    return namespace({"to_columns": of_any(0), "to_rows": of_any(1)})
+
+
+@cache
+def _steps(real: str) -> Any:
+    """From the logits of a tile to its gradients."""
+    block, t = block_size(real), numbers(real)
+    zero, one, itemsize, integer = t.zero, t.one, t.itemsize, t.integer
+    wide, slim = np.int64(0), integer(0)
+    decay, log1p = t.decay, {"float32": float32, "float64": float64}[real].log1p
+    step = block * itemsize
 
     @njit(**inner)
     def clear(tile, classes, labels, ignored):
@@ -125,9 +117,8 @@ def _steps(real: str) -> Any:
         for start in range(0, classes, BRANCH):
             part = vectors.splat(zero, block)
             for c in range(start, min(start + BRANCH, classes)):
-                for line in range(0, step, 64):
-                    prefetch(following + c * step + line, 0)
-                    prefetch(ahead + c * step + line, 1)
+                prefetch_to_read(following + c * step, step)
+                prefetch_to_write(ahead + c * step, step)
                 d = (vectors.load(tile + c * step, zero, block) - top) * inverse
                 e = decay(d)
                 vectors.store(tile + c * step, e)
@@ -150,8 +141,8 @@ def _steps(real: str) -> Any:
 
 
 def _plain(real: str) -> Callable:
-    o = _steps(real)
-    zero, itemsize, cast, copy = o.zero, o.itemsize, o.t.cast, o.t.copy
+    o, ways, t = _steps(real), _transposes(real), numbers(real)
+    zero, itemsize, cast, copy = t.zero, t.itemsize, t.cast, t.copy
     block, step = o.block, o.step
     tile_bytes, labels_bytes = MOST_BY_LABEL[real] * step, 8 * block
     few = FEW[real]
@@ -167,14 +158,16 @@ def _plain(real: str) -> Callable:
         for k in range(block):
             pointer(padded, 1)[k] = pointer(labels, 1)[k] if k < count else ignored
 
-    def plain_rows(job, scale_, index, result):
+    def plain_rows(address, scale_, index, result):
         prefer_wide_vectors()
         mode = flush_denormals()
-        fields, reals = pointer(job[LAYOUTS], 1), pointer(job[LAYOUTS], 1.0)
-        classes, gradient = fields[CLASSES], fields[DERIVATIVES] > 0
-        inverse, scale = cast(reals[INVERSE_TEMPERATURE]), cast(reals[SCALE])
+        call, sums = call_at(address), sums_at(result)
+        rows = rows_at(call.description)
+        classes, with_gradient = rows.classes, rows.derivatives > 0
+        inverse, scale = cast(rows.inverse_temperature), cast(rows.scale)
         # Labels have been tested: none is -1.
-        ignored = fields[IGNORE] if fields[IGNORES] != 0 else -1
+        ignored = rows.ignored_label if rows.ignores != 0 else -1
+        prediction, target, gradient = call.prediction, call.target, call.gradient
         tile, spare = stack_memory(tile_bytes), stack_memory(tile_bytes)
         padded = stack_memory(labels_bytes)
         # As `rows.add_values` has them: a sum is the same whichever way rows take.
@@ -182,35 +175,33 @@ def _plain(real: str) -> Callable:
         lanes = stack_memory(lanes_bytes)
         for k in range(width):
             pointer(lanes, 1.0)[k] = 0.0
-        first = row = index * job[CHUNK]
-        stop = min((index + 1) * job[CHUNK], job[SIZE])
+        first = row = index * call.chunk
+        stop = min((index + 1) * call.chunk, call.size)
         while row < stop:
             count = min(block, stop - row)
             offset = row * classes * itemsize
-            source, labels = job[PREDICTION] + offset, job[TARGET] + 8 * row
-            target = job[GRADIENT] + offset
-            following, ahead = source + classes * step, target
+            source, labels = prediction + offset, target + 8 * row
+            place = gradient + offset
+            following, ahead = source + classes * step, place
             if count < block:
                 pad(source, labels, count, classes, ignored, spare, padded)
-                source = target = following = ahead = spare
+                source = place = following = ahead = spare
                 labels = padded
-            o.to_columns(source, classes, tile)
+            ways.to_columns(source, classes, tile)
             value = o.columns(
-                tile, classes, labels, ignored, inverse, scale, gradient, following, ahead
+                tile, classes, labels, ignored, inverse, scale, with_gradient, following, ahead
             )
-            place = lanes + 8 * ((row - first) % width)
-            sum_ = vectors.load(place, 0.0, block) + vectors.cast(value, 0.0)
-            vectors.store(place, sum_)
-            if gradient:
-                o.to_rows(target, classes, tile)
+            lane = lanes + 8 * ((row - first) % width)
+            vectors.store(lane, vectors.load(lane, 0.0, block) + vectors.cast(value, 0.0))
+            if with_gradient:
+                ways.to_rows(place, classes, tile)
                 if count < block:
-                    place = job[GRADIENT] + offset
-                    copy(pointer(spare, zero), pointer(place, zero), count * classes)
+                    last = pointer(gradient + offset, zero)
+                    copy(pointer(spare, zero), last, count * classes)
             row += count
-        sums = pointer(result, 1.0)
-        sums[0] = sums[1] = 0.0
+        sums.value = sums.out_of_range = 0.0
         for k in range(width):
-            sums[0] += pointer(lanes, 1.0)[k]
+            sums.value += pointer(lanes, 1.0)[k]
         restore_denormals(mode)
 
     return plain_rows

@@ -8,37 +8,19 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from ..jobs.rows import LabelRow
 from ..vmath import vectors
 from ..vmath.bits import select
 from ..vmath.vectors import register_bytes
-from .intrinsics import (
-    no_alias,
-    pointer,
-    prefer_wide_vectors,
-    prefetch,
-)
-from .rows import (
-    AT_LABEL,
-    CLASS_WEIGHT,
-    DERIVATIVES,
-    FACTOR,
-    GRADIENT,
-    HESSIAN,
-    HESSIAN_AT_LABEL,
-    HESSIAN_LINEAR,
-    HESSIAN_SQUARE,
-    INVERSE,
-    MAXIMUM,
-    SHIFT,
-    SMOOTH,
-    block_size,
-    exact,
-    inner,
-    namespace,
-    tools,
-)
+from .intrinsics import no_alias, pointer, prefer_wide_vectors, prefetch_to_read, prefetch_to_write
+from .movers import layout
+from .options import block_size, exact, inner, namespace
+from .rows import statistic, tools
+from .stretches import tools as stretches
 from .sums import tools as sums_of
-from .threads import LAYOUTS
+
+of_row = LabelRow.column
+ROW_BYTES = 8 * LabelRow.count
 
 PIECE_BYTES = 16384
 GROUP = 32
@@ -59,12 +41,15 @@ def loops(real: str) -> Any:
     it, or is filled up, for a loop that LLVM leaves to scalars would take longer than the rest of
     a row of a few hundred numbers.
     """
+    return namespace(_stretches(real), _exponentials(real))
+
+
+def _stretches(real: str) -> Any:
+    """Where stretches of rows are, and their maxima."""
     t = tools(real, GROUP)
     zero, lowest, itemsize = t.zero, t.lowest, t.itemsize
-    decay, integer = t.decay, t.integer
-    slim = integer(0)
-    lanes, block = register_bytes() // itemsize, block_size(real)
-    register, block_bytes, sums = lanes * itemsize, block * itemsize, 256 // itemsize
+    lanes = register_bytes() // itemsize
+    maximum = stretches(real).maximum_of_row
 
     @njit(**inner)
     def padded(size):
@@ -72,58 +57,47 @@ def loops(real: str) -> Any:
         return (size + lanes - 1) // lanes * lanes
 
     @njit(**inner)
-    def larger(x, y):
-        return select(x > y, x, y)
-
-    @njit(**inner)
-    def maximum(place, size):
-        """Maximum of a row no shorter than a register. NaN shows in the sum."""
-        prefer_wide_vectors()
-        running = vectors.splat(lowest, block)
-        whole, end = size // block * block_bytes, (size - lanes) * itemsize
-        for j in range(0, whole, block_bytes):
-            running = larger(vectors.load(place + j, zero, block), running)
-        top = vectors.max_lanes(running)
-        if whole < size * itemsize:
-            rest = vectors.load(place + end, zero, lanes)
-            for j in range(whole, end, register):
-                rest = larger(vectors.load(place + j, zero, lanes), rest)
-            other = vectors.max_lanes(rest)
-            top = other if other > top else top
-        return top
-
-    @njit(**inner)
-    def locate(job, slot, start, size, scratch):
+    def locate(array, start, size, scratch):
         """Address of a stretch of a row: its own, or that of a copy.
 
         A register's worth can be read there; -inf follows numbers that are fewer.
         """
-        if t.is_direct(job, slot) and size >= lanes:
-            return job[slot] + start * itemsize
-        t.load(job, slot, start, size, scratch)
+        address, of_array = array
+        if of_array == 0 and size >= lanes:
+            return address + start * itemsize
+        t.load(array, start, size, scratch)
         for j in range(size, lanes):
             pointer(scratch, zero)[j] = lowest
         return scratch
 
     @njit(**inner)
-    def stage(job, slot, start, size, scratch):
+    def stage(array, start, size, scratch):
         """A stretch of a row into scratch, filled up to a whole register with -inf.
 
         Returns its maximum; ``padded(size)`` numbers are in place.
         """
-        t.load(job, slot, start, size, scratch)
+        t.load(array, start, size, scratch)
         for j in range(size, padded(size)):
             pointer(scratch, zero)[j] = lowest
         return maximum(scratch, padded(size))
 
+    return namespace(locals())
+
+
+def _exponentials(real: str) -> Any:
+    """Exponentials of rows, and sums over rows."""
+    t = tools(real, GROUP)
+    zero, itemsize, decay, integer = t.zero, t.itemsize, t.decay, t.integer
+    slim = integer(0)
+    lanes, block = register_bytes() // itemsize, block_size(real)
+    register, block_bytes, sums = lanes * itemsize, block * itemsize, 256 // itemsize
+
     @njit(**inner)
     def fetch(following, ahead, j, size):
         """Ask for memory that is read, and written, next: the exponentials leave it idle."""
-        for line in range(0, size, 64):
-            prefetch(following + j + line, 0)
+        prefetch_to_read(following + j, size)
         if ahead != 0:
-            for line in range(0, size, 64):
-                prefetch(ahead + j + line, 1)
+            prefetch_to_write(ahead + j, size)
 
     @njit(**exact)
     def exponentials(source, target, size, top, inverse, following, ahead):
@@ -161,37 +135,36 @@ def loops(real: str) -> Any:
         whole, end = size // sums * sums * itemsize, (size - lanes) * itemsize
         for j in range(0, whole, sums * itemsize):
             running = running + vectors.load(place + j, zero, sums)
-        found = vectors.sum_lanes(running)
+        total_ = vectors.sum_lanes(running)
         if whole < size * itemsize:
             rest = select(own_lanes(size), vectors.load(place + end, zero, lanes), zero)
             for j in range(whole, end, register):
                 rest = rest + vectors.load(place + j, zero, lanes)
-            found += vectors.sum_lanes(rest)
-        return found
+            total_ += vectors.sum_lanes(rest)
+        return total_
 
     @njit(**exact)
     def weighted_distance(place, weights, size, top, inverse):
         """Sum of class weights times scaled logits; an excluded class of weight 0 counts not."""
         prefer_wide_vectors()
-        found, end = vectors.splat(zero, lanes), (size - lanes) * itemsize
+        running, end = vectors.splat(zero, lanes), (size - lanes) * itemsize
         for j in range(0, end + register, register):
             at = min(j, end)
             w = vectors.load(weights + at, zero, lanes)
             w = select(own_lanes(size), w, zero) if at < j else w
             d = (vectors.load(place + at, zero, lanes) - top) * inverse
-            found = found + select(w == zero, zero, w * d)
-        return vectors.sum_lanes(found)
+            running = running + select(w == zero, zero, w * d)
+        return vectors.sum_lanes(running)
 
     plain_sum, _ = sums_of(real)
 
     return namespace(locals())
 
 
-@cache
-def writer(real: str) -> Any:
-    """The function that writes a stretch of gradient and hessian from exponentials."""
-    t = tools(real, GROUP)
-    zero, itemsize, piece = t.zero, t.itemsize, piece_size(real)
+def _multiples(real: str) -> Any:
+    """Gradients and hessians of stretches, from exponentials."""
+    zero = np.dtype(real).type(0)
+    itemsize = zero.itemsize
     lanes, block = register_bytes() // itemsize, block_size(real)
     register, block_bytes = lanes * itemsize, block * itemsize
 
@@ -260,59 +233,74 @@ def writer(real: str) -> Any:
         else:
             emit_smooth(source, target, weights, size, factor, shift)
 
+    return namespace(locals())
+
+
+@cache
+def writer(real: str) -> Any:
+    """Functions that write a stretch of gradient and hessian, from exponentials and of zeros."""
+    t, o = tools(real, GROUP), _multiples(real)
+    zero, itemsize, piece = t.zero, t.itemsize, piece_size(real)
+
     @njit(**inner)
-    def write(job, start, offset, size, source, spare, numbers, relative, label):
+    def write_hessian(call, rows, start, size, source, spare, numbers, relative, at):
+        direct = rows.hessian_layout == 0
+        place = call.hessian + start * itemsize if direct else spare
+        inverse = numbers[of_row.inverse] * relative
+        square, linear = numbers[of_row.hessian_square], numbers[of_row.hessian_linear]
+        o.write_hessian(source, place, size, inverse, square, linear)
+        if (at >= 0) & (at < size):
+            pointer(place, zero)[at] = numbers[of_row.hessian_at_label]
+        if not direct:
+            t.store((call.hessian, layout(call, rows.hessian_layout)), start, size, spare)
+
+    @njit(**inner)
+    def write(call, rows, start, offset, size, source, spare, numbers, relative, label):
         """Gradient and hessian of elements start to start + size, classes offset and on.
 
         ``source`` is the address of their exponentials, ``spare`` of scratch memory;
         ``relative`` is what the exponentials are off by. ``label`` is that of the row.
         """
-        fields = pointer(job[LAYOUTS], 1)
-        with_hessian = fields[DERIVATIVES] > 1
         at = label - offset
-        within = (at >= 0) & (at < size)
-        if with_hessian:
-            direct = t.is_direct(job, HESSIAN)
-            place = job[HESSIAN] + start * itemsize if direct else spare
-            inverse = numbers[INVERSE] * relative
-            square, linear = numbers[HESSIAN_SQUARE], numbers[HESSIAN_LINEAR]
-            write_hessian(source, place, size, inverse, square, linear)
-            if within:
-                pointer(place, zero)[at] = numbers[HESSIAN_AT_LABEL]
-            if not direct:
-                t.store(job, HESSIAN, start, size, spare)
-        factor, shift = numbers[FACTOR] * relative, numbers[SHIFT]
-        direct = t.is_direct(job, GRADIENT)
-        place = job[GRADIENT] + start * itemsize if direct else spare
+        if rows.derivatives > 1:
+            write_hessian(call, rows, start, size, source, spare, numbers, relative, at)
+        factor, shift = numbers[of_row.factor] * relative, numbers[of_row.shift]
+        direct = rows.gradient_layout == 0
+        place = call.gradient + start * itemsize if direct else spare
         gradient = pointer(place, zero)
         weights = 0
-        if fields[SMOOTH] != 0:
-            weights = fields[CLASS_WEIGHT] + offset * itemsize
+        if rows.smooth != 0:
+            weights = rows.class_weight + offset * itemsize
         if place != source:
-            write_gradient(source, place, size, factor, shift, weights)
+            o.write_gradient(source, place, size, factor, shift, weights)
         elif weights == 0:
-            multiply(gradient, size, factor)
+            o.multiply(gradient, size, factor)
         else:
-            multiply_smooth(gradient, pointer(weights, zero), size, factor, shift)
-        if within:
-            gradient[at] = numbers[AT_LABEL]
+            o.multiply_smooth(gradient, pointer(weights, zero), size, factor, shift)
+        if (at >= 0) & (at < size):
+            gradient[at] = numbers[of_row.at_label]
         if not direct:
-            t.store(job, GRADIENT, start, size, spare)
+            t.store((call.gradient, layout(call, rows.gradient_layout)), start, size, spare)
 
     @njit(**inner)
-    def write_zeros(job, start, size, spare):
+    def write_zeros_to(array, word, call, start, size, spare):
+        if word == 0:
+            t.fill(pointer(array + start * itemsize, zero), size, zero)
+        else:
+            t.fill(pointer(spare, zero), size, zero)
+            t.store((array, layout(call, word)), start, size, spare)
+
+    @njit(**inner)
+    def write_zeros(call, rows, start, size, spare):
         """Gradient and hessian of a row that does not count."""
         prefer_wide_vectors()
-        fields = pointer(job[LAYOUTS], 1)
         done = 0
         while done < size:
             count = min(piece, size - done)
-            for slot in range(GRADIENT, GRADIENT + fields[DERIVATIVES]):
-                if t.is_direct(job, slot):
-                    t.fill(pointer(job[slot] + (start + done) * itemsize, zero), count, zero)
-                else:
-                    t.fill(pointer(spare, zero), count, zero)
-                    t.store(job, slot, start + done, count, spare)
+            arrays = call.gradient, call.hessian
+            words = rows.gradient_layout, rows.hessian_layout
+            for d in range(rows.derivatives):
+                write_zeros_to(arrays[d], words[d], call, start + done, count, spare)
             done += count
 
     return write, write_zeros
@@ -321,17 +309,17 @@ def writer(real: str) -> Any:
 @cache
 def numbers_of(real: str) -> Any:
     """Copies the results of one row of a group to where the writer looks for them."""
-    t = tools(real, GROUP)
+    column = tools(real, GROUP).column
 
     @njit(**inner)
     def gather_numbers(statistics, which, numbers):
-        numbers[FACTOR] = t.column(statistics, FACTOR)[which]
-        numbers[SHIFT] = t.column(statistics, SHIFT)[which]
-        numbers[AT_LABEL] = t.column(statistics, AT_LABEL)[which]
-        numbers[MAXIMUM] = t.column(statistics, MAXIMUM)[which]
-        numbers[INVERSE] = t.column(statistics, INVERSE)[which]
-        numbers[HESSIAN_SQUARE] = t.column(statistics, HESSIAN_SQUARE)[which]
-        numbers[HESSIAN_LINEAR] = t.column(statistics, HESSIAN_LINEAR)[which]
-        numbers[HESSIAN_AT_LABEL] = t.column(statistics, HESSIAN_AT_LABEL)[which]
+        numbers[of_row.maximum] = column(statistics, statistic.maximum)[which]
+        numbers[of_row.factor] = column(statistics, statistic.factor)[which]
+        numbers[of_row.shift] = column(statistics, statistic.shift)[which]
+        numbers[of_row.at_label] = column(statistics, statistic.at_label)[which]
+        numbers[of_row.inverse] = column(statistics, statistic.inverse)[which]
+        numbers[of_row.hessian_square] = column(statistics, statistic.hessian_square)[which]
+        numbers[of_row.hessian_linear] = column(statistics, statistic.hessian_linear)[which]
+        numbers[of_row.hessian_at_label] = column(statistics, statistic.hessian_at_label)[which]
 
     return gather_numbers

@@ -1,4 +1,5 @@
-"""Wide rows whose classes are far apart: a block of rows at a time is turned, used, turned back.
+"""Wide rows whose classes are far apart: a block of rows at a time is transposed, used, and
+transposed back.
 
 The loops over wide rows want a row's classes behind one another. A block goes through memory that
 stays in the second-level cache, a register's worth at a time; the gradient takes the place of
@@ -8,44 +9,33 @@ that lie so anyway, so that the results are too, to the last bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
 import numba
 import numpy as np
-from numba import njit, types
+from numba import njit
 
+from ..jobs.call import Call, Sums
+from ..jobs.rows import BlockCall, RowCall
 from ..vmath.vectors import register_bytes
 from .columns import call_columns, class_stride, row_place
 from .compile import Code, c_function
-from .intrinsics import caller, pointer, prefer_wide_vectors, prefetch, stack_memory
-from .rows import CHUNK_SIGNATURE, CLASSES, inner
-from .threads import (
-    CHUNK,
-    GRADIENT,
-    HESSIAN,
-    JOB_BYTES,
-    KERNEL,
-    LAYOUTS,
-    PREDICTION,
-    SIZE,
-    SLOTS,
-    TARGET,
-)
-from .transposes import part_size, turn_columns, turn_rows
+from .intrinsics import pointer, prefer_wide_vectors, prefetch, stack_memory
+from .movers import layout
+from .options import inner
+from .records import at
+from .rows import rows_at
+from .threads import CALL_BYTES, CHUNK_SIGNATURE, SUMS_BYTES, call_at, call_chunk, sums_at
+from .transposes import columns_to_rows, part_size, rows_to_columns
 
 # A block has so many bytes, but runs of rows of at least so many, and at most so many bytes.
 BLOCK_BYTES, RUN_BYTES, MOST_BYTES = 144 << 10, 256, 1 << 20
 # Some classes of a block on their way, in columns.
 TILE_BYTES = 16 << 10
 
-# The description of a call, at the job's KERNEL: positions of its numbers. Those of the arrays
-# follow: where the descriptor of each is, or 0, then which part of the space is its.
-LOOP, SPACE, BLOCK, SPAN, OF_SUMS, SUMS, PART, LAYOUT, PLACE = 0, 1, 2, 3, 4, 5, 6, 7, 13
-NUMBERS = 19
-
-_call_chunk = caller(types.void, types.int64, types.float64, types.int64, types.int64)
+blocks_at = at(BlockCall)
 
 
 class Sizes(NamedTuple):
@@ -74,43 +64,46 @@ def sizes(real: str, count: int, classes: int, chunk: int, unit: int) -> Sizes:
 def launch(
     real: str,
     loop: int,
-    layouts: Sequence[int],
+    rows: RowCall,
     count: int,
-    classes: int,
     chunk: int,
     unit: int,
     over: Callable[..., Any],
 ) -> tuple[float, float]:
-    """Run a loop over rows of some width, block by block.
+    """Run a loop over rows some of whose arrays have a layout of columns, block by block.
 
-    ``layouts`` holds where the descriptor of each array of a job is, 0 for those that the loop
-    takes as they are; ``over`` launches a function, with a description, over rows.
+    ``over`` launches a function, with a description in the place of a kernel, over rows.
     """
-    block, span = sizes(real, count, classes, chunk, unit)
+    itemsize = np.dtype(real).itemsize
+    block, span = sizes(real, count, rows.classes, chunk, unit)
     spans = -(-count // span)
     parts = min(spans, numba.get_num_threads())
     own = -(-spans // parts) * span
     parts = -(-count // own)
-    lanes = register_bytes() // np.dtype(real).itemsize
-    sums = np.zeros((-(-count // chunk), 2))
-    places = [int(layout != 0) for layout in layouts]
-    if layouts[GRADIENT] and layouts[PREDICTION]:
-        places[GRADIENT] = 0
-    used = sum(places)
-    part = -(-block // lanes) * lanes * classes * np.dtype(real).itemsize
+    lanes = register_bytes() // itemsize
+    sums = np.zeros((-(-count // chunk), Sums.memory.words))
+    part = -(-block // lanes) * lanes * rows.classes * itemsize
     part = (part + 127) // 64 * 64
-    space = np.empty(parts * used * part + 64, np.uint8)
-    description = np.zeros(NUMBERS, np.int64)
-    start = -(-space.ctypes.data // 64) * 64
-    description[:LAYOUT] = loop, start, block, span, chunk, sums.ctypes.data, used * part
-    description[LAYOUT : LAYOUT + 6] = layouts
-    description[PLACE : PLACE + 6] = [part * sum(places[:slot]) for slot in range(6)]
-    if layouts[GRADIENT] and layouts[PREDICTION]:
-        description[PLACE + GRADIENT] = description[PLACE + PREDICTION]
-    address = description.ctypes.data
-    over(chunk_code(real).address, size=count, chunk=own, description=address)
-    total, offenders = np.add.accumulate(sums)[-1].tolist()
-    return total, offenders
+    call = BlockCall()
+    if rows.prediction_columns:
+        call.space_bytes += part
+    if rows.target_columns:
+        call.target_place = call.space_bytes
+        call.space_bytes += part
+    # In the place of the prediction where that has one.
+    if rows.gradient_columns and not rows.prediction_columns:
+        call.gradient_place = call.space_bytes
+        call.space_bytes += part
+    if rows.hessian_columns:
+        call.hessian_place = call.space_bytes
+        call.space_bytes += part
+    space = np.empty(parts * call.space_bytes + 64, np.uint8)
+    call.loop, call.space = loop, -(-space.ctypes.data // 64) * 64
+    call.block, call.span = block, span
+    call.sum_rows, call.sums = chunk, sums.ctypes.data
+    over(chunk_code(real).address, size=count, chunk=own, description=call.address)
+    total, out_of_range = np.add.accumulate(sums)[-1].tolist()
+    return total, out_of_range
 
 
 @cache
@@ -121,100 +114,127 @@ def chunk_code(real: str) -> Code:
     )
 
 
-def _chunk(real: str) -> Callable:
+def _transposer(real: str) -> Callable:
     zero = np.dtype(real).type(0)
     itemsize = zero.itemsize
     lanes, part = register_bytes() // itemsize, part_size(itemsize)
 
     @njit(**inner)
-    def turn(job, slot, layout, row, size, space, loads):
+    def between(tile, step, space, stride, group, whole, ahead, apart, loads):
+        """Some classes of a block from columns to rows, or back; ``ahead`` is fetched meanwhile."""
+        for c in range(0, group, part):
+            for k in range(0, whole, lanes):
+                # Memory is asked for what is read, or written, next.
+                for i in range(part):
+                    if loads:
+                        prefetch(ahead + (c + i) * apart + k * itemsize, 0)
+                    else:
+                        prefetch(ahead + (c + i) * apart + k * itemsize, 1)
+                column = tile + c * step + k * itemsize
+                place = space + k * stride + c * itemsize
+                if loads:
+                    columns_to_rows(column, step, place, stride, zero)
+                else:
+                    rows_to_columns(place, stride, column, step, zero)
+
+    @njit(**inner)
+    def transpose(array, columns, classes, row, size, space, loads):
         """A block of rows of an array into memory where classes are together, or back."""
         prefer_wide_vectors()
-        classes = pointer(job[LAYOUTS], 1)[CLASSES]
-        layout = job[LAYOUTS] + 8 * layout
         whole = (size + lanes - 1) // lanes * lanes
         # No power of two: columns would fall on the same places of the cache.
         step, stride = (whole + lanes) * itemsize, classes * itemsize
         tile = stack_memory(TILE_BYTES)
         group = min(TILE_BYTES // step, classes) // lanes * lanes
-        place_of_row, _ = row_place(layout, row)
-        apart = class_stride(layout)
-        base = job[slot] + place_of_row
+        place_of_row, _ = row_place(columns, row)
+        apart = class_stride(columns)
+        base = array + place_of_row
         start = 0
         while start < classes:
             # The last group overlaps the one before it.
             first = min(start, classes - group)
-            move = (job[slot], layout, row, size, first, group, tile, step)
+            move = (array, columns, row, size, first, group, tile, step)
             ahead = base + first * apart
             if loads:
-                call_columns(pointer(layout, 1)[0], move)
+                call_columns(pointer(columns, 1)[0], move)
                 if first + group < classes:
                     ahead = base + min(first + group, classes - group) * apart
                 else:
                     ahead = base + size * itemsize
-            for c in range(0, group, part):
-                for k in range(0, whole, lanes):
-                    # Memory is asked for what is read, or written, next.
-                    for i in range(part):
-                        if loads:
-                            prefetch(ahead + (c + i) * apart + k * itemsize, 0)
-                        else:
-                            prefetch(ahead + (c + i) * apart + k * itemsize, 1)
-                    column = tile + c * step + k * itemsize
-                    place = space + k * stride + (first + c) * itemsize
-                    if loads:
-                        turn_columns(column, step, place, stride, zero)
-                    else:
-                        turn_rows(place, stride, column, step, zero)
+            place = space + first * itemsize
+            between(tile, step, place, stride, group, whole, ahead, apart, loads)
             if not loads:
-                call_columns(pointer(layout, 1)[0], move)
+                call_columns(pointer(columns, 1)[0], move)
             start += group
 
-    @njit(**inner)
-    def load(job, slot, layout, row, size, space):
-        turn(job, slot, layout, row, size, space, True)
+    return transpose
+
+
+def _chunk(real: str) -> Callable:
+    itemsize, words = np.dtype(real).itemsize, Call.memory.words
+    transpose = _transposer(real)
 
     @njit(**inner)
-    def store(job, slot, layout, row, size, space):
-        turn(job, slot, layout, row, size, space, False)
+    def load(call, array, word, rows, row, size, space):
+        transpose(array, layout(call, word), rows.classes, row, size, space, True)
 
-    def rows_in_blocks(job, scale, index, result):
+    @njit(**inner)
+    def store(call, array, word, rows, row, size, space):
+        transpose(array, layout(call, word), rows.classes, row, size, space, False)
+
+    @njit(**inner)
+    def load_block(call, own, rows, blocks, row, size, space):
+        """Give a loop the arrays of a block; it counts from the first row of all."""
+        offset = row * rows.classes * itemsize
+        if rows.prediction_columns != 0:
+            place = space + blocks.prediction_place
+            own.prediction = place - offset
+            load(call, call.prediction, rows.prediction_columns, rows, row, size, place)
+        if rows.target_columns != 0:
+            place = space + blocks.target_place
+            own.target = place - offset
+            load(call, call.target, rows.target_columns, rows, row, size, place)
+        if rows.gradient_columns != 0:
+            own.gradient = space + blocks.gradient_place - offset
+        if rows.hessian_columns != 0:
+            own.hessian = space + blocks.hessian_place - offset
+
+    @njit(**inner)
+    def store_block(call, rows, blocks, row, size, space):
+        if rows.gradient_columns != 0:
+            place = space + blocks.gradient_place
+            store(call, call.gradient, rows.gradient_columns, rows, row, size, place)
+        if rows.hessian_columns != 0:
+            place = space + blocks.hessian_place
+            store(call, call.hessian, rows.hessian_columns, rows, row, size, place)
+
+    def rows_in_blocks(address, scale, index, result):
         prefer_wide_vectors()
-        description = pointer(job[KERNEL], 1)
-        stride = pointer(job[LAYOUTS], 1)[CLASSES] * itemsize
-        space = description[SPACE] + index * description[PART]
-        own_place, found_place = stack_memory(JOB_BYTES), stack_memory(64)
-        own, found = pointer(own_place, 1), pointer(found_place, 1.0)
-        for i in range(SLOTS):
-            own[i] = job[i]
-        chunk, sums = description[OF_SUMS], pointer(description[SUMS], 1.0)
-        row, end = index * job[CHUNK], min((index + 1) * job[CHUNK], job[SIZE])
+        call, rows_sums = call_at(address), sums_at(result)
+        rows, blocks = rows_at(call.description), blocks_at(call.kernel)
+        space = blocks.space + index * blocks.space_bytes
+        own_place, sums_place = stack_memory(CALL_BYTES), stack_memory(SUMS_BYTES)
+        for i in range(words):
+            pointer(own_place, 1)[i] = pointer(address, 1)[i]
+        own, of_loop = call_at(own_place), sums_at(sums_place)
+        row, end = index * call.chunk, min((index + 1) * call.chunk, call.size)
         while row < end:
-            of_span = min((row // description[SPAN] + 1) * description[SPAN], end)
-            stop = min(row + description[BLOCK], of_span)
-            for slot in range(6):
-                layout, place = description[LAYOUT + slot], space + description[PLACE + slot]
-                if layout != 0:
-                    # The loop counts from the first row of all.
-                    own[slot] = place - row * stride
-                    if slot in (PREDICTION, TARGET):
-                        load(job, slot, layout, row, stop - row, place)
+            of_span = min((row // blocks.span + 1) * blocks.span, end)
+            stop = min(row + blocks.block, of_span)
+            load_block(call, own, rows, blocks, row, stop - row, space)
             start = row
             while start < stop:
-                which = start // chunk
-                own[SIZE] = min((which + 1) * chunk, stop)
+                which = start // blocks.sum_rows
+                own.size = min((which + 1) * blocks.sum_rows, stop)
                 # One chunk that starts here: the second of this size, or the first of all.
-                own[CHUNK] = start if start > 0 else own[SIZE]
-                _call_chunk(description[LOOP], (own_place, scale, min(start, 1), found_place))
-                sums[2 * which] += found[0]
-                sums[2 * which + 1] += found[1]
-                start = own[SIZE]
-            for slot in range(GRADIENT, HESSIAN + 1):
-                layout, place = description[LAYOUT + slot], space + description[PLACE + slot]
-                if layout != 0:
-                    store(job, slot, layout, row, stop - row, place)
+                own.chunk = start if start > 0 else own.size
+                call_chunk(blocks.loop, (own_place, scale, min(start, 1), sums_place))
+                sums = sums_at(blocks.sums + SUMS_BYTES * which)
+                sums.value += of_loop.value
+                sums.out_of_range += of_loop.out_of_range
+                start = own.size
+            store_block(call, rows, blocks, row, stop - row, space)
             row = stop
-        sums = pointer(result, 1.0)
-        sums[0] = sums[1] = 0.0
+        rows_sums.value = rows_sums.out_of_range = 0.0
 
     return rows_in_blocks

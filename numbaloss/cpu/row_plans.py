@@ -11,13 +11,20 @@ from ..core.contracts import brings
 from ..formulas.catching import HEADER
 from ..formulas.plans import Plans, plans_of
 from ..formulas.structure import Structure
-from . import narrow, rows, threads
+from ..jobs.rows import MARGIN, PLAIN, SOFTMAX, RowCall
+from . import narrow, threads
 from .asking import raises
 from .compile import Code
 from .maps import loss_map
 
 # Behind class weights: loops read whole registers.
 PADDING = 64
+# Where the numbers of a loss go in a `RowCall`: losses may be made in calls, and its properties
+# take 0.3 us each.
+_CLASS_WEIGHT, _CLASS_WEIGHT_SUM, _INVERSE_TEMPERATURE, _ON, _OFF = (
+    RowCall.memory.place[name]
+    for name in ("class_weight", "class_weight_sum", "inverse_temperature", "on", "off")
+)
 
 
 class Kind(NamedTuple):
@@ -27,7 +34,7 @@ class Kind(NamedTuple):
     derivatives: int
     labelled: bool
     classes: int
-    fast: bool  # whether the log-probability of the label is all that counts
+    by_label: bool  # whether the log-probability of the label is all that counts
     smooth: bool  # whether there is label smoothing
     weighted: bool  # whether there are class weights
     ignored: int | None  # the label of rows that do not count
@@ -42,41 +49,38 @@ class Program:
     def __init__(self, structure: Structure, kind: Kind) -> None:
         self.structure, self.kind = structure, kind
         real, smooth, classes = kind.real, kind.smooth, kind.classes
-        self.fast = kind.fast
+        self.by_label = kind.by_label
         # Whether its negative is the loss, and no more than a gradient is wanted.
-        plain = kind.fast and not (smooth or structure.weighted or kind.weighted)
+        plain = kind.by_label and not (smooth or structure.weighted or kind.weighted)
         plain = plain and kind.derivatives < 2
         self.plain = plain and all("log_likelihood" in vars(cls) for cls in structure.classes)
         # Whether rows are so short that they are computed side by side, in tiles.
-        self.tiled = classes <= (narrow.MOST_BY_LABEL[real] if self.fast else narrow.MOST_CLASSES)
+        most = narrow.MOST_BY_LABEL[real] if kind.by_label else narrow.MOST_CLASSES
+        self.tiled = classes <= most
         self.catching = False  # whether the formula can raise an exception
         self.keep: list[Any] = []  # what addresses point to
         self.memory = np.zeros(HEADER + structure.size)  # that of parameters, before they are there
-        self.fields = np.zeros(rows.FIELDS)  # the description of a call, but for numbers of a loss
+        self.rows = RowCall()  # what calls have in common, but for numbers of a loss
         self.way: Any = None  # of calls on plain arrays: see `direct_rows`
-        self._describe(self.fields.view(np.int64), self.fields)
+        self._describe(self.rows)
 
-    def _describe(self, fields: np.ndarray, reals: np.ndarray) -> None:
+    def _describe(self, rows: RowCall) -> None:
         kind, classes = self.kind, self.structure.classes
-        fields[rows.CLASSES] = kind.classes
-        fields[rows.DERIVATIVES] = kind.derivatives
-        fields[rows.MAP] = self._compiled("label_point" if kind.fast else "point").address
+        rows.classes, rows.derivatives = kind.classes, kind.derivatives
+        rows.map = self._compiled("label_point" if kind.by_label else "point").address
         if any(brings(cls, "normalizer") for cls in classes):
-            fields[rows.NORMALIZER] = self._compiled("normalizer").address
-        reals[rows.INVERSE_TEMPERATURE] = reals[rows.ON] = 1.0
+            rows.normalizer = self._compiled("normalizer").address
+        rows.inverse_temperature = rows.on = 1.0
         if kind.ignored is not None:
-            fields[rows.IGNORES], fields[rows.IGNORE] = 1, kind.ignored
-        fields[rows.SMOOTH] = kind.smooth
-        fields[rows.READING] = kind.reading
-        fields[rows.LABELLED] = kind.labelled
-        fields[rows.DENSE_LOGITS] = kind.dense_logits
-        mean = kind.mean_over_classes and kind.classes
-        reals[rows.SHARE] = 1.0 / kind.classes if mean else 1.0
+            rows.ignores, rows.ignored_label = 1, kind.ignored
+        rows.smooth, rows.reading = kind.smooth, kind.reading
+        rows.labelled, rows.dense_logits = kind.labelled, kind.dense_logits
+        rows.share = 1.0 / kind.classes if kind.mean_over_classes and kind.classes else 1.0
 
     def _compiled(self, method: str) -> Code:
         kind = self.kind
         self.catching |= raises(self.structure, kind.real, method)
-        depth = max(kind.derivatives, int(kind.smooth and kind.fast))
+        depth = max(kind.derivatives, int(kind.smooth and kind.by_label))
         found = loss_map(self.structure, kind.real, method, depth)
         self.keep.append(found)
         return found
@@ -89,7 +93,7 @@ _program = lru_cache(maxsize=256)(Program)
 class Plan(NamedTuple):
     """What a loss brings to the kernels of one dtype; kept with the loss."""
 
-    fields: np.ndarray  # the fixed part of the description of a call, as float64
+    reals: np.ndarray  # the words of a `RowCall`, what its calls have in common, as float64
     parameters: np.ndarray
     weights: np.ndarray | None  # those of classes, to which the description points
     program: Program
@@ -105,7 +109,7 @@ def plan(loss: Any, real: str, derivatives: int, labelled: bool, classes: int) -
             plans.clear()
         numbers = plans.numbers(loss, real)
         program = program_of(loss, plans, *key)
-        found = plans[key] = filled(loss.row_options(), numbers, program, program.fields)
+        found = plans[key] = filled(loss.row_options(), numbers, program, program.rows.reals)
     return found
 
 
@@ -114,7 +118,7 @@ def program_of(
 ) -> Program:
     """What the plan of a loss has in common with others."""
     options, structure = loss.row_options(), plans.structure
-    reading = rows.MARGIN if loss.relative_to_label else rows.SOFTMAX
+    reading = MARGIN if loss.relative_to_label else SOFTMAX
     kind = (
         real,
         derivatives,
@@ -124,32 +128,32 @@ def program_of(
         options.label_smoothing > 0.0,
         options.class_weight is not None,
         options.ignore_index,
-        reading if loss.takes_logits else rows.PLAIN,
+        reading if loss.takes_logits else PLAIN,
         loss.dense_logits,
         loss.mean_over_classes,
     )
     return _program(structure, tuple.__new__(Kind, kind))
 
 
-def filled(options: Any, numbers: list[float], program: Program, fields: np.ndarray) -> Plan:
-    """A plan with the numbers of a loss; ``fields`` are those of the program, and of its way."""
-    memory, fields, kind = program.memory.copy(), fields.copy(), program.kind
+def filled(options: Any, numbers: list[float], program: Program, reals: np.ndarray) -> Plan:
+    """A plan with the numbers of a loss; ``reals`` are those of the program, or of its way."""
+    memory, reals, kind = program.memory.copy(), reals.copy(), program.kind
     weights = options.class_weight
     for place, number in enumerate(numbers, HEADER):
         memory[place] = number
     if weights is not None:
         weights = _padded(weights, kind.real)
-    elif kind.smooth and kind.fast:
+    elif kind.smooth and kind.by_label:
         weights = _ones(kind.classes, kind.real)
     if weights is not None:
-        fields.view(np.int64)[rows.CLASS_WEIGHT] = threads.address(weights)
-        fields[rows.WEIGHT_SUM] = np.add.reduce(weights, dtype=np.float64)
+        reals.view(np.int64)[_CLASS_WEIGHT] = threads.address(weights)
+        reals[_CLASS_WEIGHT_SUM] = np.add.reduce(weights, dtype=np.float64)
     if options.temperature != 1.0:
-        fields[rows.INVERSE_TEMPERATURE] = 1.0 / options.temperature
+        reals[_INVERSE_TEMPERATURE] = 1.0 / options.temperature
     if kind.smooth:
-        fields[rows.ON] = 1.0 - options.label_smoothing
-        fields[rows.OFF] = options.label_smoothing / kind.classes
-    return tuple.__new__(Plan, (fields, memory, weights, program))
+        reals[_ON] = 1.0 - options.label_smoothing
+        reals[_OFF] = options.label_smoothing / kind.classes
+    return tuple.__new__(Plan, (reals, memory, weights, program))
 
 
 def _padded(weights: np.ndarray, real: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A look at labels and weights before anything is computed: how many rows count, which are bad.
+"""A pass over labels and weights before anything is computed: how many rows count, which are bad.
 
 It reads a few bytes a row, so that all that follows can trust every label.
 """
@@ -14,29 +14,18 @@ from numba import njit
 
 from ..arrays import Operand
 from ..core.out_of_range import raise_first_row
+from ..jobs.rows import ScanCall
 from ..vmath import vectors
 from ..vmath.bits import select, shift_right
 from . import threads
 from .compile import Code, c_function
 from .intrinsics import pointer, prefer_wide_vectors, stack_memory
-from .movers import describe, with_layouts
-from .rows import (
-    CHECKED,
-    CHUNK_SIGNATURE,
-    CLASS_WEIGHT,
-    CLASSES,
-    FIELDS,
-    IGNORE,
-    IGNORES,
-    LABELLED,
-    MASK,
-    MASK_LAYOUT,
-    WEIGHTED,
-    block_size,
-    call_mover,
-    inner,
-)
-from .threads import CHUNK, LAYOUTS, SIZE, TARGET, WEIGHT
+from .movers import describe, layout, move
+from .options import block_size, inner, namespace
+from .records import at
+from .threads import CHUNK_SIGNATURE, call_at, sums_at
+
+scan_at = at(ScanCall)
 
 BLOCK = 512
 CHUNK_ROWS = 32_768
@@ -62,49 +51,45 @@ def scan(
     assert prediction is not None
     options = loss.row_options()
     labels = target if labelled else None
-    fields = fields_of(prediction.array.shape[-1], options.ignore_index)
-    fields[LABELLED] = labelled
-    fields[WEIGHTED], fields[CHECKED] = weighted, check
-    weights = None
-    if weighted and labelled and options.class_weight is not None:
-        weights = options.class_weight
-        fields[CLASS_WEIGHT] = weights.ctypes.data
-    described = [
-        [],
-        describe(labels, "int64", "load"),
-        describe(weight, "float64", "load"),
-        [],
-        [],
-        [],
-    ]
+    call = call_of(prediction.array.shape[-1], options.ignore_index).followed_by(
+        {
+            "target_layout": describe(labels, "int64", "load"),
+            "weight_layout": describe(weight, "float64", "load"),
+            "mask_layout": describe(mask, "float64", "load"),
+        }
+    )
+    call.labelled, call.weighted, call.weight_tested = labelled, weighted, check
+    weights = options.class_weight if weighted and labelled else None
+    if weights is not None:
+        call.class_weight = weights.ctypes.data
     if mask is not None:
-        fields[MASK] = mask.array.ctypes.data
-        described.append(describe(mask, "float64", "load"))
-    fields = with_layouts(fields, described)
+        call.mask = mask.array.ctypes.data
     handles = [0 if one is None else threads.handle(one.array) for one in (labels, weight)]
-    total, bad = launch(fields, count, *handles)
+    total, bad = launch(call.words, count, *handles)
     if bad:
         raise_first_row(loss, prediction, labels, weight if check else None, mask)
         raise ValueError("labels or weights were out of range while another thread changed them")
     return total
 
 
-def launch(fields: np.ndarray, count: int, labels: int, weight: int) -> tuple[float, float]:
-    """Look through so many rows: what they come to, and how many labels and weights are bad."""
+def launch(words: np.ndarray, count: int, labels: int, weight: int) -> tuple[float, float]:
+    """Look through so many rows: what they come to, and how many labels and weights are bad.
+
+    ``words`` are those of a `ScanCall`.
+    """
     chunk = max(CHUNK_ROWS, -(-count // 1024))
     arrays = 0, labels, weight, 0, 0, 0
-    arguments = address(), 0, 0, count, chunk, threads.handle(fields), 1.0, *arrays
+    arguments = address(), 0, 0, count, chunk, threads.handle(words), 1.0, *arrays
     return threads.launch_chunks(arguments, -(-count // chunk))
 
 
-def fields_of(classes: int, ignored: int | None) -> np.ndarray:
-    """The description of a scan of labels, and nothing else."""
-    fields = np.zeros(FIELDS, np.int64)
-    fields[CLASSES] = classes
-    fields[LABELLED] = 1
+def call_of(classes: int, ignored: int | None) -> ScanCall:
+    """A scan of labels, and nothing else."""
+    call = ScanCall()
+    call.classes, call.labelled = classes, 1
     if ignored is not None:
-        fields[IGNORES], fields[IGNORE] = 1, ignored
-    return fields
+        call.ignores, call.ignored_label = 1, ignored
+    return call
 
 
 def address() -> int:
@@ -124,8 +109,7 @@ def _code() -> Code:
     )
 
 
-def _scan_chunk() -> Callable:
-    integers, doubles = 8 * BLOCK, 8 * BLOCK
+def _plain_labels() -> Callable:
     block = block_size("float64")
     zero, one = np.int64(0), np.int64(1)
 
@@ -147,81 +131,100 @@ def _scan_chunk() -> Callable:
             bad = bad + (outside & (ignore - one))
         return size - vectors.sum_lanes(left_out), vectors.sum_lanes(bad)
 
-    def scan_rows(job, scale, index, result):
+    return count_plain
+
+
+def _counts() -> Any:
+    """What a block of rows comes to, number by number."""
+
+    @njit(**inner)
+    def count_rows(call, rows, row, size, place):
+        """1 for rows that count, as far as a mask says."""
+        counts = pointer(place, 1.0)
+        if rows.mask != 0:
+            move(rows.mask, layout(call, rows.mask_layout), row, size, place)
+        else:
+            for k in range(size):
+                counts[k] = 1.0
+
+    @njit(**inner)
+    def count_labels(call, rows, row, size, counts, of_labels, of_kept):
+        """Leave out rows whose labels do not count, weigh those that do; how many are bad."""
+        ignores, ignored, classes = rows.ignores != 0, rows.ignored_label, rows.classes
+        labels, kept = pointer(of_labels, 1), pointer(of_kept, 1)
+        if rows.target_layout == 0:
+            labels = pointer(call.target + 8 * row, 1)
+        else:
+            move(call.target, layout(call, rows.target_layout), row, size, of_labels)
+        bad = 0
+        for k in range(size):
+            # Read once: somebody may write meanwhile, and what has been tested must be
+            # what is looked up.
+            label = labels[k]
+            outside = (label < 0) | (label >= classes)
+            left_out = (counts[k] == 0.0) | (ignores & (label == ignored))
+            bad += 1 if outside & ~left_out else 0
+            counts[k] = 0.0 if left_out else 1.0
+            kept[k] = 0 if outside else label
+        if rows.class_weight != 0:
+            of_class = pointer(rows.class_weight, 1.0)
+            for k in range(size):
+                counts[k] = of_class[kept[k]] if counts[k] != 0.0 else 0.0
+        return bad
+
+    @njit(**inner)
+    def count_weights(call, rows, row, size, counts, of_weights):
+        """Weigh rows that count by their own weights, where that is wanted; how many are bad."""
+        weighted = rows.weighted != 0
+        weights = pointer(of_weights, 1.0)
+        if rows.weight_layout == 0:
+            weights = pointer(call.weight + 8 * row, 1.0)
+        else:
+            move(call.weight, layout(call, rows.weight_layout), row, size, of_weights)
+        bad = 0
+        for k in range(size):
+            weight = weights[k]
+            bad += 0 if weight >= 0.0 else 1
+            if weighted:
+                counts[k] = weight * counts[k] if counts[k] != 0.0 else 0.0
+        return bad if rows.weight_tested != 0 else 0
+
+    return namespace(locals())
+
+
+def _scan_chunk() -> Callable:
+    block_bytes, block = 8 * BLOCK, block_size("float64")
+    count_plain, o = _plain_labels(), _counts()
+
+    def scan_rows(address, scale, index, result):
         prefer_wide_vectors()
-        fields = pointer(job[LAYOUTS], 1)
-        of_labels, of_kept, of_weights, of_mask = (
-            stack_memory(integers),
-            stack_memory(integers),
-            stack_memory(doubles),
-            stack_memory(doubles),
-        )
-        labelled, masked = fields[LABELLED] != 0, fields[MASK] != 0
-        weighted, of_class = fields[WEIGHTED] != 0, fields[CLASS_WEIGHT]
-        checked = fields[CHECKED] != 0
-        ignores, ignored, classes = fields[IGNORES] != 0, fields[IGNORE], fields[CLASSES]
+        call, sums = call_at(address), sums_at(result)
+        rows = scan_at(call.description)
+        of_labels, of_kept = stack_memory(block_bytes), stack_memory(block_bytes)
+        of_weights, of_mask = stack_memory(block_bytes), stack_memory(block_bytes)
+        labelled, weighted = rows.labelled != 0, (call.weight != 0) | (rows.class_weight != 0)
         total, bad = 0.0, 0
-        row, stop = index * job[CHUNK], min((index + 1) * job[CHUNK], job[SIZE])
-        if labelled & (fields[TARGET] == 0) & (of_class == 0) & (job[WEIGHT] == 0) & (not masked):
+        row, stop = index * call.chunk, min((index + 1) * call.chunk, call.size)
+        if labelled & (rows.target_layout == 0) & (rows.mask == 0) & (not weighted):
             # What most calls are.
             size = (stop - row) // block * block
-            counted, bad = count_plain(job[TARGET] + 8 * row, size, ignores, ignored, classes)
+            ignores, ignored, classes = rows.ignores != 0, rows.ignored_label, rows.classes
+            counted, bad = count_plain(call.target + 8 * row, size, ignores, ignored, classes)
             total += counted
             row += size
         while row < stop:
             size = min(BLOCK, stop - row)
             counts = pointer(of_mask, 1.0)
-            if masked:
-                layout = job[LAYOUTS] + 8 * fields[MASK_LAYOUT]
-                call_mover(pointer(layout, 1)[0], (fields[MASK], layout, row, size, of_mask))
-            else:
-                for k in range(size):
-                    counts[k] = 1.0
+            o.count_rows(call, rows, row, size, of_mask)
             if labelled:
-                labels = pointer(of_labels, 1)
-                layout = fields[TARGET]
-                if layout == 0:
-                    labels = pointer(job[TARGET] + 8 * row, 1)
-                else:
-                    layout = job[LAYOUTS] + 8 * layout
-                    call_mover(pointer(layout, 1)[0], (job[TARGET], layout, row, size, of_labels))
-                wrong = 0
-                kept = pointer(of_kept, 1)
-                for k in range(size):
-                    # Read once: somebody may write meanwhile, and what has been tested must be
-                    # what is looked up.
-                    label = labels[k]
-                    outside = (label < 0) | (label >= classes)
-                    left_out = (counts[k] == 0.0) | (ignores & (label == ignored))
-                    wrong += 1 if outside & ~left_out else 0
-                    counts[k] = 0.0 if left_out else 1.0
-                    kept[k] = 0 if outside else label
-                bad += wrong
-                if of_class != 0:
-                    share = pointer(of_class, 1.0)
-                    for k in range(size):
-                        counts[k] = share[kept[k]] if counts[k] != 0.0 else 0.0
-            if job[WEIGHT] != 0:
-                weights = pointer(of_weights, 1.0)
-                layout = fields[WEIGHT]
-                if layout == 0:
-                    weights = pointer(job[WEIGHT] + 8 * row, 1.0)
-                else:
-                    layout = job[LAYOUTS] + 8 * layout
-                    call_mover(pointer(layout, 1)[0], (job[WEIGHT], layout, row, size, of_weights))
-                wrong = 0
-                for k in range(size):
-                    weight = weights[k]
-                    wrong += 0 if weight >= 0.0 else 1
-                    if weighted:
-                        counts[k] = weight * counts[k] if counts[k] != 0.0 else 0.0
-                bad += wrong if checked else 0
+                bad += o.count_labels(call, rows, row, size, counts, of_labels, of_kept)
+            if call.weight != 0:
+                bad += o.count_weights(call, rows, row, size, counts, of_weights)
             part = 0.0
             for k in range(size):
                 part += counts[k]
             total += part
             row += size
-        sums = pointer(result, 1.0)
-        sums[0], sums[1] = total, bad
+        sums.value, sums.out_of_range = total, bad
 
     return scan_rows

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -14,29 +13,14 @@ from ..core.loss import domain
 from ..core.out_of_range import raise_first_entry
 from ..core.reductions import batch_length
 from ..formulas.raised import Raised, exception_of, first_that_raises, place_of
-from . import (
-    columns,
-    general,
-    long,
-    narrow,
-    narrow_plain,
-    row_blocks,
-    rows,
-    scan,
-    threads,
-    tiles,
-    wide,
-)
-from .movers import describe, with_layouts
-from .pieces import GROUP, piece_size
-from .row_plans import Plan, plan
+from ..jobs.rows import RowCall
+from . import columns, long, scan, threads
+from .movers import describe
+from .pieces import piece_size
+from .row_launches import Run, launch
+from .row_plans import plan
 
 Operands = Sequence[Operand | None]
-# Elements of a chunk, at least, and chunks of a call, at most.
-CHUNK_ELEMENTS, MAX_CHUNKS = 16_384, 1024
-# Rows fewer than these are shared by the threads, piece by piece, if they hold elements enough
-# to pay for two more launches.
-FEW_ROWS, MANY_ELEMENTS = 32, 1 << 17
 
 
 def divisor(loss: Any, inputs: Operands, reduction: str, check: bool) -> float:
@@ -122,49 +106,68 @@ def _evaluate(
     real = real or prediction.compute
     if classes == 0 or count == 0:
         return _without_elements(outputs)
-    found = plan(loss, real, derivatives, labelled, classes)
-    reals = found.fields.copy()
-    fields, program = reals.view(np.int64), found.program
-    inverse = reals[rows.INVERSE_TEMPERATURE]
-    reals[rows.SCALE], reals[rows.CURVATURE_SCALE] = scale * inverse, scale * inverse * inverse
-    of_target = domain(loss.target_domain)
-    if check and not labelled and not of_target.everything:
-        fields[rows.CHECKED] = True
-        reals[rows.LOW : rows.NEAR_HIGH + 1] = of_target.limits(np.dtype(real), target.kind)
-    of_prediction = loss.tested_domain()
-    if check and not of_prediction.everything:
-        fields[rows.TESTED] = True
-        limits = of_prediction.limits(np.dtype(real), prediction.kind)
-        reals[rows.LOWEST : rows.NEAR_HIGHEST + 1] = limits
-    value, gradient, hessian = outputs
-    kinds = [real, "int64" if labelled else real, real, real, real, real]
-    given = [prediction, target, weight, value, gradient, hessian]
-    ways = ["load"] * 3 + ["store"] * 3
-    described = [describe(*one) for one in zip(given, kinds, ways)]
-    in_columns = [0] * 6
-    if classes <= long.STACK_PIECES * piece_size(real):
-        for slot in (0, 4, 5) if labelled else (0, 1, 4, 5):
-            if found_ := columns.describe(given[slot], real, ways[slot]):
-                described[slot], in_columns[slot] = found_, 1
+    of_loss = plan(loss, real, derivatives, labelled, classes)
+    common = RowCall(of_loss.reals.view(np.int64))
+    rows = common.followed_by(_layouts(inputs, outputs, real, labelled, classes))
+    inverse = rows.inverse_temperature
+    rows.scale, rows.hessian_scale = scale * inverse, scale * inverse * inverse
     if mask is not None:
-        fields[rows.MASK] = mask.array.ctypes.data
-        described.append(describe(mask, real, "load"))
-    fields = with_layouts(fields, described)
-    for slot, turned in enumerate(in_columns) if any(in_columns) else ():
-        in_columns[slot] = int(fields[slot]) * turned
-        if turned:
-            fields[slot] = -fields[slot] if program.tiled else 0
+        rows.mask = mask.array.ctypes.data
+    if check:
+        _say_domains(rows, loss, prediction, None if labelled else target, np.dtype(real))
+    given = [prediction, target, weight, *outputs]
     handles = [0 if one is None else threads.handle(one.array) for one in given]
-    run = Run(found, fields, handles, in_columns)
+    run = Run(of_loss, rows, handles)
     try:
-        total, offenders = launch(run, real, count, classes)
+        total, out_of_range = launch(run, real, count)
     except Raised:
         if check:
             raise_first_entry(loss, inputs)
         raise
-    if offenders:
+    if out_of_range:
         raise_first_entry(loss, inputs)
     return total
+
+
+def _layouts(
+    inputs: Operands, outputs: Operands, real: str, labelled: bool, classes: int
+) -> dict[str, list[int]]:
+    """How the arrays of a call lie, by the fields of a `RowCall`."""
+    prediction, target, weight, mask = inputs
+    value, gradient, hessian = outputs
+    layouts = {
+        "prediction_layout": describe(prediction, real, "load"),
+        "target_layout": describe(target, "int64" if labelled else real, "load"),
+        "weight_layout": describe(weight, real, "load"),
+        "mask_layout": describe(mask, real, "load"),
+        "value_layout": describe(value, real, "store"),
+        "gradient_layout": describe(gradient, real, "store"),
+        "hessian_layout": describe(hessian, real, "store"),
+    }
+    if classes <= long.STACK_PIECES * piece_size(real):
+        of_rows = {"prediction": (prediction, "load"), "gradient": (gradient, "store")}
+        of_rows["hessian"] = hessian, "store"
+        if not labelled:
+            of_rows["target"] = target, "load"
+        for name, (array, direction) in of_rows.items():
+            if of_columns := columns.describe(array, real, direction):
+                layouts[f"{name}_layout"], layouts[f"{name}_columns"] = [], of_columns
+    return layouts
+
+
+def _say_domains(
+    rows: RowCall, loss: Any, prediction: Operand, dense: Operand | None, dtype: np.dtype
+) -> None:
+    """Say what of predictions, and of dense targets, is an error."""
+    of_target, of_prediction = domain(loss.target_domain), loss.tested_domain()
+    if dense is not None and not of_target.everything:
+        rows.target_tested = 1
+        limits = of_target.limits(dtype, dense.kind)
+        rows.low, rows.high, rows.near_low, rows.near_high = limits
+    if not of_prediction.everything:
+        rows.prediction_tested = 1
+        limits = of_prediction.limits(dtype, prediction.kind)
+        rows.lowest, rows.highest, rows.near_lowest, rows.near_highest = limits
 
 
 def _exception(loss: Any, raised: Raised, inputs: Operands, check: bool) -> BaseException:
@@ -186,117 +189,6 @@ def _exception(loss: Any, raised: Raised, inputs: Operands, check: bool) -> Base
     first, raised = first_that_raises(math.prod(shape), run, raised)
     place = place_of(first, shape, " at row")
     return exception_of(loss, raised, prediction.compute, place)
-
-
-class Run(NamedTuple):
-    """A call: what it takes beside the number of rows and of classes."""
-
-    plan: Plan
-    fields: np.ndarray
-    handles: list[int]
-    # Of each array whose rows are columns, where its descriptor is; 0 for others.
-    in_columns: Sequence[int] = ()
-
-    def is_plain(self) -> bool:
-        """Whether arrays are plain, and none has weights, masks or values of rows."""
-        others = self.handles[2:4]  # weights and values; a call that has none may say nothing
-        return self.plan.program.plain and not (
-            any(others) or self.fields[rows.MASK] or self.fields[: rows.MASK_LAYOUT].any()
-        )
-
-    def share(self, real: str, group: int) -> None:
-        """Name the functions that all loops over groups of so many rows call."""
-        describe, finish = rows.shared(real, group)
-        self.fields[rows.DESCRIBE], self.fields[rows.FINISH] = describe.address, finish.address
-
-    def launch(self, function: int, size: int, chunk: int) -> tuple[float, float]:
-        """Run a function over ``size`` rows, or pieces of rows, ``chunk`` at a time."""
-        return over(function, self.plan, self.fields, self.handles, size, chunk)
-
-    def launch_rows(
-        self, real: str, function: int, count: int, classes: int, chunk: int, unit: int
-    ) -> tuple[float, float]:
-        """The same over whole rows wider than tiles; ``unit`` of them go together."""
-        if not any(self.in_columns):
-            return self.launch(function, count, chunk)
-        run = partial(over, plan=self.plan, fields=self.fields, handles=self.handles)
-        return row_blocks.launch(real, function, self.in_columns, count, classes, chunk, unit, run)
-
-
-def over(
-    function: int,
-    plan: Plan,
-    fields: np.ndarray,
-    handles: Sequence[int],
-    size: int,
-    chunk: int,
-    description: int = 0,
-) -> tuple[float, float]:
-    """Run a function over ``size`` rows, or pieces of rows, ``chunk`` at a time."""
-    handle = threads.handle
-    # Formulas that raise leave word of it there, those of this call alone.
-    catching = plan.program.catching
-    memory = plan.parameters.copy() if catching else plan.parameters
-    arguments = (
-        function, description, handle(memory), size, chunk, handle(fields), 1.0, *handles
-    )  # fmt: skip
-    sums = threads.launch_chunks(arguments, -(-size // chunk))
-    if catching:
-        Raised.check(memory)
-    return sums
-
-
-def chunk_of(count: int, work: int, multiple: int = 1) -> int:
-    """Units of a chunk, each of ``work`` elements: a function of the sizes alone."""
-    least = -(-CHUNK_ELEMENTS // max(work, 1))
-    most = -(-count // MAX_CHUNKS)
-    return -(-max(least, most) // multiple) * multiple
-
-
-def launch(run: Run, real: str, count: int, classes: int) -> tuple[float, float]:
-    """Choose the loops for rows of this width, and this many."""
-    piece = piece_size(real)
-    pieces = -(-classes // piece)
-    fast, tiled = run.plan.program.fast, run.plan.program.tiled
-    if tiled or (fast and pieces == 1):
-        address, width = short_rows(run, real, classes)
-        chunk = chunk_of(count, classes, width)
-        if tiled:
-            return run.launch(address, count, chunk)
-        return run.launch_rows(real, address, count, classes, chunk, wide.group_size(real, classes))
-    run.share(real, GROUP)
-    chunk = chunk_of(count, classes)
-    alone = count >= FEW_ROWS or count * classes < MANY_ELEMENTS or any(run.in_columns)
-    if pieces == 1 or (pieces <= long.STACK_PIECES and alone):
-        code = long.chunk(real, "long") if fast else general.chunk(real, "general")
-        return run.launch_rows(real, code.address, count, classes, chunk, 1)
-    workspace = np.empty(count * (pieces * long.LEFT + rows.STATISTICS))
-    run.fields[rows.WORKSPACE] = workspace.ctypes.data
-    run.fields[rows.ROW_SPACE] = workspace[count * pieces * long.LEFT :].ctypes.data
-    total, offenders = 0.0, 0.0
-    for step in ("measure", "settle", "emit") if fast else general.STEPS:
-        if step == "emit" and not run.fields[rows.DERIVATIVES]:
-            continue
-        code = long.chunk(real, step) if fast else general.chunk(real, step)
-        of_rows = step in ("settle", "merge", "finish")
-        units, work = (count, pieces) if of_rows else (count * pieces, piece)
-        part, bad = run.launch(code.address, units, chunk_of(units, work))
-        total, offenders = total + part, offenders + bad
-    return total, offenders
-
-
-def short_rows(run: Run, real: str, classes: int) -> tuple[int, int]:
-    """Address of the loop over rows that are a tile's or a piece's; of how many at a time."""
-    if not run.plan.program.tiled:
-        run.share(real, GROUP)
-        return wide.rows(real).address, 1
-    if run.is_plain() and narrow_plain.takes(real, run.fields):
-        return narrow_plain.chunk(real).address, tiles.tile_width(real, classes)
-    found = narrow.code(real, classes, run.plan.program.fast)
-    run.share(real, found.width)
-    run.fields[rows.TO_COLUMNS] = found.to_columns.address
-    run.fields[rows.TO_ROWS] = found.to_rows.address
-    return found.chunk.address, found.width
 
 
 def _without_elements(outputs: Operands) -> float:

@@ -72,8 +72,7 @@ def address(array: np.ndarray) -> int:
     return ctypes.c_void_p.from_address(id(array) + DATA_OFFSET).value or 0
 
 
-# Calls a chunk: (job, scale, index, result).
-_call_chunk = caller(types.void, types.int64, types.float64, types.int64, types.int64)
+call_chunk = caller(types.void, *CHUNK_SIGNATURE.args)
 
 
 @numba.njit(forceinline=True)
@@ -100,7 +99,7 @@ def launch_serial(function, kernel, parameters, size, chunk, description, scale,
     sums = sums_at(partial)
     total, out_of_range = 0.0, 0.0
     for index in range((size + chunk - 1) // chunk):
-        _call_chunk(function, (place, scale, index, partial))
+        call_chunk(function, (place, scale, index, partial))
         total += sums.value
         out_of_range += sums.out_of_range
     return total, out_of_range
@@ -116,7 +115,7 @@ def launch_parallel(
     results = _data(partials)
     chunks = (size + chunk - 1) // chunk
     for index in prange(chunks):
-        _call_chunk(function, (place, scale, index, results + SUMS_BYTES * index))
+        call_chunk(function, (place, scale, index, results + SUMS_BYTES * index))
     # In order: the sum is the same whichever thread did what, and the same as serially.
     total, out_of_range = 0.0, 0.0
     for index in range(chunks):
@@ -197,9 +196,9 @@ def launch_chunks(arguments: tuple[Any, ...], chunks: int) -> tuple[float, float
     partials = np.empty((chunks, Sums.memory.words))
     if _bears_several_callers():
         return _parallel()(*arguments, handle(partials))
-    # One parallel launch at a time; who finds another under way takes the serial road.
+    # One parallel launch at a time; who finds another under way takes the serial path.
     # Numba's `workqueue` layer aborts the process when two threads enter it. The results
-    # of both roads are the same to the last bit, so that nobody can tell.
+    # of both paths are the same to the last bit, so that nobody can tell.
     if not _turn.acquire(blocking=False):
         return serial()(*arguments)
     try:

@@ -1,8 +1,8 @@
-"""Tiles: some rows, turned so that the rows lie along vector registers.
+"""Tiles: some rows, transposed so that the rows lie along vector registers.
 
 Rows of few classes fill no register, and their sums and maxima run across lanes. A tile holds
 the numbers of one class of ``width`` rows behind one another; every loop then runs over the
-rows, with full registers, whatever the number of classes. Turning costs a quarter of a shuffle
+rows, with full registers, whatever the number of classes. A transpose costs a quarter of a shuffle
 a number each way (`transposes`).
 """
 
@@ -21,13 +21,14 @@ from ..vmath.vectors import register_bytes
 from .columns import call_columns, class_stride, row_place
 from .compile import Code, c_function
 from .intrinsics import caller, pointer, prefer_wide_vectors
-from .rows import TO_COLUMNS, TO_ROWS, block_size, exact, fast, inner, namespace, tools
-from .threads import LAYOUTS
-from .transposes import join_columns, part_size, split_rows, turn_columns, turn_rows
+from .movers import layout
+from .options import block_size, exact, fast, inner, namespace
+from .rows import tools
+from .transposes import columns_to_rows, join_columns, part_size, rows_to_columns, split_rows
 
-# Calls (rows, classes, tile, groups of as many rows as a register has lanes).
-TURN_SIGNATURE = types.void(*[types.int64] * 4)
-call_turn = caller(types.void, *TURN_SIGNATURE.args)
+# Of (rows, classes, tile, groups of as many rows as a register has lanes).
+TRANSPOSE_SIGNATURE = types.void(*[types.int64] * 4)
+call_transpose = caller(types.void, *TRANSPOSE_SIGNATURE.args)
 
 
 # Terms of a partial sum over classes.
@@ -49,29 +50,32 @@ def tile_width(real: str, classes: int) -> int:
 
 
 @cache
-def turn(real: str, classes: int, width: int, back: bool) -> Code:
-    """Machine code that turns rows into a tile, or back.
+def transpose(real: str, classes: int, width: int, back: bool) -> Code:
+    """Machine code that transposes rows into a tile, or back.
 
     Made for any number of classes, but for those of rows shorter than a part.
     """
     short = classes if classes < part_size(np.dtype(real).itemsize) else 0
-    return _turn(real, short, width, back)
+    return _transpose(real, short, width, back)
 
 
 @cache
-def _turn(real: str, short: int, width: int, back: bool) -> Code:
+def _transpose(real: str, short: int, width: int, back: bool) -> Code:
     def make() -> Callable:
-        to_columns, to_rows = turns(real, short, width * np.dtype(real).itemsize)
+        to_columns, to_rows = transposes(real, short, width * np.dtype(real).itemsize)
         return to_rows.py_func if back else to_columns.py_func
 
     return c_function(
-        make, TURN_SIGNATURE, f"softmax turn {back} {short} {width} {real}", error_model="numpy"
+        make,
+        TRANSPOSE_SIGNATURE,
+        f"softmax transpose {back} {short} {width} {real}",
+        error_model="numpy",
     )
 
 
 @cache
-def turns(real: str, short: int, step: int) -> tuple[Any, Any]:
-    """Functions that turn rows into a tile whose classes are ``step`` bytes apart, and back.
+def transposes(real: str, short: int, step: int) -> tuple[Any, Any]:
+    """Functions that transpose rows into a tile whose classes are ``step`` bytes apart, and back.
 
     ``short`` is the number of classes of rows shorter than a part; else 0.
     """
@@ -90,7 +94,7 @@ def turns(real: str, short: int, step: int) -> tuple[Any, Any]:
                 for j in range(0, classes, part):
                     # The last part overlaps the one before it.
                     c = min(j, classes - part)
-                    turn_rows(rows + c * itemsize, stride, tile + c * step, step, zero)
+                    rows_to_columns(rows + c * itemsize, stride, tile + c * step, step, zero)
             rows += lanes * stride
             tile += register
 
@@ -104,7 +108,7 @@ def turns(real: str, short: int, step: int) -> tuple[Any, Any]:
             else:
                 for j in range(0, classes, part):
                     c = min(j, classes - part)
-                    turn_columns(tile + c * step, step, rows + c * itemsize, stride, zero)
+                    columns_to_rows(tile + c * step, step, rows + c * itemsize, stride, zero)
             rows += lanes * stride
             tile += register
 
@@ -112,95 +116,112 @@ def turns(real: str, short: int, step: int) -> tuple[Any, Any]:
 
 
 @cache
-def turning(real: str, width: int) -> Any:
-    """Functions that move rows between arrays and tiles."""
+def tiling(real: str, width: int) -> Any:
+    """Functions that move rows between arrays and tiles, and those over tiles of all losses.
+
+    An array is its address, its layout and its layout of columns; of the two one at least is 0.
+    """
+    return namespace(_moves(real, width), _passes(real, width))
+
+
+@njit(**inner)
+def in_tiles(call, array, layout_word, columns_word):
+    """An array as functions over tiles take it, from the fields of a `RowCall` that describe it."""
+    return array, layout(call, layout_word), layout(call, columns_word)
+
+
+def _moves(real: str, width: int) -> Any:
     t = tools(real, width)
     zero, itemsize, register = t.zero, t.itemsize, register_bytes()
     lanes, step = register // itemsize, width * itemsize
-    block = block_size(real)
 
     @njit(**inner)
-    def gather_tile(job, slot, row, size, classes, tile, spare):
+    def move_columns(array, row, size, classes, tile):
+        address, _, columns = array
+        move = (address, columns, row, size, 0, classes, tile, step)
+        call_columns(pointer(columns, 1)[0], move)
+
+    @njit(**inner)
+    def gather_tile(array, transpose, row, size, classes, tile, spare):
         """Rows into a tile, a register's worth at a time; those it lacks are zeros."""
-        layout = pointer(job[LAYOUTS], 1)[slot]
-        if layout < 0:
-            layout = job[LAYOUTS] - 8 * layout
-            call_columns(
-                pointer(layout, 1)[0], (job[slot], layout, row, size, 0, classes, tile, step)
-            )
+        address, of_array, columns = array
+        if columns != 0:
+            move_columns(array, row, size, classes, tile)
             if size < width:
                 for c in range(classes):
                     rest = pointer(tile + c * step, zero)
                     for k in range(size, width):
                         rest[k] = zero
             return
-        turn = pointer(job[LAYOUTS], 1)[TO_COLUMNS]
-        direct = t.is_direct(job, slot)
+        direct = of_array == 0
         if direct & (size == width):
-            source = job[slot] + row * classes * itemsize
-            call_turn(turn, (source, classes, tile, width // lanes))
+            source = address + row * classes * itemsize
+            call_transpose(transpose, (source, classes, tile, width // lanes))
             return
         for b in range(width // lanes):
             start, count = row + b * lanes, min(max(size - b * lanes, 0), lanes)
             if direct & (count == lanes):
-                source = job[slot] + start * classes * itemsize
+                source = address + start * classes * itemsize
             else:
-                t.load(job, slot, start * classes, count * classes, spare)
+                t.load((address, of_array), start * classes, count * classes, spare)
                 rest = pointer(spare, zero)
                 for j in range(count * classes, lanes * classes):
                     rest[j] = zero
                 source = spare
-            call_turn(turn, (source, classes, tile + b * register, 1))
+            call_transpose(transpose, (source, classes, tile + b * register, 1))
 
     @njit(**inner)
-    def spread_tile(job, slot, row, size, classes, tile, spare):
+    def spread_tile(array, transpose, row, size, classes, tile, spare):
         """A tile to the rows of an output."""
-        layout = pointer(job[LAYOUTS], 1)[slot]
-        if layout < 0:
-            layout = job[LAYOUTS] - 8 * layout
-            call_columns(
-                pointer(layout, 1)[0], (job[slot], layout, row, size, 0, classes, tile, step)
-            )
+        address, of_array, columns = array
+        if columns != 0:
+            move_columns(array, row, size, classes, tile)
             return
-        turn = pointer(job[LAYOUTS], 1)[TO_ROWS]
-        direct = t.is_direct(job, slot)
+        direct = of_array == 0
         if direct & (size == width):
-            target = job[slot] + row * classes * itemsize
-            call_turn(turn, (target, classes, tile, width // lanes))
+            target = address + row * classes * itemsize
+            call_transpose(transpose, (target, classes, tile, width // lanes))
             return
         for b in range((size + lanes - 1) // lanes):
             start, count = row + b * lanes, min(size - b * lanes, lanes)
             if direct & (count == lanes):
-                target = job[slot] + start * classes * itemsize
-                call_turn(turn, (target, classes, tile + b * register, 1))
+                target = address + start * classes * itemsize
+                call_transpose(transpose, (target, classes, tile + b * register, 1))
             else:
-                call_turn(turn, (spare, classes, tile + b * register, 1))
-                t.store(job, slot, start * classes, count * classes, spare)
+                call_transpose(transpose, (spare, classes, tile + b * register, 1))
+                t.store((address, of_array), start * classes, count * classes, spare)
 
     @njit(**inner)
-    def share_of(job, slot, row, classes, tile):
+    def share_of(array, row, classes, tile):
         """Where the rows of a tile lie, and how far its classes are apart: what to fetch.
 
         Rows that lie behind one another are divided into as many shares as there are classes;
         in the place of rows that are converted stands a tile, which is at hand.
         """
-        layout = pointer(job[LAYOUTS], 1)[slot]
-        place, apart = job[slot] + row * classes * itemsize, step
-        if layout > 0:
+        address, of_array, columns = array
+        place, apart = address + row * classes * itemsize, step
+        if of_array != 0:
             place, apart = tile, 0
-        elif layout < 0:
-            layout = job[LAYOUTS] - 8 * layout
-            offset, _ = row_place(layout, row)
-            place, apart = job[slot] + offset, class_stride(layout)
+        elif columns != 0:
+            offset, _ = row_place(columns, row)
+            place, apart = address + offset, class_stride(columns)
         return place, apart
+
+    return namespace(locals())
+
+
+def _passes(real: str, width: int) -> Any:
+    t = tools(real, width)
+    zero, itemsize = t.zero, t.itemsize
+    step, block = width * itemsize, block_size(real)
 
     @njit(**fast)
     def count_zeros(values):
         prefer_wide_vectors()
-        found = zero
+        count = zero
         for k in range(width):
-            found += t.one if values[k] == zero else zero
-        return found
+            count += t.one if values[k] == zero else zero
+        return count
 
     @njit(**inner)
     def clear_rows(tile, classes, weight):
@@ -217,10 +238,10 @@ def turning(real: str, width: int) -> Any:
         prefer_wide_vectors()
         for k in range(0, width, block):
             place = tile + k * itemsize
-            found = vectors.load(place, zero, block)
+            largest = vectors.load(place, zero, block)
             for c in range(1, classes):
                 x = vectors.load(place + c * step, zero, block)
-                found = select(x > found, x, found)
-            vectors.store(top + k * itemsize, found)
+                largest = select(x > largest, x, largest)
+            vectors.store(top + k * itemsize, largest)
 
     return namespace(locals())

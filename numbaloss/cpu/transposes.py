@@ -1,4 +1,4 @@
-"""Rows turned into columns, and back, in registers.
+"""Rows transposed into columns, and back, in registers.
 
 All moves are of 16 bytes, a *part* of a register: 4 float32 or 2 float64. Parts of rows that lie
 a part's worth of rows apart are joined in one register as they are loaded, and separated as
@@ -27,8 +27,8 @@ def part_size(itemsize: int) -> int:
 
 
 @intrinsic
-def turn_rows(typingctx, source, source_stride, target, target_stride, element):
-    """Turn as many rows as a register has lanes, of a part's length, into columns.
+def rows_to_columns(typingctx, source, source_stride, target, target_stride, element):
+    """Transpose as many rows as a register has lanes, of a part's length, into columns.
 
     ``source`` is the address of the first row, ``target`` that of the first column; strides, from
     row to row and from column to column, are in bytes.
@@ -48,8 +48,8 @@ def turn_rows(typingctx, source, source_stride, target, target_stride, element):
 
 
 @intrinsic
-def turn_columns(typingctx, source, source_stride, target, target_stride, element):
-    """The way back from :func:`turn_rows`: from columns at ``source`` to rows at ``target``."""
+def columns_to_rows(typingctx, source, source_stride, target, target_stride, element):
+    """The way back from :func:`rows_to_columns`: ``source`` is the address of the columns."""
 
     def codegen(context, builder, signature, args):
         parts = _Parts(builder, context.get_value_type(element))

@@ -21,31 +21,10 @@ from .intrinsics import (
     restore_denormals,
     stack_memory,
 )
-from .pieces import GROUP, PIECE_BYTES, loops, numbers_of, piece_size, writer
-from .rows import (
-    CHUNK_SIGNATURE,
-    CLASS_WEIGHT,
-    CLASSES,
-    DERIVATIVES,
-    DESCRIBE,
-    DISTANCE,
-    FINISH,
-    GRADIENT,
-    INVERSE_TEMPERATURE,
-    MAXIMUM,
-    NUMBERS_BYTES,
-    OTHERS,
-    OWN,
-    PREDICTION,
-    ROW_WEIGHT,
-    SMOOTH,
-    SPREAD,
-    STATISTICS,
-    call_describe,
-    call_finish,
-    tools,
-)
-from .threads import CHUNK, LAYOUTS, SIZE
+from .movers import layout
+from .pieces import GROUP, PIECE_BYTES, ROW_BYTES, loops, numbers_of, piece_size, writer
+from .rows import call_describe, call_finish, rows_at, statistic, tools
+from .threads import CHUNK_SIGNATURE, call_at, sums_at
 
 
 def group_size(real: str, classes: int) -> int:
@@ -68,69 +47,76 @@ def _rows(real: str) -> Callable:
     gather_numbers = numbers_of(real)
     zero, itemsize, cast = t.zero, t.itemsize, t.cast
     piece = piece_size(real)
-    statistics_bytes = STATISTICS * GROUP * itemsize
-    lanes_bytes = 8 * GROUP
+    statistics_bytes, lanes_bytes = t.statistics_bytes, 8 * GROUP
     labels_bytes, spare_bytes = 8 * GROUP, max(PIECE_BYTES, 8 * GROUP)
 
-    def softmax_rows(job, scale, index, result):
+    def softmax_rows(address, scale, index, result):
         prefer_wide_vectors()
         mode = flush_denormals()
-        fields, reals = pointer(job[LAYOUTS], 1), pointer(job[LAYOUTS], 1.0)
-        classes = fields[CLASSES]
-        inverse = cast(reals[INVERSE_TEMPERATURE])
+        call, sums = call_at(address), sums_at(result)
+        rows = rows_at(call.description)
+        classes = rows.classes
+        inverse = cast(rows.inverse_temperature)
         padded = o.padded(classes)
         group = min(piece // padded, GROUP)
         scratch, spare = stack_memory(PIECE_BYTES), stack_memory(spare_bytes)
         statistics = stack_memory(statistics_bytes)
         of_labels = stack_memory(labels_bytes)
         labels = pointer(of_labels, 1)
-        numbers = pointer(stack_memory(NUMBERS_BYTES), zero)
-        top, others = t.column(statistics, MAXIMUM), t.column(statistics, OTHERS)
-        distance, own = t.column(statistics, DISTANCE), t.column(statistics, OWN)
-        spread, weight = t.column(statistics, SPREAD), t.column(statistics, ROW_WEIGHT)
-        t.fill(pointer(statistics, zero), STATISTICS * GROUP, zero)
-        direct = (fields[DERIVATIVES] > 0) & t.is_direct(job, GRADIENT)
-        sums = pointer(result, 1.0)
+        numbers = pointer(stack_memory(ROW_BYTES), zero)
+        top, others = (
+            t.column(statistics, statistic.maximum),
+            t.column(statistics, statistic.others),
+        )
+        distance, own = (
+            t.column(statistics, statistic.distance),
+            t.column(statistics, statistic.own),
+        )
+        weighted_distance = t.column(statistics, statistic.weighted_distance)
+        weight = t.column(statistics, statistic.row_weight)
+        t.clear_statistics(statistics)
+        prediction = call.prediction, layout(call, rows.prediction_layout)
+        direct = (rows.derivatives > 0) & (rows.gradient_layout == 0)
         lanes = pointer(stack_memory(lanes_bytes), 1.0)
         for k in range(GROUP):
             lanes[k] = 0.0
-        sums[0] = sums[1] = 0.0
-        row, stop = index * job[CHUNK], min((index + 1) * job[CHUNK], job[SIZE])
+        sums.value = sums.out_of_range = 0.0
+        row, stop = index * call.chunk, min((index + 1) * call.chunk, call.size)
         while row < stop:
             count = min(group, stop - row)
-            call_describe(fields[DESCRIBE], (job, row, count, statistics, of_labels, spare))
+            call_describe(rows.describe, (address, row, count, statistics, of_labels, spare))
             for k in range(count):
                 if weight[k] == zero:
                     continue
                 place = scratch + k * padded * itemsize
-                source = o.locate(job, PREDICTION, (row + k) * classes, classes, spare)
+                source = o.locate(prediction, (row + k) * classes, classes, spare)
                 m = o.maximum(source, classes)
                 label = labels[k]
                 d = (pointer(source, zero)[label] - m) * inverse
-                if fields[SMOOTH] != 0:
-                    weights = fields[CLASS_WEIGHT]
-                    spread[k] = o.weighted_distance(source, weights, classes, m, inverse)
-                ahead = job[GRADIENT] + (row + k) * classes * itemsize if direct else 0
-                following = job[PREDICTION] + (row + count + k) * classes * itemsize
+                if rows.smooth != 0:
+                    weights = rows.class_weight
+                    weighted_distance[k] = o.weighted_distance(source, weights, classes, m, inverse)
+                ahead = call.gradient + (row + k) * classes * itemsize if direct else 0
+                following = call.prediction + (row + count + k) * classes * itemsize
                 o.exponentials(source, place, classes, m, inverse, following, ahead)
                 pointer(place, zero)[label] = zero
                 others[k] = o.total(place, classes)
                 top[k], distance[k] = m, d
             t.exponentiate(distance, own)
-            call_finish(fields[FINISH], (job, statistics))
-            t.store_values(job, row, count, statistics)
-            t.add_values(job, statistics, count, lanes)
-            if fields[DERIVATIVES] > 0:
+            call_finish(rows.finish, (address, statistics))
+            t.store_values(call, rows, row, count, statistics)
+            t.add_values(call, statistics, count, lanes)
+            if rows.derivatives > 0:
                 for k in range(count):
                     start = (row + k) * classes
                     if weight[k] == zero:
-                        write_zeros(job, start, classes, spare)
+                        write_zeros(call, rows, start, classes, spare)
                         continue
                     gather_numbers(statistics, k, numbers)
                     place = scratch + k * padded * itemsize
-                    write(job, start, 0, classes, place, spare, numbers, t.one, labels[k])
+                    write(call, rows, start, 0, classes, place, spare, numbers, t.one, labels[k])
             row += count
-        sums[0] += t.sum_of(lanes)
+        sums.value += t.sum_of(lanes)
         restore_denormals(mode)
 
     return softmax_rows

@@ -1,10 +1,11 @@
-"""Plain arrays take a road of their own: the results are those of the general one."""
+"""Plain arrays take a path of their own: the results are those of the general one."""
 
 import numpy as np
 import pytest
 
 import numbaloss as nl
-from numbaloss.cpu import rows, threads
+from numbaloss.cpu import threads
+from numbaloss.jobs.rows import RowCall
 
 SIZES = [0, 1, 100, threads.PARALLEL_SIZE - 1, threads.PARALLEL_SIZE]
 
@@ -51,7 +52,7 @@ def test_rows(shape, real, reduction):
     z, t = rng.normal(size=shape).astype(real), rng.integers(0, shape[1], shape[0])
     t[0] = 1
     options = {"reduction": reduction, "gradient_scale": 2.5}
-    # Weights of 1 take the general road.
+    # Weights of 1 take the general path.
     wanted = loss.value_grad_hess(z, t, sample_weight=np.ones(len(z)), **options)
     assert loss(z, t, reduction=reduction) == wanted[0]
     same(loss.value_grad_hess(z, t, **options), wanted)
@@ -66,7 +67,7 @@ def test_calls_share_nothing_that_they_write_to():
     z = np.random.default_rng(0).normal(size=(3, 90_000)).astype(np.float32)
     loss(z, np.zeros(3, np.int64))
     ready = loss.__dict__["_plans"][z.dtype, 0, z.shape[1]]
-    assert ready.fields.view(np.int64)[rows.WORKSPACE] == 0
+    assert RowCall(ready.reals.view(np.int64)).pieces == 0
 
 
 def test_a_bad_number_is_named_and_nothing_is_returned():
