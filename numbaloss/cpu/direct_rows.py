@@ -80,8 +80,7 @@ def run_direct(
         and (out is prediction or not np.may_share_memory(out, prediction))
     ):
         return None
-    classes = shape[-1]
-    plans = loss.__dict__.get("_plans")
+    classes, plans = shape[-1], loss.__dict__.get("_plans")
     if plans is None or plans.stale(loss):
         plans = plans_of(loss)
     key = dtype, derivatives, classes

@@ -72,19 +72,6 @@ def steps_of(array: np.ndarray) -> tuple[list[int], list[int]]:
     return lengths or [1], strides or [array.itemsize]
 
 
-def with_layouts(fields: np.ndarray, described: list[list[int]]) -> np.ndarray:
-    """The description of a call, with those that :func:`describe` made of its arrays behind it."""
-    if not any(described):
-        return fields
-    position = len(fields)
-    for slot, description in enumerate(described):
-        if description:
-            fields[slot] = position
-            position += len(description)
-    tail = [number for description in described for number in description]
-    return np.concatenate([fields, np.array(tail, np.int64)])
-
-
 # The description of arrays that kernels use as they are.
 AS_THEY_LIE = ElementwiseDescription().words
 AS_THEY_LIE.flags.writeable = False

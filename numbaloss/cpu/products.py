@@ -23,10 +23,8 @@ from ..arrays import Operand
 from ..jobs.products import Transfer
 from . import threads
 from .compile import Code, c_function
-from .intrinsics import pointer
-from .movers import describe
+from .movers import describe, move
 from .records import at
-from .rows import call_mover
 from .threads import CHUNK_SIGNATURE, call_at, sums_at
 
 transfer_at = at(Transfer)
@@ -267,7 +265,7 @@ def _transfer_chunk() -> Callable:
         size = min(call.chunk, call.size - start)
         layout = call.description + 8 * transfer.layout
         place = transfer.contiguous + start * transfer.itemsize
-        call_mover(pointer(layout, 1)[0], (transfer.array, layout, start, size, place))
+        move(transfer.array, layout, start, size, place)
         sums = sums_at(result)
         sums.value = sums.out_of_range = 0.0
 

@@ -20,7 +20,7 @@ from .coefficients import coefficients, column_of
 from .compile import Code, c_function
 from .intrinsics import caller, no_alias, pointer, prefer_wide_vectors
 from .movers import layout, move
-from .options import exact, fast, inner, namespace  # noqa: F401
+from .options import exact, inner, namespace
 from .records import at
 from .threads import call_at
 
@@ -33,10 +33,6 @@ DESCRIBE_SIGNATURE = types.void(*[types.int64] * 6)
 FINISH_SIGNATURE = types.void(*[types.int64] * 2)
 call_describe = caller(types.void, *DESCRIBE_SIGNATURE.args)
 call_finish = caller(types.void, *FINISH_SIGNATURE.args)
-
-# For loops that take a call as an array.
-CHUNK_SIGNATURE = types.void(types.CPointer(types.int64), types.float64, types.int64, types.int64)
-call_mover = caller(types.void, *[types.int64] * 5)
 
 
 @cache

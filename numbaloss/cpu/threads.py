@@ -17,12 +17,6 @@ from .compile import python_function
 from .intrinsics import caller, pointer, stack_memory
 from .records import at
 
-# Positions in a `Call`, for loops that take it as an array.
-PREDICTION, TARGET, WEIGHT, VALUE, GRADIENT, HESSIAN = range(6)
-KERNEL, PARAMETERS, SIZE, CHUNK, LAYOUTS = range(6, 11)
-SLOTS = Call.memory.words
-JOB_BYTES = Call.memory.bytes
-
 call_at, sums_at = at(Call), at(Sums)
 CALL_BYTES, SUMS_BYTES = Call.memory.bytes, Sums.memory.bytes
 

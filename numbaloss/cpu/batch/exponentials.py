@@ -14,7 +14,7 @@ from ..intrinsics import (
     restore_denormals,
     stack_memory,
 )
-from ..rows import exact, inner
+from ..options import exact, inner
 from ..stretches import tools as tools_of_stretches
 from ..threads import call_at
 from .loops import STRIP, block_at, chunk_rows, loop, summed_apart, tools

@@ -16,8 +16,8 @@ from ...vmath import float32, float64
 from ...vmath.overloads import install as install_vmath
 from ..compile import Code, c_function
 from ..intrinsics import pointer, prefer_wide_vectors
+from ..options import fast, inner, namespace
 from ..records import at
-from ..rows import fast, inner, namespace
 from ..threads import CHUNK_SIGNATURE
 from ..vectors.loops import compile_for_loss
 

@@ -10,7 +10,7 @@ from numba import njit
 from ...formulas.points import point
 from ..blocks import unpack
 from ..intrinsics import no_alias, pointer, prefer_wide_vectors
-from ..rows import inner
+from ..options import inner
 from ..stretches import tools as tools_of_stretches
 from ..threads import call_at
 from .loops import STRIP, block_at, chunk_rows, loop, of_loss, positives_within, tools

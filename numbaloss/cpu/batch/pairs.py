@@ -10,7 +10,7 @@ from numba import njit
 from ...formulas.points import point
 from ..blocks import unpack
 from ..intrinsics import no_alias, pointer, prefer_wide_vectors
-from ..rows import fast
+from ..options import fast
 from .loops import PIECE, block_at, of_loss, positives_within, tools
 
 

@@ -17,7 +17,7 @@ from ..intrinsics import (
     restore_denormals,
     stack_memory,
 )
-from ..rows import exact, fast, inner
+from ..options import exact, fast, inner
 from .loops import PIECE, block_at, of_loss, positives_within, tools
 
 

@@ -10,7 +10,7 @@ from numba import njit
 
 from ...vmath.vectors import register_bytes
 from ..intrinsics import no_alias, prefer_wide_vectors
-from ..rows import inner
+from ..options import inner
 
 
 @njit(**inner)

@@ -16,7 +16,7 @@ from ...formulas.points import point
 from ...jobs.batch import Positives
 from ..blocks import unpack
 from ..intrinsics import no_alias, pointer, prefer_wide_vectors, stack_memory
-from ..rows import fast, inner
+from ..options import fast, inner
 from .loops import PIECE, block_at, of_loss, tools
 from .sorting import locate, sort
 

@@ -9,8 +9,9 @@ from numba import njit
 
 from ...jobs.batch import GatheredPairs
 from ..intrinsics import no_alias, pointer, prefer_wide_vectors, stack_memory
+from ..movers import move
+from ..options import exact, fast, inner
 from ..records import at
-from ..rows import call_mover, exact, fast, inner
 from ..threads import call_at
 from .loops import PIECE, chunk_rows, loop, side_at, tools
 
@@ -89,7 +90,7 @@ def prepare(real: str) -> Callable:
             if side.layout == 0:
                 _copy(t.numbers(side.source, source), row, size)
             else:
-                call_mover(pointer(layout, 1)[0], (side.source, layout, source, size, target))
+                move(side.source, layout, source, size, target)
             if side.normalize != 0:
                 pointer(side.inverse, 1.0)[i] = normalised(row, size)
 
@@ -103,7 +104,7 @@ def center(real: str) -> Callable:
     zero, cast = t.zero, t.cast
 
     @njit(**fast)
-    def move(row, mean, size, inverse):
+    def less_mean(row, mean, size, inverse):
         prefer_wide_vectors()
         no_alias()
         total = 0.0
@@ -120,7 +121,7 @@ def center(real: str) -> Callable:
         first, last = chunk_rows(call, index)
         for i in range(first, last):
             row = t.numbers(side.vectors, i * size)
-            squares[i] = cast(move(row, mean, size, 1.0 / side.unit))
+            squares[i] = cast(less_mean(row, mean, size, 1.0 / side.unit))
 
     return center_rows
 
@@ -193,7 +194,7 @@ def finish(real: str) -> Callable:
     @njit(**inner)
     def store(side, layout, first, size, memory):
         if side.layout != 0:
-            call_mover(pointer(layout, 1)[0], (side.source, layout, first, size, memory))
+            move(side.source, layout, first, size, memory)
             return
         target, scratch = numbers(side.source, first), pointer(memory, zero)
         for k in range(size):

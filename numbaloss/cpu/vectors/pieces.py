@@ -13,8 +13,9 @@ from ...jobs.vectors import CpuVectorRows, GroupNumbers
 from ...vmath.overloads import install as install_vmath
 from ..blocks import unpack
 from ..intrinsics import pointer, prefetch, stack_memory
+from ..movers import move
+from ..options import inner, namespace
 from ..records import at
-from ..rows import call_mover, inner, namespace
 from ..threads import sums_at
 
 rows_at = at(CpuVectorRows)
@@ -54,7 +55,7 @@ def movers(real: str) -> Any:
         """Where a stretch of an input is: in place, or loaded into scratch."""
         if of_array == 0:
             return pointer(array + start * itemsize, zero)
-        call_mover(pointer(of_array, 1)[0], (array, of_array, start, size, scratch))
+        move(array, of_array, start, size, scratch)
         return pointer(scratch, zero)
 
     @njit(**inner)
@@ -79,7 +80,7 @@ def movers(real: str) -> Any:
     @njit(**inner)
     def deliver(array, of_array, start, size, scratch):
         if of_array != 0:
-            call_mover(pointer(of_array, 1)[0], (array, of_array, start, size, scratch))
+            move(array, of_array, start, size, scratch)
 
     return namespace(locals())
 
@@ -88,7 +89,7 @@ def movers(real: str) -> Any:
 def _load(array, of_array, start, size, scratch):
     """Numbers of rows, float64, from their array."""
     if of_array != 0:
-        call_mover(pointer(of_array, 1)[0], (array, of_array, start, size, scratch))
+        move(array, of_array, start, size, scratch)
         return
     here, there = pointer(scratch, 1.0), pointer(array + 8 * start, 1.0)
     for i in range(size):
@@ -99,7 +100,7 @@ def _load(array, of_array, start, size, scratch):
 def _store(array, of_array, start, size, scratch):
     """Numbers of rows, float64, to their array."""
     if of_array != 0:
-        call_mover(pointer(of_array, 1)[0], (array, of_array, start, size, scratch))
+        move(array, of_array, start, size, scratch)
         return
     here, there = pointer(scratch, 1.0), pointer(array + 8 * start, 1.0)
     for i in range(size):

@@ -9,7 +9,7 @@ from numba import njit
 
 from ...formulas.points import point, root, term
 from ..intrinsics import no_alias, prefer_wide_vectors
-from ..rows import fast, inner
+from ..options import fast, inner
 from .pairs import total_of
 from .pieces import PIECE, STEP, groups, layout, movers
 
