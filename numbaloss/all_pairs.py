@@ -147,7 +147,7 @@ class Machine(Protocol):
     def mine_columns(self, block: Any, rows: range, columns: range) -> None:
         """The same for columns."""
 
-    def settle_triplets(self, gradients: bool) -> None:
+    def finish_triplets(self, gradients: bool) -> None:
         """Values, and sums of gradients, from the triplets that were mined."""
 
     def emit_triplets(self, block: Any, rows: range) -> None:
@@ -226,7 +226,7 @@ def _hard(machine: Machine, batch: Batch, shape: Shape, gradients: bool) -> None
         machine.mine_rows(block, rows, columns)
         if not _diagonal(batch, rows, columns):
             machine.mine_columns(block, rows, columns)
-    machine.settle_triplets(gradients)
+    machine.finish_triplets(gradients)
 
 
 def _walk(batch: Batch, shape: Shape) -> Iterator[tuple[range, range]]:

@@ -316,7 +316,7 @@ class _Machine:
         units = -(-len(columns) // WARP)
         self._rows(batch_mining.mine_columns(self.real), self._of_block(rows, columns), units)
 
-    def settle_triplets(self, gradients: bool) -> None:
+    def finish_triplets(self, gradients: bool) -> None:
         job = self._of_block(range(0), range(0))
         self._with_loss(batch_mining.finish_mined, job, self.batch.rows)
         if gradients:

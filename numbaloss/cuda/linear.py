@@ -34,7 +34,7 @@ class Inputs(NamedTuple):
     hidden: Any  # the caller's own
     weight: Any
     bias: Any
-    turned: bool  # whether the weight is (C, H)
+    transposed: bool  # whether the weight is (C, H)
     operand: Operand  # view of hidden, which has an axis of rows
     classes: int
     rows: list[Operand | None]  # views of target, weight and mask of the rows
@@ -110,7 +110,7 @@ class _Layer:
         self.library = found
         self.hidden = found.rows(found.own(inputs.hidden))
         weight = found.own(inputs.weight)
-        self.weight = weight.T if inputs.turned else weight
+        self.weight = weight.T if inputs.transposed else weight
         self.bias = None if inputs.bias is None else found.own(inputs.bias)
         self.copies: list[tuple[Any, Any]] = []
         self.of_bias: Any = None
@@ -120,7 +120,7 @@ class _Layer:
         of_hidden = self._contiguous(of_hidden)
         self.of_hidden = found.rows(of_hidden)
         of_weight = self._contiguous(of_weight)
-        self.of_weight, self.turned = of_weight, inputs.turned
+        self.of_weight, self.transposed = of_weight, inputs.transposed
         self.out_bias = rest[0] if rest else None
 
     def _contiguous(self, out: Any) -> Any:
@@ -141,7 +141,7 @@ class _Layer:
         """What the gradient by these logits comes to for the layer."""
         again, hidden = part.start > 0, self.hidden[part]
         self.library.multiply(gradient, self.weight.T, self.of_hidden[part], add=False)
-        if self.turned:
+        if self.transposed:
             self.library.multiply(gradient.T, hidden, self.of_weight, add=again)
         else:
             self.library.multiply(hidden.T, gradient, self.of_weight, add=again)

@@ -71,20 +71,22 @@ def writer(kind: str) -> Callable:
 def any_reader(real: str) -> Callable:
     """``read(address, code, index)``: an element of whatever dtype the code says."""
     cast = np.dtype(real).type
-    f32, f64, f16, bf16, b1 = (raw_reader(kind) for kind in list(CODES)[:5])
+    kinds = "float32", "float64", "float16", "bfloat16", "bool"
+    f32, f64, f16, bf16, b1 = (raw_reader(kind) for kind in kinds)
+    of_f32, of_f64, of_f16, of_bf16, of_b1 = (CODES[kind] for kind in kinds)
     integer = integer_reader(real)
 
     @device_function
     def read_any(address, code, index):
-        if code == 0:
+        if code == of_f32:
             return cast(f32(address, index))
-        if code == 1:
+        if code == of_f64:
             return cast(f64(address, index))
-        if code == 2:
+        if code == of_f16:
             return cast(f16(address, index))
-        if code == 3:
+        if code == of_bf16:
             return cast(bf16(address, index))
-        if code == 4:
+        if code == of_b1:
             return cast(b1(address, index))
         return integer(address, code, index)
 
@@ -95,7 +97,9 @@ def any_reader(real: str) -> Callable:
 def integer_reader(result: str) -> Callable:
     """``read(address, code, index)``: an integer of whatever dtype the code says."""
     cast = np.dtype(result).type
-    i64, i32, u8, i8, i16, u16, u32, u64 = (raw_reader(kind) for kind in list(CODES)[5:])
+    kinds = "int64", "int32", "uint8", "int8", "int16", "uint16", "uint32", "uint64"
+    i64, i32, u8, i8, i16, u16, u32, u64 = (raw_reader(kind) for kind in kinds)
+    of_i64, of_i32, of_u8, of_i8, of_i16, of_u16, of_u32 = (CODES[kind] for kind in kinds[:-1])
     labels = result == "int64"
 
     @device_function
@@ -106,19 +110,19 @@ def integer_reader(result: str) -> Callable:
 
     @device_function
     def read_integer(address, code, index):
-        if code == 5:
+        if code == of_i64:
             return cast(i64(address, index))
-        if code == 6:
+        if code == of_i32:
             return cast(i32(address, index))
-        if code == 7:
+        if code == of_u8:
             return cast(u8(address, index))
-        if code == 8:
+        if code == of_i8:
             return cast(i8(address, index))
-        if code == 9:
+        if code == of_i16:
             return cast(i16(address, index))
-        if code == 10:
+        if code == of_u16:
             return cast(u16(address, index))
-        if code == 11:
+        if code == of_u32:
             return cast(u32(address, index))
         return last(u64(address, index))
 

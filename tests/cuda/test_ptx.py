@@ -102,7 +102,7 @@ def complaints(case):
         # Values alone of rows in shared memory come in vectors too.
         yield f"has no loads of 16 bytes: {vectors}"
     stores_vectors = case.kernel in in_vectors and case.derivatives > 0
-    if case.kernel == "long" and not case.walked:
+    if case.kernel == "long" and not case.traversed:
         stores_vectors = case.derivatives == 1
     if stores_vectors and not vectors & stores:
         yield f"has no stores of 16 bytes: {vectors}"
@@ -150,12 +150,12 @@ def test_kernels_of_one_loss_are_what_they_should_be(case):
 
 
 @pytest.mark.parametrize("capability", CAPABILITIES)
-@pytest.mark.parametrize("walked", [False, True])
-def test_scans_and_sums_have_neither_local_memory_nor_calls(walked, capability):
+@pytest.mark.parametrize("traversed", [False, True])
+def test_scans_and_sums_have_neither_local_memory_nor_calls(traversed, capability):
     from numbaloss.cuda import elementwise_kernels, scan
 
     with without_gpu(capability), intrinsics() as found:
-        kernel = scan.kernel(True) if walked else elementwise_kernels.sum_kernel()
+        kernel = scan.kernel(True) if traversed else elementwise_kernels.sum_kernel()
         text = kernel.ptx(capability)
     assert not re.search(r"\.local\b|\bcall", text)
     assert found

@@ -33,7 +33,7 @@ SHARED_BYTES_IN_BATCH = 256 * (8 + 8)
 OFTEN = [
     pytest.param(case, id=str(case), marks=[] if few else pytest.mark.exhaustive)
     for case, few in of_one_loss()
-    if not (case.kernel == "long" and case.walked)
+    if not (case.kernel == "long" and case.traversed)
 ]
 
 

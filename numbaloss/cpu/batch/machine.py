@@ -167,7 +167,7 @@ class Machine:
     def mine_columns(self, block: np.ndarray, rows: range, columns: range) -> None:
         self._by_strips(mining.mine_columns(self.real), block, rows, columns)
 
-    def settle_triplets(self, gradients: bool) -> None:
+    def finish_triplets(self, gradients: bool) -> None:
         side, count = self.rows, self.batch.rows
         if self.tainted:
             self._taint()

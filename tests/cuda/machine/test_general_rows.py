@@ -60,16 +60,16 @@ def test_rows_in_place(machine):
 
 @pytest.mark.every(5)
 @pytest.mark.parametrize("label", [12, -1, 2**40])
-@pytest.mark.parametrize("road", ["narrow", "registers", "staged", "whole", "split"])
-def test_labels_out_of_range_reach_nothing(machine, monkeypatch, label, road):
+@pytest.mark.parametrize("path", ["narrow", "registers", "staged", "whole", "split"])
+def test_labels_out_of_range_reach_nothing(machine, monkeypatch, label, path):
     """The machine would tell of an access out of bounds."""
-    if road != "narrow":
+    if path != "narrow":
         monkeypatch.setattr(narrow_rows, "shape", lambda *given: None)
-    if road not in ("narrow", "registers"):
+    if path not in ("narrow", "registers"):
         monkeypatch.setattr(register_rows, "shape", lambda *given: None)
-    if road in ("whole", "split"):
+    if path in ("whole", "split"):
         monkeypatch.setattr(staged, "most_classes", lambda real: 8)
-        monkeypatch.setattr(softmax, "LEAST_PIECE", 10**9 if road == "whole" else 4)
+        monkeypatch.setattr(softmax, "LEAST_PIECE", 10**9 if path == "whole" else 4)
     prediction, target = rows("float32", 20, 12)
     target[7] = label
     loss = nl.CrossEntropy(class_weight=np.ones(12))

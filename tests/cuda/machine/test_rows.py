@@ -92,11 +92,11 @@ def test_staged_rows_of_any_strides(machine, labels):
 
 @pytest.mark.every(5)
 @pytest.mark.parametrize("kind", ["float32", "float16"])
-@pytest.mark.parametrize("road", ["staged", "whole", "split"])
-def test_rows_that_begin_between_vectors(machine, no_registers, monkeypatch, kind, road):
-    if road != "staged":
+@pytest.mark.parametrize("path", ["staged", "whole", "split"])
+def test_rows_that_begin_between_vectors(machine, no_registers, monkeypatch, kind, path):
+    if path != "staged":
         monkeypatch.setattr(staged, "most_classes", lambda real: 8)
-    monkeypatch.setattr(softmax, "LEAST_PIECE", 16 if road == "split" else 10**9)
+    monkeypatch.setattr(softmax, "LEAST_PIECE", 16 if path == "split" else 10**9)
     for offset in (1, 2, 3):
         agree(nl.CrossEntropy(), *rows(kind, 7, 45), offset=offset)
 

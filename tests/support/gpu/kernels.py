@@ -100,11 +100,11 @@ class Case(NamedTuple):
     weighted: bool  # a sum of them
     kind: str
     derivatives: int = 2
-    walked: bool = False
+    traversed: bool = False
     capability: tuple[int, int] = (9, 0)
 
     def __str__(self) -> str:
-        name = f"{self.kernel}{' walked' if self.walked else ''} " + "+".join(
+        name = f"{self.kernel}{' traversed' if self.traversed else ''} " + "+".join(
             cls.__name__.strip("_") for cls in self.losses
         )
         major, minor = self.capability
@@ -234,10 +234,10 @@ def sums_of_all() -> Iterator[Case]:
             continue
         singles = [classes[0] for classes, weighted in losses if not weighted]
         for turn, kind in enumerate(KINDS, start=len(name)):
-            walked = name in ("staged", "general") and turn % 4 > 1
+            traversed = name in ("staged", "general") and turn % 4 > 1
             # Hessians take the vectors out of long rows' stores.
             gradients = name in ("long", *IN_REGISTERS)
-            rest = kind, 1 if gradients else 2, walked, CAPABILITIES[turn % 2]
+            rest = kind, 1 if gradients else 2, traversed, CAPABILITIES[turn % 2]
             for start in range(0, len(singles), size[name]):
                 # Halves are float32 between other moves, and so are elements of any strides those
                 # of vectors; dense rows run the code of the losses whatever the dtype.
@@ -287,7 +287,7 @@ def kernel_of(case: Case) -> Any:
     if case.kernel == "register_rows":
         vectors = module.kept(case.kind)[0]
         return module.kernel(structure, case.kind, case.derivatives, vectors, case.whole)
-    return module.kernel(structure, case.kind, case.derivatives, case.walked)
+    return module.kernel(structure, case.kind, case.derivatives, case.traversed)
 
 
 @contextmanager

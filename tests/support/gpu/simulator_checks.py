@@ -51,13 +51,13 @@ class Simulator(Library):
         return float(np.asarray(described))
 
     @contextmanager
-    def rows_as(self, road):
+    def rows_as(self, path):
         from numbaloss.cuda import backend
 
-        count = 8 if road == "split" else 1
+        count = 8 if path == "split" else 1
         with (
             mock.patch.object(backend, "processors", return_value=count),
-            super().rows_as(road),
+            super().rows_as(path),
         ):
             yield
 

@@ -93,19 +93,19 @@ class Library:
     products_of: tuple[str, ...] = ("float32", "float64", "float16", "bfloat16")
 
     @contextmanager
-    def rows_as(self, road: str) -> Iterator[None]:
-        """Send rows along one road: in registers where they can be; staged; long; or split."""
+    def rows_as(self, path: str) -> Iterator[None]:
+        """Send rows along one path: in registers where they can be; staged; long; or split."""
         from numbaloss.cuda import narrow_rows, register_rows, softmax, staged
 
-        if road == "registers":
+        if path == "registers":
             yield
             return
         with (
             mock.patch.object(narrow_rows, "shape", return_value=None),
             mock.patch.object(register_rows, "shape", return_value=None),
-            mock.patch.object(softmax, "LEAST_PIECE", 16 if road == "split" else 1 << 30),
+            mock.patch.object(softmax, "LEAST_PIECE", 16 if path == "split" else 1 << 30),
         ):
-            if road == "staged":
+            if path == "staged":
                 yield
                 return
             with mock.patch.object(staged, "most_classes", return_value=8):

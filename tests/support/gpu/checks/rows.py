@@ -25,7 +25,7 @@ from tests.support.gpu.kernels import Mellow
 from tests.support.own_losses import MellowValue
 
 REDUCTIONS = ("mean", "weighted_mean", "sum", "none")
-ALL_ROADS = "registers", "staged", "long", "split"
+ALL_PATHS = "registers", "staged", "long", "split"
 # Roads through the kernels: by shared memory, by label of long rows, by any class.
 ROADS: list[Any] = [
     nl.CrossEntropy(),
@@ -133,7 +133,7 @@ def rows_that_do_not_count_may_hold_anything(library: Library, number: int, case
         compare(library, case, p, np.full(6, -100), 2, reduction=reduction)
 
 
-@check("rows of all dtypes", ALL_ROADS)
+@check("rows of all dtypes", ALL_PATHS)
 def nan_and_infinity(library: Library, number: int, case: Any) -> None:
     p = np.random.default_rng(0).normal(size=(6, 20)).astype("f4")
     p[0, 1], p[1, :], p[2, 0], p[3, 5], p[4, :6] = np.nan, -np.inf, -np.inf, np.inf, 1e37
@@ -169,8 +169,8 @@ def every_layout(library: Library, number: int, case: Any) -> None:
         options = {"sample_weight": weight, "mask": mask, "reduction": "none"}
         expected = reference(case, 2, p, labels, **options)
         for turn, (name, prediction) in enumerate(predictions.items(), start=len(kind)):
-            for road in ALL_ROADS if library.thorough else ALL_ROADS[turn % 4 : turn % 4 + 1]:
-                with library.rows_as(road):
+            for path in ALL_PATHS if library.thorough else ALL_PATHS[turn % 4 : turn % 4 + 1]:
+                with library.rows_as(path):
                     found = case.value_grad_hess(
                         prediction, of_labels.get(name, of_labels["C order"]),
                         sample_weight=put(weight), mask=put(mask), reduction="none",
@@ -201,16 +201,16 @@ def rows_of_one_dimension_and_empty_ones(library: Library) -> None:
 
 @check("long rows", [*product(("long", "split"), [*ROADS[:2], nl.CategoricalFocal(1.5)])])
 def rows_that_do_not_fit_into_shared_memory(library: Library, number: int, case: Any) -> None:
-    road, loss = case
+    path, loss = case
     shapes = {
         "long": ((3, library.long_width), (4, 33)),
         "split": ((2, library.split_width), (2, 33)),
     }
-    with library.rows_as(road):
-        compare_options(library, loss, 6 * (number % 3), shapes[road])
+    with library.rows_as(path):
+        compare_options(library, loss, 6 * (number % 3), shapes[path])
 
 
-@check("long rows", ALL_ROADS)
+@check("long rows", ALL_PATHS)
 def results_go_where_they_are_asked_to(library: Library, number: int, case: Any) -> None:
     widths = {
         "registers": 33,
@@ -248,11 +248,11 @@ def labels_out_of_range_are_named(library: Library, number: int, case: Any) -> N
     for wrong in (9, -1, 2**40):
         labels = np.ones((4, 3), "i8")
         labels[2, 1] = labels[3, 0] = wrong
-        for road in ALL_ROADS:
+        for path in ALL_PATHS:
             for reduction, in_place in (("mean", True), ("sum", True), ("none", False)):
                 own = library.put(p)
                 with (
-                    library.rows_as(road),
+                    library.rows_as(path),
                     pytest.raises(ValueError, match=rf"^target\[2, 1\] is {wrong}; labels"),
                 ):
                     case.value_and_grad(
