@@ -26,8 +26,9 @@ from tests.support.own_losses import MellowValue
 
 REDUCTIONS = ("mean", "weighted_mean", "sum", "none")
 ALL_PATHS = "registers", "staged", "long", "split"
-# Roads through the kernels: by shared memory, by label of long rows, by any class.
-ROADS: list[Any] = [
+# Losses of different paths through the kernels: by shared memory, by label of long rows, by any
+# class.
+OF_PATHS: list[Any] = [
     nl.CrossEntropy(),
     nl.CrossEntropy(label_smoothing=0.1, z_loss=0.01, temperature=0.7),
     nl.Brier(),
@@ -101,7 +102,7 @@ def compare_options(library: Library, loss: Any, turn: int, shapes: Any) -> None
                 )
 
 
-@check("rows with options", ROADS)
+@check("rows with options", OF_PATHS)
 def every_option(library: Library, number: int, case: Any) -> None:
     compare_options(library, case, 6 * number, ((5, 33), (37, 5)))
 
@@ -118,7 +119,7 @@ def dense_targets_with_every_option(library: Library, number: int, case: Any) ->
             compare(library, own, p, t, 2, 200.0, reduction=reduction, **options)
 
 
-@check("rows with options", ROADS)
+@check("rows with options", OF_PATHS)
 def rows_that_do_not_count_may_hold_anything(library: Library, number: int, case: Any) -> None:
     p = np.random.default_rng(0).normal(size=(6, 11)).astype("f4")
     p[1], p[3, 2], p[4] = np.nan, np.inf, np.nan
@@ -139,11 +140,11 @@ def nan_and_infinity(library: Library, number: int, case: Any) -> None:
     p[0, 1], p[1, :], p[2, 0], p[3, 5], p[4, :6] = np.nan, -np.inf, -np.inf, np.inf, 1e37
     labels = np.array([1, 2, 0, 5, 7, 3])
     with library.rows_as(case):
-        for loss in ROADS if case in ("registers", "staged") else ROADS[:2]:
+        for loss in OF_PATHS if case in ("registers", "staged") else OF_PATHS[:2]:
             compare(library, loss, p, labels, 2, 200.0, reduction="none")
 
 
-@check("rows with options", (ROADS[1], ROADS[3]))
+@check("rows with options", (OF_PATHS[1], OF_PATHS[3]))
 def every_layout(library: Library, number: int, case: Any) -> None:
     shape = (3, 2, 21)
     for kind in library.kinds[:3]:
@@ -183,7 +184,7 @@ def every_dtype_of_labels_and_targets(library: Library) -> None:
     p = np.random.default_rng(0).normal(size=(2, 3, 7)).astype("f4")
     labels = np.arange(6).reshape(2, 3)
     for kind in library.integers:
-        for loss in (nl.CrossEntropy(), ROADS[3]):
+        for loss in (nl.CrossEntropy(), OF_PATHS[3]):
             compare(library, loss, p, labels.astype(kind), 1)
     for kind in ("bool", *library.integers, *library.kinds):
         dense, weight = as_kind(np.eye(7)[labels], kind), as_kind(labels[:, 0] + 1, kind)
@@ -192,14 +193,14 @@ def every_dtype_of_labels_and_targets(library: Library) -> None:
 
 @check("rows")
 def rows_of_one_dimension_and_empty_ones(library: Library) -> None:
-    for loss in ROADS:
+    for loss in OF_PATHS:
         for shape in ((4,), (1, 1), (0, 4), (3, 0, 4), (0, 0)):
             p, labels = np.ones(shape, "f4"), np.zeros(shape[:-1], "i8")
             for reduction in REDUCTIONS:
                 compare(library, loss, p, labels, 2, reduction=reduction)
 
 
-@check("long rows", [*product(("long", "split"), [*ROADS[:2], nl.CategoricalFocal(1.5)])])
+@check("long rows", [*product(("long", "split"), [*OF_PATHS[:2], nl.CategoricalFocal(1.5)])])
 def rows_that_do_not_fit_into_shared_memory(library: Library, number: int, case: Any) -> None:
     path, loss = case
     shapes = {
@@ -219,7 +220,7 @@ def results_go_where_they_are_asked_to(library: Library, number: int, case: Any)
         "split": library.split_width,
     }
     classes = widths[case]
-    for loss in ROADS if case in ("registers", "staged") else ROADS[:3]:
+    for loss in OF_PATHS if case in ("registers", "staged") else OF_PATHS[:3]:
         kind = library.kinds[len(case) % len(library.kinds)]
         p, labels = inputs(loss, "labels", 3, classes, kind)
         with library.rows_as(case):
@@ -242,7 +243,7 @@ def results_go_where_they_are_asked_to(library: Library, number: int, case: Any)
         assert not library.get(apart, kind)[1::2].astype("f4").any()
 
 
-@check("errors", ROADS)
+@check("errors", OF_PATHS)
 def labels_out_of_range_are_named(library: Library, number: int, case: Any) -> None:
     p = np.random.default_rng(0).normal(size=(4, 3, 9)).astype("f4")
     for wrong in (9, -1, 2**40):
