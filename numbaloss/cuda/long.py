@@ -14,10 +14,12 @@ from functools import cache
 import numpy as np
 
 from ..formulas.structure import Structure
-from ..jobs.cuda_rows import EMIT, MEASURE, RowAxis, RowFlags, RowPiece
+from ..jobs.cuda_rows import EMIT, MEASURE, RowAxis, RowFlags
+from ..jobs.rows import LabelPiece
 from . import reduce
 from .backend import cuda, device_function
 from .dtypes import compute_type, lanes
+from .fields import positions
 from .kernel import Kernel
 from .memory import reader, writer
 from .powers import larger, power
@@ -26,8 +28,8 @@ from .row_vectors import combined, elements_before, int32, loader, powers_of_vec
 from .rows import describer, finisher, most_threads, signature, value_writer
 from .strides import beginnings
 
-_flag, _axis, _piece = RowFlags.bit, RowAxis.column, RowPiece.column
-_PIECE = RowPiece.count  # numbers of a piece
+_flag, _axis, _piece = RowFlags.bit, RowAxis.column, positions(LabelPiece)
+_PIECE = LabelPiece.memory.words  # numbers of a piece
 
 
 # Vectors of a thread that are on their way at the same time.

@@ -10,7 +10,8 @@ import numpy as np
 from ..arrays import Operand
 from ..core.loss import domain
 from ..core.reductions import batch_length
-from ..jobs.cuda_rows import EMIT, MEASURE, WHOLE_ROWS, CudaRows, RowFlags, RowPiece
+from ..jobs.cuda_rows import EMIT, MEASURE, WHOLE_ROWS, CudaRows, RowFlags
+from ..jobs.rows import LabelPiece
 from . import backend, general, long, narrow_rows, reduce, register_rows, rows, scan, staged
 from .backend import Place
 from .calls import Call, Operands, address, blocks_for, code, layout
@@ -319,7 +320,7 @@ class _Run:
         # Whole vectors of every dtype.
         piece = math.ceil(self.classes / pieces / VECTOR_BYTES) * VECTOR_BYTES
         pieces = -(-self.classes // piece)
-        left = self.count * pieces * RowPiece.count * np.dtype(real).itemsize
+        left = self.count * pieces * LabelPiece.memory.words * np.dtype(real).itemsize
         job.piece_classes, job.pieces = piece, pieces
         blocks = blocks_for(self.count * pieces, device, BLOCKS_EACH)
         # No other thread's launches may come in between.

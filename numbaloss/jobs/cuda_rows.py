@@ -44,7 +44,7 @@ class CudaRows(Record):
     step: Choice  # of rows that blocks share: WHOLE_ROWS, MEASURE or EMIT
     piece_classes: Count  # of a piece of a row
     pieces: Count  # of a row
-    piece_results: Address  # a :class:`RowPiece` a piece, in the compute type
+    piece_results: Address  # a :class:`.rows.LabelPiece` a piece, in the compute type
 
 
 class RowFlags(Flags):
@@ -97,13 +97,3 @@ class RowAxis(Columns):
     value: Column
     gradient: Column
     hessian: Column
-
-
-class RowPiece(Columns):
-    """What a piece of a row leaves for other blocks."""
-
-    maximum: Column
-    others: Column  # sum of exponentials of what is less the maximum, without the label's
-    weighted_distance: Column  # Σ w_j of the scaled logit less the maximum, for label smoothing
-    weight_sum: Column  # Σ w_j
-    label_logit: Column  # of the piece that has it: in place, it may be gone when it is wanted
