@@ -6,7 +6,7 @@ It reads a few bytes a row, so that all that follows can trust every label.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -83,12 +83,14 @@ def launch(words: np.ndarray, count: int, labels: int, weight: int) -> tuple[flo
     return threads.launch_chunks(arguments, -(-count // chunk))
 
 
+@lru_cache(maxsize=256)
 def call_of(classes: int, ignored: int | None) -> ScanCall:
-    """A scan of labels, and nothing else."""
+    """A scan of labels, and nothing else; nobody may write to it."""
     call = ScanCall()
     call.classes, call.labelled = classes, 1
     if ignored is not None:
         call.ignores, call.ignored_label = 1, ignored
+    call.words.flags.writeable = False
     return call
 
 

@@ -114,7 +114,7 @@ def _evaluate(
     if mask is not None:
         rows.mask = mask.array.ctypes.data
     if check:
-        _say_domains(rows, loss, prediction, None if labelled else target, np.dtype(real))
+        _say_domains(rows, loss, prediction, None if labelled else target, real)
     given = [prediction, target, weight, *outputs]
     handles = [0 if one is None else threads.handle(one.array) for one in given]
     run = Run(of_loss, rows, handles)
@@ -145,28 +145,31 @@ def _layouts(
         "hessian_layout": describe(hessian, real, "store"),
     }
     if classes <= long.STACK_PIECES * piece_size(real):
-        of_rows = {"prediction": (prediction, "load"), "gradient": (gradient, "store")}
-        of_rows["hessian"] = hessian, "store"
+        of_rows = [("prediction", prediction, "load")]
+        of_rows += [("gradient", gradient, "store"), ("hessian", hessian, "store")]
         if not labelled:
-            of_rows["target"] = target, "load"
-        for name, (array, direction) in of_rows.items():
-            if of_columns := columns.describe(array, real, direction):
-                layouts[f"{name}_layout"], layouts[f"{name}_columns"] = [], of_columns
+            of_rows.append(("target", target, "load"))
+        for name, array, direction in of_rows:
+            of_array = f"{name}_layout"
+            if layouts[of_array] and (found := columns.describe(array, real, direction)):
+                layouts[of_array], layouts[f"{name}_columns"] = [], found
     return layouts
 
 
 def _say_domains(
-    rows: RowCall, loss: Any, prediction: Operand, dense: Operand | None, dtype: np.dtype
+    rows: RowCall, loss: Any, prediction: Operand, dense: Operand | None, real: str
 ) -> None:
     """Say what of predictions, and of dense targets, is an error."""
-    of_target, of_prediction = domain(loss.target_domain), loss.tested_domain()
-    if dense is not None and not of_target.everything:
-        rows.target_tested = 1
-        limits = of_target.limits(dtype, dense.kind)
-        rows.low, rows.high, rows.near_low, rows.near_high = limits
+    if dense is not None:
+        of_target = domain(loss.target_domain)
+        if not of_target.everything:
+            rows.target_tested = 1
+            limits = of_target.limits(np.dtype(real), dense.kind)
+            rows.low, rows.high, rows.near_low, rows.near_high = limits
+    of_prediction = loss.tested_domain()
     if not of_prediction.everything:
         rows.prediction_tested = 1
-        limits = of_prediction.limits(dtype, prediction.kind)
+        limits = of_prediction.limits(np.dtype(real), prediction.kind)
         rows.lowest, rows.highest, rows.near_lowest, rows.near_highest = limits
 
 

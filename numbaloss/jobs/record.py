@@ -39,6 +39,9 @@ _KINDS = dict.fromkeys(("Address", "Code", "Count", "Flag", "Choice", "Bits", "W
 }
 
 
+_FLOAT64 = np.dtype(np.float64)
+
+
 def _kinds(cls: type, base: type, known: Any) -> dict[str, Any]:
     """The fields that a class and its bases declare, in their order, with what is known of each."""
     found: dict[str, Any] = {}
@@ -55,15 +58,20 @@ def _kinds(cls: type, base: type, known: Any) -> dict[str, Any]:
 
 
 def _field(place: int, real: bool) -> property:
-    if real:
-        return property(
-            lambda self: float(self.reals[place]),
-            lambda self, number: self.reals.__setitem__(place, number),
-        )
-    return property(
-        lambda self: int(self.words[place]),
-        lambda self, number: self.words.__setitem__(place, number),
-    )
+    # Functions, and `item`: half the time of what Python has to look up by name.
+    def read_real(self: Record) -> float:
+        return self.reals.item(place)
+
+    def write_real(self: Record, number: float) -> None:
+        self.reals[place] = number
+
+    def read(self: Record) -> int:
+        return self.words.item(place)
+
+    def write(self: Record, number: int) -> None:
+        self.words[place] = number
+
+    return property(read_real, write_real) if real else property(read, write)
 
 
 class Memory(NamedTuple):
@@ -94,7 +102,7 @@ class Record:
 
     def __init__(self, words: np.ndarray | None = None) -> None:
         self.words = np.zeros(self.memory.words, np.int64) if words is None else words
-        self.reals = self.words.view(np.float64)
+        self.reals = self.words.view(_FLOAT64)
 
     def __repr__(self) -> str:
         fields = ", ".join(f"{name}={getattr(self, name)}" for name in self.memory.place)
@@ -109,13 +117,18 @@ class Record:
 
     def followed_by(self, parts: Mapping[str, Sequence[int] | np.ndarray]) -> Self:
         """A copy with the words that fields refer to behind it; fields without any stay."""
-        behind = {name: numbers for name, numbers in parts.items() if len(numbers)}
-        words, position = self.words.copy(), len(self.words)
-        for name, numbers in behind.items():
-            words[self.memory.place[name]] = position
-            position += len(numbers)
-        tail = [np.asarray(numbers, np.int64) for numbers in behind.values()]
-        return type(self)(np.concatenate([words, *tail]))
+        behind = sum(map(len, parts.values()))
+        if behind == 0:
+            return self.copy()
+        position = self.words.size
+        words = np.empty(position + behind, np.int64)
+        words[:position] = self.words
+        for name, numbers in parts.items():
+            if count := len(numbers):
+                words[self.memory.place[name]] = position
+                words[position : position + count] = numbers
+                position += count
+        return type(self)(words)
 
 
 Column: TypeAlias = Any
