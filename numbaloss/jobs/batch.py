@@ -35,16 +35,17 @@ class BatchBlock(BatchSide):
     starts: Address  # int64: positives of row i are the columns from starts[i]
     ends: Address  # int64: up to ends[i]; of labels the row itself is among them
     factor: Address  # of the gradient of each row's value
-    share: Address  # of each row in its value: symmetric losses give columns the other half
+    share: Address  # of each positive in its row's value
     values: Address  # of rows, added to
-    # Of the numbers that a row is compared with: the largest, the sum of exponentials of what is
-    # less than it by, and the log of the whole sum with temperature and bias.
+    # Of the similarities that a row is summed over: the largest, the sum of exponentials of the
+    # differences to it times the scale, and the log of the sum of all exponentials.
     maximum: Address
     exponential_sum: Address
     log_sum: Address
     # The slope by that log, with the factor, over the sum: exponentials times it are slopes.
     exponential_factor: Address
-    column_factor: Address  # these of columns, where rows and columns are looked at; else 0
+    # The same of columns, where slopes are those by rows and columns together; else 0.
+    column_factor: Address
     column_maximum: Address
     column_exponential_sum: Address
     column_log_sum: Address

@@ -112,8 +112,8 @@ def tools(real: str) -> Any:
         """The squared distance of two vectors of the rows, by their difference."""
         size, squares = block.length, pointer(block.squares, zero)
         here, there = numbers(block.vectors, i * size), numbers(block.vectors, j * size)
-        found = _squared_difference(here, there, size)
+        square = _squared_difference(here, there, size)
         scale = np.float64(squares[i]) + np.float64(squares[j])
-        return 0.0 if found <= rounding * scale else found
+        return 0.0 if square <= rounding * scale else square
 
     return namespace(locals())

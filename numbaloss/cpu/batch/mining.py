@@ -25,7 +25,7 @@ def _places(address, first):
 
 
 def _farthest_of_stretch(real: str) -> Callable:
-    """Function that looks for a larger number, and its place, in a stretch of a row."""
+    """Function that searches a stretch of a row for a larger number, and its place."""
     t = tools(real)
     zero, two, itemsize = t.zero, t.cast(2), t.itemsize
     largest = tools_of_stretches(real).farthest
@@ -43,10 +43,10 @@ def _farthest_of_stretch(real: str) -> Callable:
         """The columns from low to high of a row that begins at column first."""
         if low < high:
             here, there = row + (low - first) * itemsize, squares + low * itemsize
-            found = largest(here, there, high - low, sign)
-            if found > best:
+            most = largest(here, there, high - low, sign)
+            if most > best:
                 own, other = pointer(here, zero), pointer(there, zero)
-                return found, low + search(own, other, high - low, sign, found)
+                return most, low + search(own, other, high - low, sign, most)
         return best, np.int64(place)
 
     return farthest
