@@ -123,15 +123,12 @@ def _evaluate(
     rows = _with_arrays(rows, operands, real)
     memory = np.array([0.0] * HEADER + parameter_values(lowered))
     chunk = max(1, CHUNK_ELEMENTS // max(length, 1))
-    total, out_of_range = threads.launch_chunks(
-        (
-            chunk_code().address, code.address, threads.handle(memory), count, chunk,
-            threads.handle(rows.words), 1.0, *[0] * 6,
-        ),
-        -(-count // chunk) if count * length >= threads.PARALLEL_SIZE else 1,
-    )  # fmt: skip
+    serial = count * length < threads.PARALLEL_SIZE
+    sums = threads.launch_described(
+        chunk_code().address, rows, count, chunk, code.address, threads.handle(memory), serial
+    )
     Raised.check(memory)
-    return total, out_of_range
+    return sums
 
 
 def _describe_targets(rows: CpuVectorRows, loss: Any, target: Operand | None, check: bool) -> None:

@@ -21,11 +21,10 @@ import numpy as np
 
 from ..arrays import Operand
 from ..jobs.products import Transfer
-from . import threads
 from .compile import Code, c_function
 from .movers import describe, move
 from .records import at
-from .threads import CHUNK_SIGNATURE, call_at, sums_at
+from .threads import CHUNK_SIGNATURE, call_at, chunk_size, launch_described, sums_at
 
 transfer_at = at(Transfer)
 
@@ -246,10 +245,8 @@ def _transfer(other: Operand, own: np.ndarray, direction: str) -> None:
     transfer = Transfer()
     transfer.array, transfer.contiguous = other.array.ctypes.data, own.ctypes.data
     transfer.itemsize = own.itemsize
-    words = transfer.followed_by({"layout": described}).words
-    code, chunk = _transfer_code(), threads.chunk_size(size)
-    arguments = code.address, 0, 0, size, chunk, threads.handle(words), 1.0, *[0] * 6
-    threads.launch_chunks(arguments, -(-size // chunk))
+    transfer = transfer.followed_by({"layout": described})
+    launch_described(_transfer_code().address, transfer, size, chunk_size(size))
 
 
 @cache

@@ -13,6 +13,7 @@ import numpy as np
 from numba import prange, types
 
 from ..jobs.call import Call, Sums
+from ..jobs.record import Record
 from .compile import python_function
 from .intrinsics import caller, pointer, stack_memory
 from .records import at
@@ -199,6 +200,21 @@ def launch_chunks(arguments: tuple[Any, ...], chunks: int) -> tuple[float, float
         return _parallel()(*arguments, handle(partials))
     finally:
         _turn.release()
+
+
+def launch_described(
+    function: int,
+    description: Record,
+    count: int,
+    chunk: int,
+    kernel: int = 0,
+    parameters: int = 0,
+    serial: bool = False,
+) -> tuple[float, float]:
+    """Run the chunks of a call that has no arrays but those of its description."""
+    words = handle(description.words)
+    arguments = function, kernel, parameters, count, chunk, words, 1.0, *[0] * 6
+    return launch_chunks(arguments, 1 if serial else -(-count // chunk))
 
 
 _safe = False

@@ -14,12 +14,11 @@ import numpy as np
 from numba import types
 
 from ..jobs.products import TiledProduct
-from . import threads
 from .compile import Code, c_function
 from .intrinsics import caller
 from .products import ROW_MAJOR, TRANSPOSED, address_of_gemm, layout_of, multiply
 from .records import at
-from .threads import CHUNK_SIGNATURE, call_at, sums_at
+from .threads import CHUNK_SIGNATURE, call_at, launch_described, sums_at
 
 # Rows and columns of a tile. BLAS rearranges what it multiplies by for every tile: with 128 rows
 # that takes a quarter of the time of the product, with 256 an eighth.
@@ -53,9 +52,7 @@ def multiply_in_tiles(
     product.right_step = right_step
     product.into, product.into_step = into.ctypes.data, into_step
     tiles = -(-rows // TILE_ROWS) * -(-columns // TILE_COLUMNS)
-    code = _code(into.dtype.name)
-    arguments = code.address, 0, 0, tiles, 1, threads.handle(product.words), 1.0, *[0] * 6
-    threads.launch_chunks(arguments, tiles)
+    launch_described(_code(into.dtype.name).address, product, tiles, 1)
 
 
 @cache
