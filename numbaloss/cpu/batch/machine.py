@@ -75,6 +75,7 @@ class Machine:
             self.rows.center()
             self.tainted = not np.isfinite(self.rows.squares).all()
             self.rows.mined()
+        self.described = self._describe_batch()
 
     def product(self, rows: range, columns: range) -> np.ndarray:
         block = self.space[: len(rows) * len(columns)].reshape(len(rows), len(columns))
@@ -96,10 +97,15 @@ class Machine:
 
     def _describe(self, numbers: np.ndarray, rows: range, columns: range) -> CpuBatchBlock:
         """The description of a block, for the loops over it."""
-        block = CpuBatchBlock()
+        block = self.described.copy()
         block.block = numbers.ctypes.data
         block.row, block.column = rows.start, columns.start
         block.height, block.width = len(rows), len(columns)
+        return block
+
+    def _describe_batch(self) -> CpuBatchBlock:
+        """What descriptions of all blocks have in common."""
+        block = CpuBatchBlock()
         block.starts, block.ends = self.starts.ctypes.data, self.ends.ctypes.data
         block.labelled, block.both = self.batch.labelled, self.both
         block.negatives_alone = self.loss.against == "negatives"
