@@ -28,9 +28,12 @@ __all__ = ["evaluate", "sum_of_weights"]
 # Elements of a chunk of rows.
 CHUNK_ELEMENTS = 32_768
 
+# Arrays as records name them, and their layouts.
 _VECTORS = ("first", "second", "third")
 _BY_ROW = ("target", "weight", "value")
 _GRADIENTS = ("first_gradient", "second_gradient", "third_gradient")
+_LAYOUTS = {name: f"{name}_layout" for name in (*_VECTORS, *_BY_ROW, *_GRADIENTS)}
+_WRITTEN = {"value", *_GRADIENTS}
 
 
 def evaluate(
@@ -149,7 +152,7 @@ def _with_arrays(
     for name, one in operands.items():
         if one is not None:
             setattr(rows, name, one.array.ctypes.data)
-            direction = "store" if name == "value" or name in _GRADIENTS else "load"
+            direction = "store" if name in _WRITTEN else "load"
             kind = "float64" if name in _BY_ROW else real
-            layouts[f"{name}_layout"] = describe(one, kind, direction)
+            layouts[_LAYOUTS[name]] = describe(one, kind, direction)
     return rows.followed_by(layouts)
