@@ -4,10 +4,11 @@ from . import sources as _sources
 from .call.vectors import Diagnosis
 from .check import check_gradient
 from .device_value import DeviceValue
-from .losses.binary import AsymmetricFocal, BinaryCrossEntropy, Focal
+from .losses.binary import BinaryCrossEntropy
 from .losses.divergences import Brier, Distillation, JensenShannon, KLDivergence
 from .losses.embeddings import Contrastive, CosineEmbedding, Triplet
 from .losses.exponential_family import Gamma, Poisson, Tweedie
+from .losses.focal import AsymmetricFocal, Focal
 from .losses.in_batch import BatchTriplet, InfoNCE, NTXent, SigLIP, SupervisedContrastive
 from .losses.language import LinearCrossEntropy
 from .losses.margin import Exponential, Hinge, ModifiedHuber, SquaredHinge

@@ -7,7 +7,7 @@ from typing import Any
 
 import numbaloss as nl
 from numbaloss.losses import binary, exponential_family, robust
-from numbaloss.losses.binary import _whole_power
+from numbaloss.losses.focal import _whole_power
 
 from .making import gives
 

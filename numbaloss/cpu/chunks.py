@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numba import njit, types
@@ -19,6 +20,7 @@ from ..jobs.elementwise import ElementwiseDescription, LossHeader, TargetLimits,
 from .compile import Code, c_function
 from .intrinsics import caller, pointer, stack_memory
 from .movers import layout, move
+from .options import inner, namespace
 from .records import at
 from .sums import tools
 from .threads import CHUNK_SIGNATURE, call_at, sums_at
@@ -33,8 +35,6 @@ SCRATCH_BYTES = 7 * BLOCK_BYTES
 # scalars could round a sum of two products otherwise than the vectors do.
 STEP = 64
 
-_inner = {"forceinline": True, "error_model": "numpy"}
-
 
 @cache
 def chunk(real: str) -> Code:
@@ -43,27 +43,22 @@ def chunk(real: str) -> Code:
     return c_function(lambda: _chunk(real), CHUNK_SIGNATURE, name, error_model="numpy")
 
 
-def _chunk(real: str) -> Callable:
+def _moves(real: str) -> Any:
+    """Functions that bring blocks in and out of contiguous memory."""
     cast = np.dtype(real).type
-    zero = cast(0)
-    itemsize = np.dtype(real).itemsize
-    block = BLOCK_BYTES // itemsize
-    call_kernel = caller(types.void, *[types.int64] * 9, getattr(types, real), types.int64)
-    block_sum, weighted_sum = tools(real)
-    narrow = real == "float32"
-    share_ = njit(**_inner)(share)
+    zero, one, itemsize = cast(0), cast(1), np.dtype(real).itemsize
 
-    @njit(**_inner)
+    @njit(**inner)
     def copy(source, target, size):
         for i in range(size):
             target[i] = source[i]
 
-    @njit(**_inner)
-    def say_present(weights, target, size):
+    @njit(**inner)
+    def fill(target, size):
         for i in range(size):
-            target[i] = zero if weights[i] == zero else cast(1)
+            target[i] = one
 
-    @njit(**_inner)
+    @njit(**inner)
     def fill_up(place, size, scratch):
         """A few numbers in scratch, with the last once more up to a whole step."""
         source, target = pointer(place, zero), pointer(scratch, zero)
@@ -73,7 +68,7 @@ def _chunk(real: str) -> Callable:
             target[i] = target[size - 1]
         return scratch
 
-    @njit(**_inner)
+    @njit(**inner)
     def fetch(array, layout, start, size, scratch):
         """Where the block of an input is: in place, or loaded into scratch."""
         if layout == 0:
@@ -81,21 +76,34 @@ def _chunk(real: str) -> Callable:
         move(array, layout, start, size, scratch)
         return scratch
 
-    @njit(**_inner)
+    @njit(**inner)
     def place(array, layout, start, ragged, scratch):
         """Where the block of an output is computed: in place where its layout allows."""
         if ragged or array == 0 or layout != 0:
             return scratch
         return array + start * itemsize
 
-    @njit(**_inner)
+    @njit(**inner)
     def deliver(array, layout, start, size, ragged, scratch):
         if ragged and array != 0 and layout == 0:
             copy(pointer(scratch, zero), pointer(array + start * itemsize, zero), size)
         if array != 0 and layout != 0:
             move(array, layout, start, size, scratch)
 
-    @njit(**_inner)
+    @njit(**inner)
+    def load_described(place, start, size, scratch):
+        """A block of an array whose address stands in front of its layout."""
+        move(pointer(place, 1)[0], place + 8, start, size, scratch)
+
+    return namespace(locals())
+
+
+def _preparations(real: str) -> Any:
+    """Functions that make of targets and weights what a loss is to see."""
+    cast, m = np.dtype(real).type, _moves(real)
+    zero, share_ = cast(0), njit(**inner)(share)
+
+    @njit(**inner)
     def rounded(limits, target, size):
         """Whether some target of a block is a rounding beyond its domain."""
         low, high = cast(limits.low), cast(limits.high)
@@ -107,7 +115,7 @@ def _chunk(real: str) -> Callable:
             count += cast(1) if near else zero
         return count > zero
 
-    @njit(**_inner)
+    @njit(**inner)
     def bring_inside(limits, source, target, size):
         """Take targets a rounding beyond their domain for its bound; leave those farther out."""
         low, high = cast(limits.low), cast(limits.high)
@@ -117,36 +125,17 @@ def _chunk(real: str) -> Callable:
             t = low if (t < low) & (t >= near_low) else t
             target[i] = high if (t > high) & (t <= near_high) else t
 
-    @njit(**_inner)
-    def load_described(place, start, size, scratch):
-        """A block of an array whose address stands in front of its layout."""
-        move(pointer(place, 1)[0], place + 8, start, size, scratch)
-
-    @njit(**_inner)
-    def masked(mask, weight, start, size, scratch, spare):
-        """Weights, 0 where the mask says that an element does not count."""
-        load_described(mask, start, size, spare)
-        weights, counts, found = pointer(weight, zero), pointer(spare, zero), pointer(scratch, zero)
-        for i in range(size):
-            found[i] = weights[i] if counts[i] != zero else zero
-        return scratch
-
-    @njit(**_inner)
+    @njit(**inner)
     def recoded(recoding, source, target, size):
         """Targets between 0 and 1, of others."""
         gain, summand = cast(recoding.gain), cast(recoding.summand)
         for i in range(size):
             target[i] = source[i] * gain + summand
 
-    @njit(**_inner)
-    def fill(target, size):
-        for i in range(size):
-            target[i] = cast(1)
-
-    @njit(**_inner)
+    @njit(**inner)
     def paired(pos_weight, recoding, target, weight, start, size, spare):
         """Targets and weights as losses with a weight of positives a label see them."""
-        load_described(pos_weight, start, size, spare)
+        m.load_described(pos_weight, start, size, spare)
         numbers, targets = pointer(spare, zero), pointer(target, zero)
         weights = pointer(weight, zero)
         bounds = cast(recoding.low), cast(recoding.high)
@@ -157,7 +146,7 @@ def _chunk(real: str) -> Callable:
                 targets[i], weights[i], numbers[i], bounds, smoothing, outside, units
             )
 
-    @njit(**_inner)
+    @njit(**inner)
     def prepared(call, description, target, weight, start, size, scratch):
         """Where targets and weights are once they are what the loss is to see."""
         if description.recoding != 0:
@@ -168,13 +157,44 @@ def _chunk(real: str) -> Callable:
             if description.pos_weight != 0:
                 own = scratch + 2 * BLOCK_BYTES
                 if call.weight == 0:
-                    fill(pointer(own, zero), size)
+                    m.fill(pointer(own, zero), size)
                 elif weight != own:
-                    copy(pointer(weight, zero), pointer(own, zero), size)
+                    m.copy(pointer(weight, zero), pointer(own, zero), size)
                 weight = own
                 pos_weight, spare = call.description + 8 * description.pos_weight, 3 * BLOCK_BYTES
                 paired(pos_weight, recoding, target, weight, start, size, scratch + spare)
         return target, weight
+
+    @njit(**inner)
+    def say_present(weights, target, size):
+        for i in range(size):
+            target[i] = zero if weights[i] == zero else cast(1)
+
+    @njit(**inner)
+    def masked(mask, weight, start, size, scratch, spare):
+        """Weights, 0 where the mask says that an element does not count."""
+        m.load_described(mask, start, size, spare)
+        weights, counts, found = pointer(weight, zero), pointer(spare, zero), pointer(scratch, zero)
+        for i in range(size):
+            found[i] = weights[i] if counts[i] != zero else zero
+        return scratch
+
+    return namespace(locals())
+
+
+def _chunk(real: str) -> Callable:
+    cast = np.dtype(real).type
+    zero, block = cast(0), BLOCK_BYTES // np.dtype(real).itemsize
+    call_kernel = caller(types.void, *[types.int64] * 9, getattr(types, real), types.int64)
+    block_sum, weighted_sum = tools(real)
+    narrow = real == "float32"
+    m, prepare = _moves(real), _preparations(real)
+
+    @njit(**inner)
+    def run(call, p, t, w, v, g, h, count, scale, result):
+        """The loop of the loss over a block."""
+        given = (0, call.parameters, p, t, w, v, g, h, count, cast(scale), result)
+        call_kernel(call.kernel, given)
 
     def elementwise_chunk(address, scale, index, result):
         call = call_at(address)
@@ -187,15 +207,11 @@ def _chunk(real: str) -> Callable:
         once = header_at(call.parameters).once != 0.0
         weighted = (call.weight != 0) | (description.pos_weight != 0)
         of_prediction = layout(call, description.prediction_layout)
-        of_target, of_weight = (
-            layout(call, description.target_layout),
-            layout(call, description.weight_layout),
-        )
+        of_target = layout(call, description.target_layout)
+        of_weight = layout(call, description.weight_layout)
         of_value = layout(call, description.value_layout)
-        of_gradient, of_hessian = (
-            layout(call, description.gradient_layout),
-            layout(call, description.hessian_layout),
-        )
+        of_gradient = layout(call, description.gradient_layout)
+        of_hessian = layout(call, description.hessian_layout)
         stop = min(start + call.chunk, call.size)
         scratch = stack_memory(SCRATCH_BYTES)
         sums = sums_at(result)
@@ -206,63 +222,51 @@ def _chunk(real: str) -> Callable:
             ragged = size < STEP and not once
             size = size if ragged or once else size // STEP * STEP
             count = STEP if ragged else size
-            p = fetch(call.prediction, of_prediction, start, size, scratch)
-            t = fetch(call.target, of_target, start, size, scratch + BLOCK_BYTES)
-            w = fetch(call.weight, of_weight, start, size, scratch + 2 * BLOCK_BYTES)
+            p = m.fetch(call.prediction, of_prediction, start, size, scratch)
+            t = m.fetch(call.target, of_target, start, size, scratch + BLOCK_BYTES)
+            w = m.fetch(call.weight, of_weight, start, size, scratch + 2 * BLOCK_BYTES)
             if with_mask:
                 mask, found = call.description + 8 * description.mask, scratch + 2 * BLOCK_BYTES
-                w = masked(mask, w, start, size, found, scratch + 3 * BLOCK_BYTES)
-            t, w = prepared(call, description, t, w, start, size, scratch)
-            v = place(call.value, of_value, start, ragged, scratch + 3 * BLOCK_BYTES)
-            g = place(call.gradient, of_gradient, start, ragged, scratch + 4 * BLOCK_BYTES)
-            h = place(call.hessian, of_hessian, start, ragged, scratch + 5 * BLOCK_BYTES)
+                w = prepare.masked(mask, w, start, size, found, scratch + 3 * BLOCK_BYTES)
+            t, w = prepare.prepared(call, description, t, w, start, size, scratch)
+            v = m.place(call.value, of_value, start, ragged, scratch + 3 * BLOCK_BYTES)
+            g = m.place(call.gradient, of_gradient, start, ragged, scratch + 4 * BLOCK_BYTES)
+            h = m.place(call.hessian, of_hessian, start, ragged, scratch + 5 * BLOCK_BYTES)
             inside = scratch + BLOCK_BYTES
             if ragged:
-                p, t = fill_up(p, size, scratch), fill_up(t, size, scratch + BLOCK_BYTES)
+                p, t = m.fill_up(p, size, scratch), m.fill_up(t, size, scratch + BLOCK_BYTES)
                 if weighted:
-                    w = fill_up(w, size, scratch + 2 * BLOCK_BYTES)
+                    w = m.fill_up(w, size, scratch + 2 * BLOCK_BYTES)
             if eager:
-                bring_inside(limits, pointer(t, zero), pointer(inside, zero), count)
+                prepare.bring_inside(limits, pointer(t, zero), pointer(inside, zero), count)
                 t = inside
             if p == g:  # in place: kernels are promised that their arrays are apart
-                copy(pointer(p, zero), pointer(scratch, zero), size)
+                m.copy(pointer(p, zero), pointer(scratch, zero), size)
                 p = scratch
             out_of_range = sums.out_of_range
-            call_kernel(
-                call.kernel,
-                (0, call.parameters, p, t, w, v, g, h, count, cast(scale), result),
-            )
+            run(call, p, t, w, v, g, h, count, scale, result)
             if sums.out_of_range != out_of_range and limited and not eager:
                 # Kernels do not tell a rounding from an error; few calls have either. Where
                 # there was a rounding there will be more: targets are looked at beforehand.
-                eager = rounded(limits, pointer(t, zero), size)
+                eager = prepare.rounded(limits, pointer(t, zero), size)
                 if eager:
                     sums.out_of_range = out_of_range
-                    bring_inside(limits, pointer(t, zero), pointer(inside, zero), count)
+                    prepare.bring_inside(limits, pointer(t, zero), pointer(inside, zero), count)
                     t = inside
-                    call_kernel(
-                        call.kernel,
-                        (0, call.parameters, p, t, w, v, g, h, count, cast(scale), result),
-                    )
+                    run(call, p, t, w, v, g, h, count, scale, result)
             total, out_of_range = block_sum(pointer(v, zero), size), sums.out_of_range
             if narrow and weighted and math.isfinite(sums.value) and not math.isfinite(total):
                 # Values times weights may overflow where their mean does not.
                 ones = scratch + 6 * BLOCK_BYTES
-                say_present(pointer(w, zero), pointer(ones, zero), count)
-                call_kernel(
-                    call.kernel,
-                    (0, call.parameters, p, t, ones, v, g, h, count, cast(scale), result),
-                )
+                prepare.say_present(pointer(w, zero), pointer(ones, zero), count)
+                run(call, p, t, ones, v, g, h, count, scale, result)
                 total = weighted_sum(pointer(v, zero), pointer(w, zero), size)
-                call_kernel(
-                    call.kernel,
-                    (0, call.parameters, p, t, w, v, g, h, count, cast(scale), result),
-                )
+                run(call, p, t, w, v, g, h, count, scale, result)
                 sums.out_of_range = out_of_range
             sums.value += total
-            deliver(call.value, of_value, start, size, ragged, v)
-            deliver(call.gradient, of_gradient, start, size, ragged, g)
-            deliver(call.hessian, of_hessian, start, size, ragged, h)
+            m.deliver(call.value, of_value, start, size, ragged, v)
+            m.deliver(call.gradient, of_gradient, start, size, ragged, g)
+            m.deliver(call.hessian, of_hessian, start, size, ragged, h)
             start += size
 
     return elementwise_chunk

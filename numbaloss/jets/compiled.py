@@ -21,11 +21,13 @@ from numba.extending import box, lower_builtin, lower_cast, models, overload, re
 from numba.extending import intrinsic as _intrinsic
 
 from ..rewriting.bytecode import HIGHEST_PRODUCT
+from ..rewriting.signatures import with_signature
 from ..rewriting.specialisation import OPTIONS, compiled, rebuilt, specialised
-from ..vmath.bits import FUSE, square_root_of, truncate, without_sign
+from ..vmath.bits import truncate
 from ..vmath.target import compiling_for_gpu, for_gpu
 from . import algebra, recipes
 from .algebra import ABSENT, Parts
+from .terms import Shadow, Term
 from .twin import NO_SLOPE
 
 # Numba's stubs count the typing context among the arguments of a call.
@@ -61,98 +63,10 @@ class JetModel(models.StructModel):
         super().__init__(manager, kind, [(name, kind.dtype) for name in kind.names])
 
 
-class Shadow:
-    """Stands for a number that is there, when nothing else matters about it."""
-
-    def _with(self, other: Any) -> Any:
-        return NotImplemented if other is ABSENT else self
-
-    def _alone(self, *_: Any) -> Shadow:
-        return self
-
-    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = _with
-    __rtruediv__ = __neg__ = __abs__ = __gt__ = __lt__ = __and__ = __or__ = pick = root = _alone
-    __eq__ = _alone  # type: ignore[assignment]
-    __hash__ = None  # type: ignore[assignment]
-
-
-class Term:
-    """A number, or a truth value, in the making of LLVM's code."""
-
-    def __init__(self, builder: Any, real: Any, code: Any) -> None:
-        self.builder, self.real, self.code = builder, real, code
-
-    def _lift(self, other: Any) -> Any:
-        return other.code if isinstance(other, Term) else self.real(float(other))
-
-    def _of(self, code: Any) -> Term:
-        return Term(self.builder, self.real, code)
-
-    @staticmethod
-    def _arithmetic(name: str, reflected: bool = False) -> Callable[[Any, Any], Any]:
-        def emit(self: Term, other: Any) -> Any:
-            if other is ABSENT:
-                return NotImplemented
-            left, right = self.code, self._lift(other)
-            if reflected:
-                left, right = right, left
-            return self._of(getattr(self.builder, name)(left, right, flags=FUSE))
-
-        return emit
-
-    @staticmethod
-    def _comparison(sign: str) -> Callable[[Any, Any], Any]:
-        def emit(self: Term, other: Any) -> Term:
-            return self._of(self.builder.fcmp_ordered(sign, self.code, self._lift(other)))
-
-        return emit
-
-    __add__, __radd__ = _arithmetic("fadd"), _arithmetic("fadd", True)
-    __sub__, __rsub__ = _arithmetic("fsub"), _arithmetic("fsub", True)
-    __mul__, __rmul__ = _arithmetic("fmul"), _arithmetic("fmul", True)
-    __truediv__, __rtruediv__ = _arithmetic("fdiv"), _arithmetic("fdiv", True)
-    __gt__, __lt__ = _comparison(">"), _comparison("<")
-    __eq__ = _comparison("==")  # type: ignore[assignment]
-    __hash__ = None  # type: ignore[assignment]
-
-    def __and__(self, other: Term) -> Term:
-        return self._of(self.builder.and_(self.code, other.code))
-
-    def __or__(self, other: Term) -> Term:
-        return self._of(self.builder.or_(self.code, other.code))
-
-    def __neg__(self) -> Term:
-        # The GPU's compiler does not know fneg; LLVM makes one of this elsewhere.
-        return self._of(self.builder.fsub(self.real(-0.0), self.code))
-
-    def __abs__(self) -> Term:
-        return self._of(without_sign(self.builder, self.code))
-
-    def root(self) -> Term:
-        return self._of(square_root_of(self.builder, self.code))
-
-    def pick(self, where_true: Any, where_false: Any) -> Term:
-        """One of two numbers, by this, which is a truth value."""
-        arms = self._lift(where_true), self._lift(where_false)
-        return self._of(self.builder.select(self.code, *arms))
-
-
 def _dtype_of(arguments: tuple[Any, ...]) -> types.Float | None:
     """The floating-point type of an operation on jets; None where there is no jet among them."""
     found = {one.dtype for one in arguments if isinstance(one, JetType)}
     return found.pop() if len(found) == 1 else None
-
-
-def _with_signature(function: Callable, names: list[str], **defaults: Any) -> Callable:
-    """Tell Numba, which looks at signatures, of arguments that ``function`` takes as a tuple."""
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [
-            inspect.Parameter(name, kind, default=defaults.get(name, inspect.Parameter.empty))
-            for name in names
-        ]
-    )
-    return function
 
 
 def _intrinsic_of(rule: Callable[..., Parts]) -> Any:
@@ -196,7 +110,7 @@ def _intrinsic_of(rule: Callable[..., Parts]) -> Any:
 
         return result(*kinds), generate
 
-    return intrinsic(_with_signature(type_and_code, ["typing_context", *notes]))
+    return intrinsic(with_signature(type_and_code, ["typing_context", *notes]))
 
 
 def _packed(context: Any, builder: Any, kind: JetType, parts: dict[str, Any]) -> Any:
@@ -394,7 +308,7 @@ def _power(dtype: types.Float, x: Any, y: Any) -> Callable:
 def _attach(original: Any, names: list[str], make: Callable[..., Callable], **more: Any) -> None:
     """Let calls of ``original`` that jets take part in compile to what ``make`` returns."""
     optional = dict.fromkeys(names[2:], None) if original in (max, min) else {}
-    signature_of = _with_signature(lambda: None, names, **optional).__signature__  # type: ignore
+    signature_of = with_signature(lambda: None, names, **optional).__signature__  # type: ignore
 
     def choose(*arguments: Any, **named: Any) -> Any:
         try:
@@ -407,7 +321,7 @@ def _attach(original: Any, names: list[str], make: Callable[..., Callable], **mo
             return None
         return make(dtype, *given)
 
-    _with_signature(choose, names, **optional)
+    with_signature(choose, names, **optional)
     overload(original, jit_options=for_gpu(OPTIONS), strict=False, **more)(choose)
 
 

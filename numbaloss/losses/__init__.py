@@ -9,6 +9,8 @@ from . import exponential_family  # isort: split
 
 from . import binary  # isort: split
 
+from . import focal  # isort: split
+
 from . import margin  # isort: split
 
 from . import multiclass  # isort: split
@@ -21,6 +23,7 @@ __all__ = [
     "binary",
     "divergences",
     "exponential_family",
+    "focal",
     "language",
     "margin",
     "multiclass",

@@ -69,6 +69,11 @@ OPTIONS = {
             One weight >= 0 a row, or an array of a leading part of the rows' shape. Multiplies
             the values. Weight 0 removes a row, even one that holds NaN; the row still counts.
         """,
+    "values_out": """
+        values_out : array of the shape of the values, optional
+            With ``reduction="none"``: receives the values, in any floating dtype (on a GPU, that
+            of the computation). It overlaps no other argument.
+        """,
     "wait": """
         wait : bool
             On a GPU: False returns the value before it is computed, as a

@@ -123,9 +123,7 @@ class Elementwise(Loss):
             ``"mean"`` divides the (weighted) sum by the number of elements that count,
             ``"weighted_mean"`` by the sum of the weights, ``"batchmean"`` by the length of the
             first axis; ``"none"`` keeps the values apart.
-        values_out : array of the shape of the prediction, optional
-            With ``reduction="none"``: receives the values, in any floating dtype (on a GPU, that
-            of the computation). It overlaps no other argument.
+        {values_out}
         {device}
         check : bool
             False skips the test of predictions and targets against their domains, and takes

@@ -210,9 +210,7 @@ class Softmax(Loss):
             weight of the label (of dense targets: :math:`\\sum_j w_j t_j`), which is what
             PyTorch calls mean where there are class weights; ``"batchmean"`` by the length of
             the first axis of the rows; ``"none"`` keeps the values of the rows apart.
-        values_out : array of the shape of the rows, optional
-            With ``reduction="none"``: receives the values, in any floating dtype (on a GPU, that
-            of the computation). It overlaps no other argument.
+        {values_out}
         {device}
         check : bool
             False skips the test of dense targets and of probabilities against their domain, and
