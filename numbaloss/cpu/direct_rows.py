@@ -35,6 +35,7 @@ class _Ready(NamedTuple):
     parameters: np.ndarray
     plan: row_plans.Plan
     way: _Way
+    inverse_temperature: float
 
 
 _FLOAT32, _FLOAT64, _INT64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
@@ -89,7 +90,7 @@ def run_direct(
         ready = _ready(loss, plans, key)
     if ready is None or (out is prediction and ready.plan.program.catching):
         return None  # an exception must leave the prediction as it was
-    reals, parameters, _, (scan_address, scan_words, chunk, _, few, _) = ready
+    reals, parameters, _, (scan_address, scan_words, chunk, _, few, _), inverse = ready
     count = size // classes
     run, handle = threads.serial(), threads.handle
     p, t, g, h = handle(prediction), handle(target), 0, 0
@@ -106,7 +107,6 @@ def run_direct(
         if out is None:
             out = np.empty(shape, dtype)
         reals, g = reals.copy(), handle(out)
-        inverse = float(reals[_INVERSE_TEMPERATURE])
         scale = (gradient_scale / total if reduction == "mean" else gradient_scale) * inverse
         reals[_SCALE] = scale
         if derivatives == 2:
@@ -155,7 +155,8 @@ def _ready(loss: Any, plans: Plans, key: tuple[Any, int, int]) -> _Ready | None:
         if program.by_label:
             way = program.way or _way(program)
             found = row_plans.filled(options, numbers, program, way.reals)
-            ready = _Ready(found.reals, found.parameters, found, way)
+            inverse = float(found.reals[_INVERSE_TEMPERATURE])
+            ready = _Ready(found.reals, found.parameters, found, way, inverse)
     if len(plans) > 64:
         plans.clear()
     plans[key] = ready

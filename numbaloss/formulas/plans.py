@@ -36,7 +36,9 @@ class Outline:
         known = dict.fromkeys((*whole, *terms))
         # Nothing else of a single loss of ours can change than its `point`.
         fixed = not weighted and all(one.simple for one in known)
-        self.watch = None if fixed else Watch.of([one.watch for one in known])
+        # What a class of the package lowers to is its own private formula; `lower` is watched.
+        watched = [one.watch for one in known if one in whole or not one.ours]
+        self.watch = None if fixed else Watch.of(watched)
 
 
 # It has an end: a formula that changes makes others.
