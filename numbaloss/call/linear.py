@@ -46,9 +46,9 @@ def evaluate(
     names = ("hidden", "weight") if bias is None else ("hidden", "weight", "bias")
     given = (hidden, weight, bias)[: len(names)]
     layer, families = _layer(names, given)
-    turned = _turned(layer, transposed)
+    is_transposed = _is_transposed(layer, transposed)
     loss = loss_of_layer.of_logits()
-    rows = _rows(loss, layer, turned, target, sample_weight, mask)
+    rows = _rows(loss, layer, is_transposed, target, sample_weight, mask)
     operands = [*layer, *rows]
     parts = [*names, "target", "sample_weight", "mask"]
     gpu = gpu_of(operands, parts, device)
@@ -63,24 +63,10 @@ def evaluate(
         whole = arrays.output(values, "values", made=True)
         view = whole if gpu is not None else whole.array.reshape(shape or 1)
 
-    results: list[Any] = []
-    wanted: tuple[Any, ...] = ()
-    gradients: list[arrays.Operand] | None = None
-    if outs is not None:
-        wanted = wanted_outputs(outs[0], names)
-        results = [
-            one.empty_like(model(one, operand, source), None) if own is None else own
-            for own, one, operand, source in zip(wanted, families, layer, given)
-        ]
-        gradients = [
-            arrays.output(one, f"out[{i}]", made=own is None)
-            for i, (one, own) in enumerate(zip(results, wanted))
-        ]
-        inputs = [*zip(layer, names), *zip(rows, ("target", "sample_weight", "mask"))]
-        titles = [f"out[{i}]" for i in range(len(names))]
-        check_outputs_apart(gradients, wanted, titles, layer, names, inputs)
-        gradients = _oriented(gradients, turned)
-    if gpu is not None and not _logits(layer, turned).size:
+    results, wanted, gradients = _outputs(outs, names, given, layer, families, rows)
+    if gradients is not None:
+        gradients = _oriented(gradients, is_transposed)
+    if gpu is not None and not _logits(layer, is_transposed).size:
         empty = [*results, *([values] if reduction == "none" else [])]
         _gpu_kernels().clear(family.name, empty)
         nothing = Results(family, like, values, ())
@@ -91,8 +77,8 @@ def evaluate(
         of_gpu = _gpu_kernels()
         place = of_gpu.Place(gpu, family.stream(hidden))
         call = of_gpu.Inputs(
-            family.name, hidden, weight, bias, turned, _with_rows(layer[0], shape),
-            layer[1].array.shape[0 if turned else 1],
+            family.name, hidden, weight, bias, is_transposed, _with_rows(layer[0], shape),
+            layer[1].array.shape[0 if is_transposed else 1],
             [_with_rows(one, shape) for one in rows], (target, sample_weight, mask),
         )  # fmt: skip
         record = of_gpu.evaluate(
@@ -102,54 +88,102 @@ def evaluate(
         received = Results(family, like, values, ())
         given_rows = target, sample_weight, mask
         what = rows_call.ranges(
-            loss, [layer[0]._replace(array=_logits(layer, turned)), *rows], check
+            loss, [layer[0]._replace(array=_logits(layer, is_transposed)), *rows], check
         )
         value, _, _ = received.receive(
             record, reduction, wait, what,
-            lambda: _complain(loss, layer, turned, given_rows, check),
+            lambda: _complain(loss, layer, is_transposed, given_rows, check),
         )  # fmt: skip
-        return value, tuple(
-            result if own is not None else one.finish(source, result)
-            for own, result, one, source in zip(wanted, results, families, given)
-        )
+        return value, _finished(wanted, results, families, given)
 
-    kernels = _kernels()
-    hidden_, weight_, *bias_ = _oriented(layer, turned)
-    call = kernels.Inputs(
-        hidden_, weight_, bias_[0] if bias_ else None, *[_with_rows(one, shape) for one in rows]
-    )
-    # Labels and weights are looked through before anything is written: the divisor scales
-    # the gradients, and depends on how many rows count.
-    of_rows = engines.kernels("cpu", "rows")
-    divisor = rows_call.divisor_of_rows(loss, of_rows, call.rows, reduction, check)
-    of_rows.check_targets(loss, call.rows, check)
-    scale = gradient_scale / divisor if divisor else 0.0
-    total = kernels.evaluate(loss, call, view, gradients, scale, check, budget)
+    total, divisor = _on_host(
+        loss, _oriented(layer, is_transposed), [_with_rows(one, shape) for one in rows], view,
+        gradients, reduction, gradient_scale, check, budget,
+    )  # fmt: skip
     value = total
     if reduction == "none":
         value = family.finish(like, values)
     elif reduction != "sum":
         value = total / divisor if divisor else float("nan")
-    return value, tuple(
+    return value, _finished(wanted, results, families, given)
+
+
+def _outputs(
+    outs: tuple[Any] | None,
+    names: tuple[str, ...],
+    given: tuple[Any, ...],
+    layer: list[arrays.Operand],
+    families: list[arrays.Family],
+    rows: list[arrays.Operand | None],
+) -> tuple[list[Any], tuple[Any, ...], list[arrays.Operand] | None]:
+    """Arrays for the gradients, which of them the caller brings, and views of them."""
+    if outs is None:
+        return [], (), None
+    wanted = wanted_outputs(outs[0], names)
+    results = [
+        one.empty_like(model(one, operand, source), None) if own is None else own
+        for own, one, operand, source in zip(wanted, families, layer, given)
+    ]
+    titles = [f"out[{i}]" for i in range(len(names))]
+    gradients = [
+        arrays.output(one, title, made=own is None)
+        for one, title, own in zip(results, titles, wanted)
+    ]
+    inputs = [*zip(layer, names), *zip(rows, ("target", "sample_weight", "mask"))]
+    check_outputs_apart(gradients, wanted, titles, layer, names, inputs)
+    return results, wanted, gradients
+
+
+def _on_host(
+    loss: Any,
+    layer: list[arrays.Operand],
+    rows: list[arrays.Operand | None],
+    values: Any,
+    gradients: list[arrays.Operand] | None,
+    reduction: str,
+    gradient_scale: float,
+    check: bool,
+    budget: int | None,
+) -> tuple[float, float]:
+    """The sum of the values, and what a mean divides it by."""
+    kernels, of_rows = engines.kernels("cpu", "linear"), engines.kernels("cpu", "rows")
+    hidden, weight, *bias = layer
+    call = kernels.Inputs(hidden, weight, bias[0] if bias else None, *rows)
+    # Labels and weights are looked through before anything is written: the divisor scales
+    # the gradients, and depends on how many rows count.
+    divisor = rows_call.divisor_of_rows(loss, of_rows, call.rows, reduction, check)
+    of_rows.check_targets(loss, call.rows, check)
+    scale = gradient_scale / divisor if divisor else 0.0
+    return kernels.evaluate(loss, call, values, gradients, scale, check, budget), divisor
+
+
+def _finished(
+    wanted: tuple[Any, ...],
+    results: list[Any],
+    families: list[arrays.Family],
+    given: tuple[Any, ...],
+) -> tuple[Any, ...]:
+    """The gradients as the caller gets them."""
+    return tuple(
         result if own is not None else one.finish(source, result)
         for own, result, one, source in zip(wanted, results, families, given)
     )
 
 
-def _logits(layer: list[arrays.Operand], turned: bool) -> np.ndarray:
+def _logits(layer: list[arrays.Operand], is_transposed: bool) -> np.ndarray:
     """What looks like the logits, and takes no memory."""
-    classes = layer[1].array.shape[0 if turned else 1]
+    classes = layer[1].array.shape[0 if is_transposed else 1]
     shape = (*layer[0].array.shape[:-1], classes)
     return np.broadcast_to(np.zeros((), layer[0].array.dtype), shape)
 
 
 def _complain(
-    loss: Any, layer: list[arrays.Operand], turned: bool, given: tuple[Any, ...], check: bool
+    loss: Any, layer: list[arrays.Operand], is_transposed: bool, given: tuple[Any, ...], check: bool
 ) -> None:
     """Raise the error that names the first label, weight or target out of range."""
     target, weight, mask = (arrays.on_host(one) for one in given)
     shape = layer[0].array.shape[:-1]
-    logits = layer[0]._replace(array=_logits(layer, turned), device=None)
+    logits = layer[0]._replace(array=_logits(layer, is_transposed), device=None)
     rows = [logits, row_targets(target), *row_weights(weight, mask, shape)]
     rows_call.name_first(loss, rows, check)
 
@@ -185,7 +219,7 @@ def _layer(
     return layer, families
 
 
-def _turned(layer: list[arrays.Operand], transposed: bool | None) -> bool:
+def _is_transposed(layer: list[arrays.Operand], transposed: bool | None) -> bool:
     """Whether the weight has the shape (C, H)."""
     length, shape = layer[0].array.shape[-1], layer[1].array.shape
     if transposed is None:
@@ -194,31 +228,31 @@ def _turned(layer: list[arrays.Operand], transposed: bool | None) -> bool:
                 f"a weight of shape {shape} may be (H, C) or (C, H): say transposed=False, or "
                 f"transposed=True for the second, which is what PyTorch's layers keep"
             )
-        turned = shape[1] == length
+        is_transposed = shape[1] == length
     else:
-        turned = bool(transposed)
-    if shape[1 if turned else 0] != length:
+        is_transposed = bool(transposed)
+    if shape[1 if is_transposed else 0] != length:
         form = {None: f"({length}, C) or (C, {length})", True: f"(C, {length})"}
         raise ValueError(
             f"weight must have the shape {form.get(transposed, f'({length}, C)')} for hidden "
             f"vectors of length {length}, not {shape}"
         )
-    classes = shape[0 if turned else 1]
+    classes = shape[0 if is_transposed else 1]
     if len(layer) > 2 and layer[2].array.shape != (classes,):
         raise ValueError(f"bias must have the shape ({classes},), not {layer[2].array.shape}")
-    return turned
+    return is_transposed
 
 
 def _rows(
     loss: Any,
     layer: list[arrays.Operand],
-    turned: bool,
+    is_transposed: bool,
     target: Any,
     sample_weight: Any,
     mask: Any,
 ) -> list[arrays.Operand | None]:
     """Views of target, weight and mask of the rows, once they are known to fit."""
-    shape, classes = layer[0].array.shape[:-1], layer[1].array.shape[0 if turned else 1]
+    shape, classes = layer[0].array.shape[:-1], layer[1].array.shape[0 if is_transposed else 1]
     t = row_targets(target)
     if t.array.shape == shape:
         t = whole_labels(t)
@@ -237,10 +271,10 @@ def _rows(
     return [t, *row_weights(sample_weight, mask, shape)]
 
 
-def _oriented(layer: list[arrays.Operand], turned: bool) -> list[arrays.Operand]:
+def _oriented(layer: list[arrays.Operand], is_transposed: bool) -> list[arrays.Operand]:
     """Hidden vectors with an axis of rows, and the weight as (H, C)."""
     hidden, weight, *rest = layer
-    if turned:
+    if is_transposed:
         weight = weight._replace(array=weight.array.T)
     found = _with_rows(hidden, hidden.array.shape[:-1])
     assert found is not None
@@ -252,8 +286,3 @@ def _with_rows(one: arrays.Operand | None, shape: tuple[int, ...]) -> arrays.Ope
     if one is None or shape:
         return one
     return one._replace(array=one.array[np.newaxis], dimensions=one.array.ndim)
-
-
-def _kernels() -> Any:
-    """The CPU kernels. Imported at the first call: Numba takes 0.2 s to load."""
-    return engines.kernels("cpu", "linear")

@@ -135,7 +135,7 @@ def _call(
 
 
 def _on(device: str) -> dict[str, Any]:
-    """The option that names a device; none for the CPU, whose short road is for calls without."""
+    """The option that names a device; none for the CPU, whose short path is for calls without."""
     return {} if device == "cpu" else {"device": device}
 
 

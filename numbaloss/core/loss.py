@@ -163,7 +163,7 @@ class Loss:
 
     @classmethod
     def point_slopes(cls) -> int:
-        """How many slopes ``point`` gives beside the value; 0: a slope and a curvature."""
+        """How many slopes ``point`` gives beside the value; 0: a slope and a hessian."""
         return 0
 
     def grad(self, *inputs: Any, **options: Any) -> Any:

@@ -84,7 +84,7 @@ _promoted: set[str] = set()
 
 
 @intrinsic
-def settle(typingctx, number, like, loss):
+def in_compute_type(typingctx, number, like, loss):
     """A result of ``point`` in the compute type; takes note where it comes in a wider one."""
     if isinstance(number, types.Float) and number.bitwidth > like.bitwidth:
         _promoted.add(loss.structure.title)
@@ -99,7 +99,7 @@ class Variant(NamedTuple):
     """What a kernel does beside calling ``point``: known when it is compiled, so that it costs
     nothing where it is not wanted."""
 
-    derivatives: int  # 0 the value, 1 and its gradient, 2 and its curvature
+    derivatives: int  # 0 the value, 1 and its gradient, 2 and its hessian
     weighted: bool = False
     check_target: bool = False
     check_binary: bool = False
@@ -154,18 +154,18 @@ def _block(structure: Structure, variant: Variant, real: type[np.floating]) -> C
             p, t = prediction[i], target[i]
             w = weight[i] if weighted else one
             counts = w != zero  # else it may hold anything
-            failed, (value_, gradient_, curvature) = ask(self, p, t)
+            failed, (value_, gradient_, hessian_) = ask(self, p, t)
             if catching:
                 bad = one if failed & (p == p) & (t == t) & counts else zero
                 raised = add_in_lanes(raised, bad)
-            v = settle(value_, p, loss)
+            v = in_compute_type(value_, p, loss)
             # NaN is settled here rather than in every loss: min, max and comparisons lose it.
             v = nan_where((p != p) | (t != t), v)
             g = h = zero
             if with_gradient:
-                g = nan_where(v != v, settle(gradient_, p, loss) * scale)
+                g = nan_where(v != v, in_compute_type(gradient_, p, loss) * scale)
             if with_hessian:
-                h = nan_where(v != v, settle(curvature, p, loss) * scale)
+                h = nan_where(v != v, in_compute_type(hessian_, p, loss) * scale)
             if check_target:
                 bad = one if ((t < low) | (t > high)) & counts else zero
                 offenders = add_in_lanes(offenders, bad)

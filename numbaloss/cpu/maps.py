@@ -19,11 +19,11 @@ from ..formulas.points import METHODS
 from ..formulas.structure import Structure
 from ..vmath.overloads import install as install_vmath
 from .asking import asking, finder, raises
-from .blocks import LossType, promotion_noted, settle, unpack
+from .blocks import LossType, in_compute_type, promotion_noted, unpack
 from .compile import Code, c_function
 from .intrinsics import caller, no_alias, prefer_wide_vectors
 
-# Calls a map: (loss, parameters, number, target, value, slope, curvature, size).
+# Calls a map: (loss, parameters, number, target, value, slope, hessian, size).
 call_map = caller(types.void, *[types.int64] * 8)
 
 
@@ -51,28 +51,28 @@ def _map(structure: Structure, method: str, derivatives: int, real: type[np.floa
     catching = raises(structure, real.__name__, method)
     ask = asking(METHODS[method], catching)
     find = finder(ask, method)
-    with_slope, with_curvature = derivatives > 0, derivatives > 1
+    with_slope, with_hessian = derivatives > 0, derivatives > 1
 
-    def loss_map_(loss, parameters, number, target, value, slope, curvature, size):
+    def loss_map_(loss, parameters, number, target, value, slope, hessian, size):
         prefer_wide_vectors()
         no_alias()
         self = unpack(loss, parameters)
         raised = False
         for i in range(size):
             x, t = number[i], target[i]
-            failed, (value_, slope_, curvature_) = ask(self, x, t)
+            failed, (value_, slope_, hessian_) = ask(self, x, t)
             if catching:
                 raised |= failed & (x == x) & (t == t)
-            v = settle(value_, x, loss)
+            v = in_compute_type(value_, x, loss)
             # NaN is settled here rather than in every loss: min, max and comparisons lose it.
             v = x + t if (x != x) | (t != t) else v
             value[i] = v
             if with_slope:
-                s = settle(slope_, x, loss)
+                s = in_compute_type(slope_, x, loss)
                 slope[i] = v if v != v else s
-            if with_curvature:
-                c = settle(curvature_, x, loss)
-                curvature[i] = v if v != v else c
+            if with_hessian:
+                c = in_compute_type(hessian_, x, loss)
+                hessian[i] = v if v != v else c
         if catching and raised:
             find(self, number, target, target, size, parameters)
 

@@ -17,7 +17,7 @@ def complaint(
     structure: Structure,
     error: Exception,
     method: str = "point",
-    results: str = "three numbers: value, gradient, curvature",
+    results: str = "three numbers: value, gradient, hessian",
     where: str = "",
 ) -> str:
     """What does not compile, and why, in words that speak of the author's own code."""

@@ -19,7 +19,7 @@ from .structure import Formula
 
 
 def point(self, prediction, target):
-    """Value, gradient and curvature of a loss at one point: what kernels call."""
+    """Value, gradient and hessian of a loss at one point: what kernels call."""
     return _in_python(self, "point", prediction, target)
 
 
@@ -84,17 +84,17 @@ def _attach(method: str) -> None:
         if len(self) == 2:
 
             def scale_term(self, prediction, target):
-                value, gradient, curvature = generic(self[1], prediction, target)
-                return self[0] * value, self[0] * gradient, self[0] * curvature
+                value, gradient, hessian = generic(self[1], prediction, target)
+                return self[0] * value, self[0] * gradient, self[0] * hessian
 
             return scale_term
         # By halves: a sum of many terms is no deeper than the compiler can go.
         half = len(self) // 4 * 2
 
         def add_halves(self, prediction, target):
-            value, gradient, curvature = generic(self[:half], prediction, target)
+            value, gradient, hessian = generic(self[:half], prediction, target)
             rest = generic(self[half:], prediction, target)
-            return value + rest[0], gradient + rest[1], curvature + rest[2]
+            return value + rest[0], gradient + rest[1], hessian + rest[2]
 
         return add_halves
 
@@ -135,13 +135,13 @@ def _implementation(formula: Formula, method: str, kind: types.Type) -> Callable
     inner = compiled(whole)
 
     def of_sparse(self, prediction, target):
-        value, gradient, curvature = inner(self, prediction, target)
+        value, gradient, hessian = inner(self, prediction, target)
         # Not a product alone: the log-probability of an excluded class is infinite.
         nothing = target == zero
         return (
             zero if nothing else value,
             zero if nothing else gradient,
-            zero if nothing else curvature,
+            zero if nothing else hessian,
         )
 
     return _named_for(formula, of_sparse)

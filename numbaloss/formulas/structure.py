@@ -3,7 +3,7 @@
 A kernel receives a loss as a named tuple of plain numbers and calls the generic
 :func:`~numbaloss.formulas.points.point` on it. The type of the tuple leads back to the class of
 the loss, whose own ``point`` is then compiled in place, or whose ``value`` is, on jets
-(:mod:`numbaloss.jets`). Both the CPU and the GPU take this road.
+(:mod:`numbaloss.jets`). Both engines do so.
 """
 
 from __future__ import annotations

@@ -1,17 +1,17 @@
 """The arithmetic of jets, said once for machine code and for plain Python.
 
-A jet is what is known of a function at one point: its value, slope and bend (first and second
+A jet is what is known of a function at one point: its value, slope and hessian (first and second
 derivative), and its jump, half of what the slope changes by where there is a kink. The rules here
 are plain formulas of these parts. They run on numbers, on numbers in the making of machine code,
-and on mere shadows of numbers, which tell what parts a result has (:mod:`.compiled`).
+and on stand-ins for numbers, which tell what parts a result has (:mod:`.compiled`).
 
-A part that is missing, ``ABSENT``, is zero for every input: the bend of everything affine, the
+A part that is missing, ``ABSENT``, is zero for every input: the hessian of everything affine, the
 jump of everything smooth. It is missing and not a zero, for no compiler may drop a product with
 0.0, which an infinity turns into NaN.
 
-Where two one-sided derivatives differ, slope and bend are their means: the slope of ``abs`` at 0 is
-0, that of ``max(x, 0)`` a half. What is smooth though its pieces are not, as the square of ``abs``
-is, so gets its true derivatives: the bend of a product holds the product of the jumps.
+Where two one-sided derivatives differ, slope and hessian are their means: the slope of ``abs`` at
+0 is 0, that of ``max(x, 0)`` a half. What is smooth though its pieces are not, as the square of
+``abs`` is, so gets its true derivatives: the hessian of a product holds the product of the jumps.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Parts(NamedTuple):
     value: Any
     slope: Any = ABSENT
     jump: Any = ABSENT
-    bend: Any = ABSENT
+    hessian: Any = ABSENT
 
 
 def select(condition: Any, where_true: Any, where_false: Any) -> Any:
@@ -79,15 +79,15 @@ def size(x: Any) -> Any:
 
 
 def add(a: Parts, b: Parts) -> Parts:
-    return Parts(a.value + b.value, a.slope + b.slope, a.jump + b.jump, a.bend + b.bend)
+    return Parts(a.value + b.value, a.slope + b.slope, a.jump + b.jump, a.hessian + b.hessian)
 
 
 def subtract(a: Parts, b: Parts) -> Parts:
-    return Parts(a.value - b.value, a.slope - b.slope, a.jump - b.jump, a.bend - b.bend)
+    return Parts(a.value - b.value, a.slope - b.slope, a.jump - b.jump, a.hessian - b.hessian)
 
 
 def negative(x: Parts) -> Parts:
-    return Parts(-x.value, -x.slope, -x.jump, -x.bend)
+    return Parts(-x.value, -x.slope, -x.jump, -x.hessian)
 
 
 def multiply(a: Parts, b: Parts) -> Parts:
@@ -95,9 +95,9 @@ def multiply(a: Parts, b: Parts) -> Parts:
         a.value * b.value,
         a.slope * b.value + a.value * b.slope,
         a.jump * b.value + a.value * b.jump,
-        a.bend * b.value
+        a.hessian * b.value
         + 2.0 * (a.slope * b.slope + a.jump * b.jump)
-        + a.value * b.bend,
+        + a.value * b.hessian,
     )  # fmt: skip
 
 
@@ -108,8 +108,8 @@ def divide(a: Parts, b: Parts) -> Parts:
     value = a.value / b.value
     slope = (a.slope - value * b.slope) * inverse
     jump = (a.jump - value * b.jump) * inverse
-    bend = (a.bend - 2.0 * (slope * b.slope + jump * b.jump) - value * b.bend) * inverse
-    return Parts(value, slope, jump, bend)
+    hessian = (a.hessian - 2.0 * (slope * b.slope + jump * b.jump) - value * b.hessian) * inverse
+    return Parts(value, slope, jump, hessian)
 
 
 def remainder(a: Parts, b: Parts, value: Any, whole: Any) -> Parts:
@@ -117,23 +117,23 @@ def remainder(a: Parts, b: Parts, value: Any, whole: Any) -> Parts:
     return subtract(a, multiply(Parts(whole), b))._replace(value=value)
 
 
-def chain(x: Parts, value: Any, slope: Any, bend: Any) -> Parts:
+def chain(x: Parts, value: Any, slope: Any, hessian: Any) -> Parts:
     """A function of one number, whose value and derivatives are known."""
-    # The bend takes one slope after the other: their square may overflow where the bend is 0.
+    # The hessian takes one slope after the other: their square may overflow where the hessian is 0.
     return Parts(
         value,
         slope * x.slope,
         slope * x.jump,
-        bend * x.slope * x.slope + bend * x.jump * x.jump + slope * x.bend,
+        hessian * x.slope * x.slope + hessian * x.jump * x.jump + slope * x.hessian,
     )
 
 
 def logarithm(x: Parts, value: Any, inverse: Any, unit: float) -> Parts:
     """A logarithm in some unit, with the inverse of what it is of given."""
     # Of growth rates: the square of the inverse may overflow where they are small.
-    slope, jump, bend = x.slope * inverse, x.jump * inverse, x.bend * inverse
-    bend = bend - slope * slope - jump * jump
-    return Parts(value, unit * slope, unit * jump, unit * bend)
+    slope, jump, hessian = x.slope * inverse, x.jump * inverse, x.hessian * inverse
+    hessian = hessian - slope * slope - jump * jump
+    return Parts(value, unit * slope, unit * jump, unit * hessian)
 
 
 def absolute(x: Parts) -> Parts:
@@ -143,15 +143,15 @@ def absolute(x: Parts) -> Parts:
     after, before = x.slope + x.jump, x.slope - x.jump
     right, left = size(after), size(before)
     if x.jump is ABSENT:
-        slope, bend = sign * x.slope, select(right == 0.0, size(x.bend), ABSENT)
+        slope, hessian = sign * x.slope, select(right == 0.0, size(x.hessian), ABSENT)
     else:
         slope = select(zero, 0.5 * (right - left), sign * x.slope)
-        bend = 0.5 * (
-            select(after > 0.0, x.bend, select(after < 0.0, -x.bend, size(x.bend)))
-            + select(before < 0.0, x.bend, select(before > 0.0, -x.bend, size(x.bend)))
+        hessian = 0.5 * (
+            select(after > 0.0, x.hessian, select(after < 0.0, -x.hessian, size(x.hessian)))
+            + select(before < 0.0, x.hessian, select(before > 0.0, -x.hessian, size(x.hessian)))
         )
     jump = select(zero, 0.5 * (right + left), sign * x.jump)
-    return Parts(abs(x.value), slope, jump, select(zero, bend, sign * x.bend))
+    return Parts(abs(x.value), slope, jump, select(zero, hessian, sign * x.hessian))
 
 
 def maximum(a: Parts, b: Parts) -> Parts:
@@ -171,11 +171,11 @@ def _extreme(a: Parts, b: Parts, first: Any, second: Any, sign: float) -> Parts:
     if a.jump is not ABSENT or b.jump is not ABSENT:
         slope = slope + sign * 0.25 * (right - left)
     jump = jump + sign * 0.25 * (right + left)
-    # Where even the slopes agree, the one that bends more lies outside.
-    alike = 0.5 * (a.bend + b.bend) + sign * 0.5 * size(a.bend - b.bend)
-    bend = 0.5 * (
-        select(sign * after > 0.0, a.bend, select(sign * after < 0.0, b.bend, alike))
-        + select(sign * before < 0.0, a.bend, select(sign * before > 0.0, b.bend, alike))
+    # Where even the slopes agree, the one that hessians more lies outside.
+    alike = 0.5 * (a.hessian + b.hessian) + sign * 0.5 * size(a.hessian - b.hessian)
+    hessian = 0.5 * (
+        select(sign * after > 0.0, a.hessian, select(sign * after < 0.0, b.hessian, alike))
+        + select(sign * before < 0.0, a.hessian, select(sign * before > 0.0, b.hessian, alike))
     )
 
     def chosen(of_first: Any, of_second: Any, of_both: Any) -> Any:
@@ -185,7 +185,7 @@ def _extreme(a: Parts, b: Parts, first: Any, second: Any, sign: float) -> Parts:
         select(second, b.value, a.value),
         chosen(a.slope, b.slope, slope),
         chosen(a.jump, b.jump, jump),
-        chosen(a.bend, b.bend, bend),
+        chosen(a.hessian, b.hessian, hessian),
     )
 
 
@@ -196,7 +196,7 @@ def _still(x: Parts) -> Any:
 
 def _kink(x: Parts) -> Any:
     """The jump of the root of x where x is 0 and still: ``sqrt(r * r)`` is ``abs(r)``."""
-    return ABSENT if x.bend is ABSENT else root(0.5 * size(x.bend))
+    return ABSENT if x.hessian is ABSENT else root(0.5 * size(x.hessian))
 
 
 def sqrt(x: Parts, value: Any) -> Parts:
@@ -205,8 +205,8 @@ def sqrt(x: Parts, value: Any) -> Parts:
     still = (value == 0.0) & _still(x)
     slope, jump = inverse * x.slope, inverse * x.jump
     slope, jump = select(still, ABSENT, slope), select(still, ABSENT, jump)
-    bend = inverse * (x.bend - 2.0 * (slope * slope + jump * jump))
-    return Parts(value, slope, select(still, _kink(x), jump), select(still, ABSENT, bend))
+    hessian = inverse * (x.hessian - 2.0 * (slope * slope + jump * jump))
+    return Parts(value, slope, select(still, _kink(x), jump), select(still, ABSENT, hessian))
 
 
 def power(x: Parts, exponent: Any, value: Any) -> Parts:
@@ -215,17 +215,17 @@ def power(x: Parts, exponent: Any, value: Any) -> Parts:
     By growth rates, which neither overflow nor vanish, and take no second power.
     """
     y, infinity = exponent, float("inf")
-    slope, jump, bend = x.slope / x.value, x.jump / x.value, x.bend / x.value
-    bend = (y - 1.0) * (slope * slope + jump * jump) + bend
+    slope, jump, hessian = x.slope / x.value, x.jump / x.value, x.hessian / x.value
+    hessian = (y - 1.0) * (slope * slope + jump * jump) + hessian
     # What is too small to be told from 0 takes its derivatives with it; at 0 they are limits.
     zero, still, gone = x.value == 0.0, _still(x), value == 0.0
-    slope, jump, bend = (select(gone, ABSENT, y * value * one) for one in (slope, jump, bend))
+    slope, jump, hessian = (select(gone, ABSENT, y * value * one) for one in (slope, jump, hessian))
     first = select((y > 1.0) | (y == 0.0), 0.0, infinity)
     second = select((y > 2.0) | (y == 0.0), 0.0, infinity)
     slope = select(zero, select(still, ABSENT, y * first * x.slope), slope)
     jump = select(zero, select(still, ABSENT, y * first * x.jump), jump)
     square = x.slope * x.slope + x.jump * x.jump
-    bend = select(zero, select(still, ABSENT, y * (y - 1.0) * second * square), bend)
+    hessian = select(zero, select(still, ABSENT, y * (y - 1.0) * second * square), hessian)
     jump = select(zero & still & (y == 0.5), _kink(x), jump)
     # These two go through 0 as if it were nothing.
     plain, product = y == 1.0, multiply(x, x)
@@ -234,7 +234,7 @@ def power(x: Parts, exponent: Any, value: Any) -> Parts:
         value,
         select(plain, x.slope, select(square, product.slope, slope)),
         select(plain, x.jump, select(square, product.jump, jump)),
-        select(plain, x.bend, select(square, product.bend, bend)),
+        select(plain, x.hessian, select(square, product.hessian, hessian)),
     )
 
 
@@ -252,12 +252,12 @@ def exponential(a: Parts, x: Parts, value: Any, log_base: Any) -> Parts:
 
 
 def hypot(a: Parts, b: Parts, value: Any) -> Parts:
-    """The root of the sum of two squares; its bend is a sum, which does not cancel."""
+    """The root of the sum of two squares; its hessian is a sum, which does not cancel."""
     inverse = 1.0 / value
     x, y = a.value * inverse, b.value * inverse
     slope, jump = x * a.slope + y * b.slope, x * a.jump + y * b.jump
     across, over = x * b.slope - y * a.slope, x * b.jump - y * a.jump
-    bend = across * inverse * across + over * inverse * over + x * a.bend + y * b.bend
+    hessian = across * inverse * across + over * inverse * over + x * a.hessian + y * b.hessian
     # At 0 it is a kink: as long to one side as the slopes are together.
     zero = value == 0.0
     after, before = (a.slope + a.jump, b.slope + b.jump), (a.slope - a.jump, b.slope - b.jump)
@@ -267,7 +267,7 @@ def hypot(a: Parts, b: Parts, value: Any) -> Parts:
         value,
         select(zero, ABSENT if straight else 0.5 * (right - left), slope),
         select(zero, right if straight else 0.5 * (right + left), jump),
-        select(zero, ABSENT, bend),
+        select(zero, ABSENT, hessian),
     )
 
 
@@ -281,8 +281,8 @@ def atan2(y: Parts, x: Parts, value: Any) -> Parts:
     slope, jump = u * y.slope - v * x.slope, u * y.jump - v * x.jump
     # The square of the length has this slope, over itself.
     growth, change = 2.0 * (u * x.slope + v * y.slope), 2.0 * (u * x.jump + v * y.jump)
-    bend = u * y.bend - v * x.bend - slope * growth - jump * change
-    return Parts(value, slope, jump, bend)
+    hessian = u * y.hessian - v * x.hessian - slope * growth - jump * change
+    return Parts(value, slope, jump, hessian)
 
 
 def log_add_exp(a: Parts, b: Parts, value: Any, share: Any, other: Any) -> Parts:
@@ -292,5 +292,5 @@ def log_add_exp(a: Parts, b: Parts, value: Any, share: Any, other: Any) -> Parts
         value,
         share * a.slope + other * b.slope,
         share * a.jump + other * b.jump,
-        share * other * (apart * apart + over * over) + share * a.bend + other * b.bend,
+        share * other * (apart * apart + over * over) + share * a.hessian + other * b.hessian,
     )

@@ -1,8 +1,8 @@
 """Jets in compiled code: a type of Numba's, of which nothing is left but arithmetic.
 
 The type says which parts a jet has. So does the result of every operation, by running its rule
-(:mod:`.algebra`) on shadows of numbers while types are inferred, and on LLVM's values when code is
-generated.
+(:mod:`.algebra`) on stand-ins for numbers while types are inferred, and on LLVM's values when
+code is generated.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ..vmath.bits import truncate
 from ..vmath.target import compiling_for_gpu, for_gpu
 from . import algebra, recipes
 from .algebra import ABSENT, Parts
-from .terms import Shadow, Term
+from .terms import StandIn, Term
 from .twin import NO_SLOPE
 
 # Numba's stubs count the typing context among the arguments of a call.
@@ -37,22 +37,22 @@ NUMBERS = (types.Integer, types.Float, types.Boolean)
 
 
 class JetType(types.Type):
-    """A jet of one floating-point type, with a jump or without, with a bend or without."""
+    """A jet of one floating-point type, with a jump or without, with a hessian or without."""
 
-    def __init__(self, dtype: types.Float, jump: bool = False, bend: bool = False) -> None:
-        self.dtype, self.jump, self.bend = dtype, jump, bend
-        super().__init__(f"Jet({dtype}, jump={jump}, bend={bend})")
+    def __init__(self, dtype: types.Float, jump: bool = False, hessian: bool = False) -> None:
+        self.dtype, self.jump, self.hessian = dtype, jump, hessian
+        super().__init__(f"Jet({dtype}, jump={jump}, hessian={hessian})")
 
     @property
     def names(self) -> list[str]:
         """The parts it has."""
-        optional = (("jump", self.jump), ("bend", self.bend))
+        optional = (("jump", self.jump), ("hessian", self.hessian))
         return ["value", "slope", *(name for name, there in optional if there)]
 
     def unify(self, context: Any, other: Any) -> JetType | None:
         """What holds either: a branch may give a number, or a jet with fewer parts."""
         if isinstance(other, JetType) and other.dtype == self.dtype:
-            return JetType(self.dtype, self.jump or other.jump, self.bend or other.bend)
+            return JetType(self.dtype, self.jump or other.jump, self.hessian or other.hessian)
         return self if isinstance(other, NUMBERS) else None
 
 
@@ -74,20 +74,20 @@ def _intrinsic_of(rule: Callable[..., Parts]) -> Any:
     notes = {name: kind for name, kind in rule.__annotations__.items() if name != "return"}
     whole = [kind == "Parts" for kind in notes.values()]
 
-    def on_shadows(kinds: tuple[Any, ...]) -> Parts:
-        shadow = Shadow()
+    def on_stand_ins(kinds: tuple[Any, ...]) -> Parts:
+        stand_in = StandIn()
         given: list[Any] = []
         for kind, parts in zip(kinds, whole):
             there = kind.names if isinstance(kind, JetType) else ["value"]
-            given.append(Parts(**dict.fromkeys(there, shadow)) if parts else shadow)
+            given.append(Parts(**dict.fromkeys(there, stand_in)) if parts else stand_in)
         return rule(*given)
 
     def type_and_code(typing_context: Any, *kinds: Any) -> Any:
         dtype = _dtype_of(kinds)
         if dtype is None:
             return None
-        made = on_shadows(kinds)
-        result = JetType(dtype, made.jump is not ABSENT, made.bend is not ABSENT)
+        made = on_stand_ins(kinds)
+        result = JetType(dtype, made.jump is not ABSENT, made.hessian is not ABSENT)
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             real = context.get_value_type(dtype)
@@ -187,8 +187,8 @@ def derivatives(typing_context: Any, jet: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         struct = cgutils.create_struct_proxy(jet)(context, builder, value=arguments[0])
-        bend = struct.bend if jet.bend else context.get_constant(jet.dtype, 0.0)
-        return context.make_tuple(builder, result, [struct.value, struct.slope, bend])
+        hessian = struct.hessian if jet.hessian else context.get_constant(jet.dtype, 0.0)
+        return context.make_tuple(builder, result, [struct.value, struct.slope, hessian])
 
     return result(jet), generate
 
@@ -271,8 +271,8 @@ def _of_function(function: Any, dtype: types.Float) -> Callable:
     known, chain = compiled(specialised(function, dtype)), _RULES.chain
 
     def of_one(x):
-        f, slope, bend = known(value(x))
-        return chain(x, f, slope, bend)
+        f, slope, hessian = known(value(x))
+        return chain(x, f, slope, hessian)
 
     return of_one
 

@@ -9,13 +9,13 @@ from ..vmath.bits import FUSE, square_root_of, without_sign
 from .algebra import ABSENT
 
 
-class Shadow:
+class StandIn:
     """Stands for a number that is there, when nothing else matters about it."""
 
     def _with(self, other: Any) -> Any:
         return NotImplemented if other is ABSENT else self
 
-    def _alone(self, *_: Any) -> Shadow:
+    def _alone(self, *_: Any) -> StandIn:
         return self
 
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = _with

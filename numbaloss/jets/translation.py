@@ -27,7 +27,7 @@ from .twin import Jet, value
 def differentiated(function: Callable, slopes: int = 0) -> Callable[..., tuple[Any, ...]]:
     """``function(self, first, second)`` with derivatives, for plain numbers.
 
-    ``slopes`` counts the arguments by which a slope is returned; 0: slope and curvature by the
+    ``slopes`` counts the arguments by which a slope is returned; 0: slope and hessian by the
     first.
     """
     translated = _translated(function)
@@ -172,8 +172,8 @@ def _of_function(function: Callable) -> Callable:
     known = _quietly(function)
 
     def call(x: Jet) -> Jet:
-        f, slope, bend = known(value(x))
-        return recipes.rule.chain(x, f, slope, bend)
+        f, slope, hessian = known(value(x))
+        return recipes.rule.chain(x, f, slope, hessian)
 
     return call
 

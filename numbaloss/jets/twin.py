@@ -34,8 +34,8 @@ class Jet:
 
     def derivatives(self) -> tuple[Any, Any, Any]:
         """Value, first and second derivative."""
-        value, slope, _, bend = self.parts
-        return value, slope, type(value)(0.0) if bend is ABSENT else bend
+        value, slope, _, hessian = self.parts
+        return value, slope, type(value)(0.0) if hessian is ABSENT else hessian
 
     def __repr__(self) -> str:
         return f"Jet{tuple(self.parts)}"

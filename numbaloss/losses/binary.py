@@ -155,9 +155,9 @@ class _LightOfProbabilities(_OfProbabilities):
     def point(self, prediction, target):
         target = target * (1.0 - self.label_smoothing) + 0.5 * self.label_smoothing
         positive, negative = self.pos_weight * target, 1.0 - target
-        value, _, curvature = _of_probability(prediction, positive, negative, 0.0)
+        value, _, hessian = _of_probability(prediction, positive, negative, 0.0)
         _, right, wrong = _over_variance(prediction)
-        return value, negative * wrong - positive * right, curvature
+        return value, negative * wrong - positive * right, hessian
 
 
 def _of_probability(prediction, positive, negative, slope):

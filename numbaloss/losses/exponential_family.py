@@ -56,8 +56,8 @@ class _PoissonOfRate(Elementwise):
     def point(self, prediction, target):
         score = target * log(prediction) if target != 0.0 else 0.0
         share = target / prediction if target != 0.0 else 0.0
-        curvature = share / prediction if target != 0.0 else 0.0
-        return prediction - score, 1.0 - share, curvature
+        hessian = share / prediction if target != 0.0 else 0.0
+        return prediction - score, 1.0 - share, hessian
 
 
 @register

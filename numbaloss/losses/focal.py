@@ -105,8 +105,8 @@ class _FocalSquare(Elementwise):
         counts = against != 0.0  # else it removes even an infinity
         value = beside * near[0] + (against * far[0] if counts else 0.0)
         fall = beside * near[1] - (against * far[1] if counts else 0.0)
-        curvature = beside * near[2] + (against * far[2] if counts else 0.0)
-        return value, fall if turned else -fall, curvature
+        hessian = beside * near[2] + (against * far[2] if counts else 0.0)
+        return value, fall if turned else -fall, hessian
 
 
 class _FocalWhole(Elementwise):
@@ -185,8 +185,8 @@ def _faded(gamma, fade, side):
     # Bounded, however large the margin: multiples of the loss itself may be infinite, times 0.
     near = right * loss
     fall = fade * (gamma * near + wrong)
-    curvature = gamma * near * (gamma * right - wrong) + (2.0 * gamma + 1.0) * right * wrong
-    return fade * loss, fall, fade * curvature
+    hessian = gamma * near * (gamma * right - wrong) + (2.0 * gamma + 1.0) * right * wrong
+    return fade * loss, fall, fade * hessian
 
 
 def _mixed(positive, first, negative, second):
@@ -303,11 +303,11 @@ def _faded_shifted(gamma, fade, positive_side, margin):
     logarithm = -log1p(-shifted)
     ratio = logarithm / shifted
     slope = fade * (gamma * ratio + inverse)
-    curvature = (fade / shifted) * (
+    hessian = (fade / shifted) * (
         gamma * (gamma - 1.0) * ratio + 2.0 * gamma * inverse + shifted * inverse * inverse
     )
     spread = right * wrong  # du/dx
-    hessian = curvature * spread * spread + slope * spread * (wrong - right)
+    hessian = hessian * spread * spread + slope * spread * (wrong - right)
     return (
         fade * logarithm if counts else 0.0,
         slope * spread if counts else 0.0,

@@ -165,10 +165,10 @@ class _Fading(Softmax):
         fade = pow(rest, self.gamma)
         value = -target * fade * log_probability
         slope = -target * fade * (1.0 - self.gamma * p * ratio)
-        bend = 2.0 + finite - (self.gamma - 1.0) * p * ratio
+        hessian = 2.0 + finite - (self.gamma - 1.0) * p * ratio
         # The power may be negative: the hessian holds it times (1 - p)², which is 0 where 1 - p is.
         steep = pow(rest, self.gamma - 1.0) if rest > 0.0 else 0.0
-        return value, slope, target * self.gamma * steep * p * bend
+        return value, slope, target * self.gamma * steep * p * hessian
 
 
 @register

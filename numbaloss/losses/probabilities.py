@@ -51,9 +51,9 @@ class Fading(_OfProbabilities):
         fade = pow(rest, self.gamma)
         steep = pow(rest, self.gamma - 1.0) if rest > 0.0 else self.edge
         slope = target * fade * (self.gamma * ratio - inverse)
-        bend = (rest * inverse + 2.0 * self.gamma) * inverse
-        bend -= self.gamma * (self.gamma - 1.0) * ratio
-        return -target * fade * logarithm, slope, target * steep * bend
+        hessian = (rest * inverse + 2.0 * self.gamma) * inverse
+        hessian -= self.gamma * (self.gamma - 1.0) * ratio
+        return -target * fade * logarithm, slope, target * steep * hessian
 
 
 class GeneralizedCrossEntropy(_OfProbabilities):
@@ -63,8 +63,8 @@ class GeneralizedCrossEntropy(_OfProbabilities):
     def point(self, probability, target):
         least = max(probability, LEAST)
         slope = -target * pow(least, self.q - 1.0)
-        curvature = target * (1.0 - self.q) * pow(least, self.q - 2.0)
-        return -target * expm1(self.q * log(probability)) / self.q, slope, curvature
+        hessian = target * (1.0 - self.q) * pow(least, self.q - 2.0)
+        return -target * expm1(self.q * log(probability)) / self.q, slope, hessian
 
 
 class SymmetricCrossEntropy(_OfProbabilities):

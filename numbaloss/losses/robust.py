@@ -79,8 +79,8 @@ class SmoothL1(Elementwise):
         near = min(size, self.beta)
         inverse = 1.0 / self.beta
         slope = max(-1.0, min(1.0, residual * inverse))
-        curvature = inverse if size <= self.beta else 0.0
-        return near * inverse * (size - 0.5 * near), slope, curvature
+        hessian = inverse if size <= self.beta else 0.0
+        return near * inverse * (size - 0.5 * near), slope, hessian
 
 
 @register
@@ -193,8 +193,8 @@ class _Cauchy(Elementwise):
         value += factor * self.shift if far else 0.0
         slope = (self.scale if far else size) / (ratio if far else 1.0 + square)
         fraction = 1.0 / (1.0 + square)
-        curvature = fraction * (2.0 * fraction - 1.0)
-        return value, slope if residual > 0.0 else -slope, curvature
+        hessian = fraction * (2.0 * fraction - 1.0)
+        return value, slope if residual > 0.0 else -slope, hessian
 
 
 @register
@@ -280,8 +280,8 @@ class _RobustPower(Elementwise):
         root = exp((quarter - 0.5) * logarithm) * inverse
         fraction = 1.0 / (1.0 + share)
         rest = 1.0 if far else share * fraction  # 1 - fraction
-        curvature = root * root * (fraction + (self.alpha - 1.0) * rest)
-        return value, root * (root * residual), curvature
+        hessian = root * root * (fraction + (self.alpha - 1.0) * rest)
+        return value, root * (root * residual), hessian
 
 
 class _RobustLog(Elementwise):
@@ -300,9 +300,9 @@ class _RobustLog(Elementwise):
         slope = (2.0 if far else ratio) / (size if far else 1.0 + half_square)
         slope *= 1.0 if far else inverse
         fraction = 1.0 / (1.0 + half_square)
-        curvature = inverse * fraction * inverse * (2.0 * fraction - 1.0)
-        curvature = -0.5 * slope * slope if far else curvature
-        return value, slope if residual > 0.0 else -slope, curvature
+        hessian = inverse * fraction * inverse * (2.0 * fraction - 1.0)
+        hessian = -0.5 * slope * slope if far else hessian
+        return value, slope if residual > 0.0 else -slope, hessian
 
 
 class _RobustExponential(Elementwise):
@@ -317,5 +317,5 @@ class _RobustExponential(Elementwise):
         power = exp(exponent)
         slope = ratio * (power * inverse) if power > 0.0 else 0.0
         # The parenthesis last: it may be large where the power is about the largest number.
-        curvature = power * inverse * inverse * (1.0 + 2.0 * exponent) if power > 0.0 else 0.0
-        return self.sign * expm1(exponent), slope, curvature
+        hessian = power * inverse * inverse * (1.0 + 2.0 * exponent) if power > 0.0 else 0.0
+        return self.sign * expm1(exponent), slope, hessian

@@ -29,7 +29,7 @@ class Elementwise(Loss):
             def value(self, prediction, target):
                 return ((prediction - target) / self.scale) ** 4
 
-    or, where it knows better formulas, value, gradient and curvature::
+    or, where it knows better formulas, value, gradient and hessian::
 
             def point(self, prediction, target):
                 residual = (prediction - target) / self.scale

@@ -46,19 +46,22 @@ def _row(loss, row, target, labelled):
     else:
         seen, log_sum = _softmax(x) if loss.takes_logits else (x, 0.0)
     terms = np.array([ask("point", one, t) for one, t in zip(seen, shares)]) * weight[:, None]
-    value, (slope, bend) = terms[:, 0].sum(), terms[:, 1:].T
+    value, (slope, hessian) = terms[:, 0].sum(), terms[:, 1:].T
     if loss.relative_to_label:
-        slope[target], bend[target] = slope[target] - slope.sum(), bend.sum() - bend[target]
+        slope[target], hessian[target] = (
+            slope[target] - slope.sum(),
+            hessian.sum() - hessian[target],
+        )
     elif loss.takes_logits:
         p = np.exp(seen)
         q = np.array([np.delete(p, j).sum() for j in range(classes)])
         term = (0.0, 0.0, 0.0)
         if any(brings(cls, "normalizer") for cls in Structure.of(lower(loss)).classes):
             term = ask("normalizer", log_sum)
-        lean = term[1] - slope.sum()
+        rest = term[1] - slope.sum()
         value += term[0]
-        others = bend.sum() - bend
-        bend = bend * q * q + (others + term[2]) * p * p + lean * p * q
+        others = hessian.sum() - hessian
+        hessian = hessian * q * q + (others + term[2]) * p * p + rest * p * q
         slope = slope * q + (term[1] - (slope.sum() - slope)) * p
     share = 1.0 / classes if loss.mean_over_classes else 1.0
-    return value * share, slope * inverse * share, bend * inverse * inverse * share
+    return value * share, slope * inverse * share, hessian * inverse * inverse * share
