@@ -7,7 +7,15 @@ from typing import Any
 
 import numbaloss as nl
 from numbaloss.losses import binary, exponential_family, robust
-from numbaloss.losses.focal import _whole_power
+from numbaloss.losses.focal import (
+    _FocalPower,
+    _FocalSquare,
+    _FocalWhole,
+    _ShiftedPower,
+    _ShiftedWhole,
+    _SmoothFocalWhole,
+    _whole_power,
+)
 
 from .making import gives
 
@@ -151,7 +159,7 @@ def _faded_whole(margin, gamma):
     return _whole_power(nl.sigmoid(-margin), gamma) * nl.softplus(-margin)
 
 
-@gives(binary._FocalPower)
+@gives(_FocalPower)
 def focal(self, prediction, target):
     positive = self.positive * target + self.positive_rest
     negative = self.negative * (1.0 - target) + self.negative_rest
@@ -159,20 +167,20 @@ def focal(self, prediction, target):
     return first + negative * _faded(-prediction, self.gamma_negative)
 
 
-@gives(binary._FocalSquare)
+@gives(_FocalSquare)
 def focal_square(self, prediction, target):
     right, wrong = nl.sigmoid(prediction), nl.sigmoid(-prediction)
     first = self.positive * target * (wrong * wrong) * nl.softplus(-prediction)
     return first + self.negative * (1.0 - target) * (right * right) * nl.softplus(prediction)
 
 
-@gives(binary._FocalWhole)
+@gives(_FocalWhole)
 def focal_whole(self, prediction, target):
     first = self.positive * target * _faded_whole(prediction, self.power_positive)
     return first + self.negative * (1.0 - target) * _faded_whole(-prediction, self.power_negative)
 
 
-@gives(binary._SmoothFocalWhole)
+@gives(_SmoothFocalWhole)
 def smooth_focal_whole(self, prediction, target):
     positive = self.positive * target + self.positive_rest
     negative = self.negative * (1.0 - target) + self.negative_rest
@@ -184,7 +192,7 @@ def _shifted(prediction, margin):
     return max(nl.sigmoid(prediction) - margin, 0.0)
 
 
-@gives(binary._ShiftedPower)
+@gives(_ShiftedPower)
 def shifted(self, prediction, target):
     positive, negative = self.on * target + self.off, self.on * (1.0 - target) + self.off
     first = positive * _faded(prediction, self.gamma_pos)
@@ -192,7 +200,7 @@ def shifted(self, prediction, target):
     return first - negative * probability**self.gamma_neg * nl.log1p(-probability)
 
 
-@gives(binary._ShiftedWhole)
+@gives(_ShiftedWhole)
 def shifted_whole(self, prediction, target):
     positive, negative = self.on * target + self.off, self.on * (1.0 - target) + self.off
     first = positive * _faded_whole(prediction, self.power_pos)

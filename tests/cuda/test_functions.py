@@ -28,6 +28,8 @@ ROUGHLY = {"exp": 6e-6, "sigmoid": 6e-6, "softplus": 6e-6, "log_sigmoid": 6e-6}
 
 def computed(name, x, halves=False):
     """A function of numbers, as kernels compute it."""
+    from numba import types
+
     from numbaloss.cuda.memory import of_halves, reader, writer
     from numbaloss.vmath.overloads import install
 
@@ -48,7 +50,6 @@ def computed(name, x, halves=False):
         for i in range(backend.cuda.threadIdx.x, size, backend.cuda.blockDim.x):
             write(target, i, face(read(source, i)))
 
-    types = backend.numba.types
     kernel = Kernel(roughly if halves else whole, (types.int64,) * 3)
     with without_gpu((9, 0)):
         program = Program(kernel.ptx((9, 0)))

@@ -167,7 +167,7 @@ def reached() -> dict[str, list[tuple[tuple[type, ...], bool]]]:
 
 def of_one_loss() -> list[tuple[Case, bool]]:
     """A kernel of each kind with one loss, and whether it is among the few of a short run."""
-    from numbaloss.losses import binary, embeddings, multiclass
+    from numbaloss.losses import binary, embeddings, focal, multiclass
     from numbaloss.structures.softmax import LogLikelihood
 
     few = [
@@ -189,7 +189,7 @@ def of_one_loss() -> list[tuple[Case, bool]]:
         Case("embedding_rows", (nl.Triplet,), False, "float64", 0, False, (8, 0)),
     ]
     others = [
-        Case("vectors", (binary._FocalPower,), False, "float32", 2, False, (8, 0)),
+        Case("vectors", (focal._FocalPower,), False, "float32", 2, False, (8, 0)),
         Case("strided", (binary._OfLogits,), False, "float32", 2),
         Case("narrow_rows", (nl.Poly1,), False, "bfloat16", 1),
         Case("register_rows", (nl.Poly1,), False, "float16", 1, False, (8, 0)),
