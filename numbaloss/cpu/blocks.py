@@ -160,7 +160,9 @@ def _block(structure: Structure, variant: Variant, real: type[np.floating]) -> C
                 raised = add_in_lanes(raised, bad)
             v = in_compute_type(value_, p, loss)
             # NaN is settled here rather than in every loss: min, max and comparisons lose it.
-            v = nan_where((p != p) | (t != t), v)
+            # A selection, not a bitwise or as below: with that, a formula that ends in p + x * y is
+            # fused where the value is wanted alone, and not beside derivatives that need x * y.
+            v = p + t if (p != p) | (t != t) else v
             g = h = zero
             if with_gradient:
                 g = nan_where(v != v, in_compute_type(gradient_, p, loss) * scale)
