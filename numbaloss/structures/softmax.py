@@ -344,8 +344,7 @@ class Softmax(Loss):
         if type(gradient_scale) is not float:
             gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
         plain = sample_weight is None and mask is None and device is None and axis == -1
-        plain = plain and values_out is None
-        plain = plain and out is None and hess_out is None
+        plain = plain and values_out is None and out is None and hess_out is None
         if plain and (reduction == "mean" or reduction == "sum"):
             found = (_direct or _direct_kernels()).run_direct(
                 self, 2, prediction, target, reduction, gradient_scale
