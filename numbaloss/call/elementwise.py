@@ -49,10 +49,9 @@ def evaluate(
 
     given = prediction, target, sample_weight, mask
     errors = Errors(
-        _ranges(loss, weight is not None, check),
-        (lambda: _name_first_on_gpu(loss, given, check))
-        if gpu is not None
-        else (lambda: raise_first_number(loss, inputs, check)),
+        lambda: _ranges(loss, weight is not None, check),
+        lambda: raise_first_number(loss, inputs, check),
+        lambda: _name_first_on_gpu(loss, given, check),
     )
     streamed = is_streamed(gpu, device)
     place = (None, 0) if gpu is None or not p.array.size else (gpu, family.stream(prediction))

@@ -20,7 +20,8 @@ from .arguments import (
     row_weights,
     whole_labels,
 )
-from .outputs import Results, check_outputs_apart, model, wanted_outputs
+from .outputs import Results, model
+from .vectors import Outputs, Vectors
 
 
 def evaluate(
@@ -63,16 +64,19 @@ def evaluate(
         whole = arrays.output(values, "values", made=True)
         view = whole if gpu is not None else whole.array.reshape(shape or 1)
 
-    results, wanted, gradients = _outputs(outs, names, given, layer, families, rows)
-    if gradients is not None:
-        gradients = _oriented(gradients, is_transposed)
+    outputs = gradients = None
+    if outs is not None:
+        others = [*zip(rows, ("target", "sample_weight", "mask"))]
+        outputs = Outputs(Vectors(layer, families, given, names), outs[0], others)
+        gradients = _oriented(outputs.views, is_transposed)
+    made = [] if outputs is None else outputs.made
     if gpu is not None and not _logits(layer, is_transposed).size:
-        empty = [*results, *([values] if reduction == "none" else [])]
+        empty = [*made, *([values] if reduction == "none" else [])]
         _gpu_kernels().clear(family.name, empty)
         nothing = Results(family, like, values, ())
         count = batch_length(shape) if reduction == "batchmean" else float(math.prod(shape))
         value, _, _ = nothing.deliver(0.0, count, reduction)
-        return value, tuple(results)
+        return value, tuple(made)
     if gpu is not None:
         of_gpu = _gpu_kernels()
         place = of_gpu.Place(gpu, family.stream(hidden))
@@ -82,7 +86,7 @@ def evaluate(
             [_with_rows(one, shape) for one in rows], (target, sample_weight, mask),
         )  # fmt: skip
         record = of_gpu.evaluate(
-            loss, call, _with_rows(view, shape), tuple(results) if outs is not None else None,
+            loss, call, _with_rows(view, shape), None if outputs is None else tuple(made),
             reduction, gradient_scale, check, budget, place,
         )  # fmt: skip
         received = Results(family, like, values, ())
@@ -94,7 +98,7 @@ def evaluate(
             record, reduction, wait, what,
             lambda: _complain(loss, layer, is_transposed, given_rows, check),
         )  # fmt: skip
-        return value, _finished(wanted, results, families, given)
+        return value, () if outputs is None else outputs.finish()
 
     total, divisor = _on_host(
         loss, _oriented(layer, is_transposed), [_with_rows(one, shape) for one in rows], view,
@@ -105,33 +109,7 @@ def evaluate(
         value = family.finish(like, values)
     elif reduction != "sum":
         value = total / divisor if divisor else float("nan")
-    return value, _finished(wanted, results, families, given)
-
-
-def _outputs(
-    outs: tuple[Any] | None,
-    names: tuple[str, ...],
-    given: tuple[Any, ...],
-    layer: list[arrays.Operand],
-    families: list[arrays.Family],
-    rows: list[arrays.Operand | None],
-) -> tuple[list[Any], tuple[Any, ...], list[arrays.Operand] | None]:
-    """Arrays for the gradients, which of them the caller brings, and views of them."""
-    if outs is None:
-        return [], (), None
-    wanted = wanted_outputs(outs[0], names)
-    results = [
-        one.empty_like(model(one, operand, source), None) if own is None else own
-        for own, one, operand, source in zip(wanted, families, layer, given)
-    ]
-    titles = [f"out[{i}]" for i in range(len(names))]
-    gradients = [
-        arrays.output(one, title, made=own is None)
-        for one, title, own in zip(results, titles, wanted)
-    ]
-    inputs = [*zip(layer, names), *zip(rows, ("target", "sample_weight", "mask"))]
-    check_outputs_apart(gradients, wanted, titles, layer, names, inputs)
-    return results, wanted, gradients
+    return value, () if outputs is None else outputs.finish()
 
 
 def _on_host(
@@ -155,19 +133,6 @@ def _on_host(
     of_rows.check_targets(loss, call.rows, check)
     scale = gradient_scale / divisor if divisor else 0.0
     return kernels.evaluate(loss, call, values, gradients, scale, check, budget), divisor
-
-
-def _finished(
-    wanted: tuple[Any, ...],
-    results: list[Any],
-    families: list[arrays.Family],
-    given: tuple[Any, ...],
-) -> tuple[Any, ...]:
-    """The gradients as the caller gets them."""
-    return tuple(
-        result if own is not None else one.finish(source, result)
-        for own, result, one, source in zip(wanted, results, families, given)
-    )
 
 
 def _logits(layer: list[arrays.Operand], is_transposed: bool) -> np.ndarray:

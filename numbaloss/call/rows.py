@@ -71,10 +71,9 @@ def evaluate(
         return results.deliver(0.0, rows, reduction)
     given = prediction, target, sample_weight, mask
     errors = Errors(
-        ranges(loss, inputs, check),
-        (lambda: _name_first_on_gpu(loss, given, check, axis))
-        if gpu is not None
-        else (lambda: name_first(loss, inputs, check)),
+        lambda: ranges(loss, inputs, check),
+        lambda: name_first(loss, inputs, check),
+        lambda: _name_first_on_gpu(loss, given, check, axis),
     )
     streamed = is_streamed(gpu, device)
     request = Request(

@@ -13,8 +13,10 @@ from .outputs import Results, out_of_range
 class Errors(NamedTuple):
     """What a call may find out of range."""
 
-    ranges: str  # in words; empty: nothing can be
-    name_first: Callable[[], None]  # raises the error that names the first number that is
+    ranges: Callable[[], str]  # in words; empty: nothing can be
+    # What raises the error that names the first number that is, of arrays here and there.
+    name_first: Callable[[], None]
+    name_first_on_gpu: Callable[[], None]
 
 
 def run(
@@ -24,7 +26,7 @@ def run(
     if request.device is not None:
         outcome = engines.run("cuda", request)
         return results.receive(
-            outcome.record, request.reduction, wait, errors.ranges, errors.name_first
+            outcome.record, request.reduction, wait, errors.ranges(), errors.name_first_on_gpu
         )
     host = engines.kernels("cpu", request.structure)
     # Labels and weights are looked through before anything is written: the divisor scales the
@@ -35,5 +37,5 @@ def run(
     outcome = engines.run("cuda" if streamed else "cpu", request._replace(divisor=divisor))
     if outcome.out_of_range:
         errors.name_first()
-        raise out_of_range(outcome.out_of_range, errors.ranges)
+        raise out_of_range(outcome.out_of_range, errors.ranges())
     return results.deliver(outcome.total, divisor, request.reduction)
