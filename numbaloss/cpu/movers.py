@@ -21,21 +21,20 @@ from ..arrays.layouts import walk
 from ..jobs.elementwise import ElementwiseDescription
 from .compile import Code, c_function
 from .intrinsics import caller, load_integer, pointer, store_integer, swap_bytes
-
-_inner = {"forceinline": True, "error_model": "numpy"}
+from .options import inner
 
 # A mover moves elements of an array from (array, layout, start, size) to scratch, or back.
 MOVER_SIGNATURE = types.void(*[types.int64] * 5)
 _call_mover = caller(types.void, *MOVER_SIGNATURE.args)
 
 
-@njit(**_inner)
+@njit(**inner)
 def layout(call, word):
     """Address of a layout, from the field of a call's description that says where; 0: none."""
     return call.description + 8 * word if word != 0 else 0
 
 
-@njit(**_inner)
+@njit(**inner)
 def move(array, layout, start, size, scratch):
     """Elements of an array that has a layout, in C order, to scratch memory or back."""
     _call_mover(pointer(layout, 1)[0], (array, layout, start, size, scratch))
@@ -148,7 +147,7 @@ def runner(direction: str, kind: str, swapped: bool, real: str) -> Callable:
     if direction == "load":
         decode = _decoder(kind, np.dtype(real).type)
 
-        @njit(**_inner)
+        @njit(**inner)
         def move(place, scratch):
             bits = load_integer(place, element)
             if swapped:
@@ -158,7 +157,7 @@ def runner(direction: str, kind: str, swapped: bool, real: str) -> Callable:
     else:
         encode = _encoder(kind, real)
 
-        @njit(**_inner)
+        @njit(**inner)
         def move(place, scratch):
             bits = encode(scratch[0])
             if swapped:
@@ -167,7 +166,7 @@ def runner(direction: str, kind: str, swapped: bool, real: str) -> Callable:
 
     scalar_size = np.dtype(real).itemsize
 
-    @njit(**_inner)
+    @njit(**inner)
     def run(place, stride, size, scratch):
         if stride == itemsize:  # a constant step, so that LLVM vectorises
             for i in range(size):
@@ -211,7 +210,7 @@ def _decoder(kind: str, real: Any) -> Callable:
     if kind == "float16":
         scale = np.float32(2.0**112)
 
-        @njit(**_inner)
+        @njit(**inner)
         def decode(bits):
             # Numba widens the results of integer operators to 64 bits; the outer casts undo it.
             sign = np.int32((np.int32(bits) & 0x8000) << 16)
@@ -225,7 +224,7 @@ def _decoder(kind: str, real: Any) -> Callable:
 
     elif kind == "bfloat16":
 
-        @njit(**_inner)
+        @njit(**inner)
         def decode(bits):
             return real(np.int32(np.int32(bits) << 16).view(np.float32))
 
@@ -233,25 +232,25 @@ def _decoder(kind: str, real: Any) -> Callable:
         own = np.dtype(kind).type
         integer = np.dtype(f"uint{8 * np.dtype(kind).itemsize}").type
 
-        @njit(**_inner)
+        @njit(**inner)
         def decode(bits):
             return real(integer(bits).view(own))
 
     elif kind == "bool":
 
-        @njit(**_inner)
+        @njit(**inner)
         def decode(bits):
             return real(bits != 0)
 
     else:
 
-        @njit(**_inner)
+        @njit(**inner)
         def decode(bits):
             return real(bits)
 
     if real is np.int64 and kind == "uint64":
 
-        @njit(**_inner)
+        @njit(**inner)
         def decode(bits):
             found = np.int64(bits)
             return found if found >= 0 else NO_LABEL
@@ -266,13 +265,13 @@ def _narrowed(real: str) -> Callable:
     """
     if real == "float32":
 
-        @njit(**_inner)
+        @njit(**inner)
         def narrow(number):
             return np.float32(number)
 
         return narrow
 
-    @njit(**_inner)
+    @njit(**inner)
     def narrow_to_odd(number):
         near = np.float32(number)
         bits = np.float32(near).view(np.int32)
@@ -289,7 +288,7 @@ def _encoder(kind: str, real: str) -> Callable:
     if kind == "float16":
         half = np.float32(0.5)
 
-        @njit(**_inner)
+        @njit(**inner)
         def encode(number):
             bits = np.float32(narrow(number)).view(np.int32)
             sign = np.int32((bits >> 16) & 0x8000)
@@ -310,7 +309,7 @@ def _encoder(kind: str, real: str) -> Callable:
 
     elif kind == "bfloat16":
 
-        @njit(**_inner)
+        @njit(**inner)
         def encode(number):
             bits = np.float32(narrow(number)).view(np.int32)
             rounded = np.int32((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16)
@@ -321,7 +320,7 @@ def _encoder(kind: str, real: str) -> Callable:
         own = np.dtype(kind).type
         integer = np.dtype(f"uint{8 * np.dtype(kind).itemsize}").type
 
-        @njit(**_inner)
+        @njit(**inner)
         def encode(number):
             return own(number).view(integer)
 

@@ -17,8 +17,8 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from .intrinsics import no_alias, pointer, prefer_wide_vectors, stack_memory
+from .options import inner
 
-_inner: dict[str, Any] = {"forceinline": True, "error_model": "numpy"}
 # Numbers that become one before they are widened.
 TERMS = 16
 # Memory for what sums of up to 16 KiB leave.
@@ -50,7 +50,7 @@ def tools(real: str) -> Any:
     zero = np.dtype(real).type(0)
     narrow = real == "float32"
 
-    @njit(**_inner)
+    @njit(**inner)
     def add_neighbours(values, parts, count):
         prefer_wide_vectors()
         no_alias()
@@ -64,7 +64,7 @@ def tools(real: str) -> Any:
             g = values[i + 14 * count] + values[i + 15 * count]
             parts[i] = (a + (b + c)) + ((d + e) + (f + g))
 
-    @njit(**_inner)
+    @njit(**inner)
     def widened_sum(values, size):
         prefer_wide_vectors()
         total = 0.0
@@ -72,7 +72,7 @@ def tools(real: str) -> Any:
             total = add_in_lanes(total, np.float64(values[i]))
         return total
 
-    @njit(**_inner)
+    @njit(**inner)
     def block_sum(values, size):
         parts = pointer(stack_memory(PARTS_BYTES), zero)
         count = size // TERMS
@@ -84,7 +84,7 @@ def tools(real: str) -> Any:
             total = widened_sum(values, size)  # sixteen may overflow where all are in range
         return total
 
-    @njit(**_inner)
+    @njit(**inner)
     def weighted_sum(values, weights, size):
         """Products in float64; a weight of 0 removes even what is not finite."""
         total = 0.0

@@ -205,7 +205,7 @@ def _checks_bounds(formula: Formula) -> bool:
 
 def _of_one(formula: Formula, method: str, kind: types.Type) -> Callable:
     """A method of one number, for a generic function that has a target too."""
-    shown = {"term": ("self", "difference"), "root": ("self", "total")}.get(method)
+    shown = "self", formula.cls.contract.methods[method]
     written = specialised(getattr(formula.cls, method), kind)
     single = compiled(_positional(written, 2, shown), _checks_bounds(formula))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .record import Address, Code, Count, Real, Record
+from .record import Address, Code, Count, Real, Record, Word
 
 
 class Call(Record):
@@ -23,6 +23,21 @@ class Call(Record):
     size: Count  # elements, or rows, or pieces of rows
     chunk: Count  # of those in a chunk, at the most
     description: Address  # of what else there is to know, which depends on the structure
+
+
+class ArrayLayouts(Record):
+    """How the six arrays of a call lie: with this a description of numbers or of rows begins.
+
+    A layout, behind the fields, is the address of a mover, the number of axes, the length of each
+    and the stride of each; 0: the array is used as it lies.
+    """
+
+    prediction_layout: Word
+    target_layout: Word
+    weight_layout: Word
+    value_layout: Word
+    gradient_layout: Word
+    hessian_layout: Word
 
 
 class Sums(Record):

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
+from .call import ArrayLayouts
 from .record import Real, Record, Word
 
 
-class ElementwiseDescription(Record):
+class ElementwiseDescription(ArrayLayouts):
     """How the arrays of a call lie, and what is done to targets and weights before the loss.
 
-    What the words refer to follows behind the fields. A layout is the address of a mover, the
-    number of axes, the length of each and the stride of each; 0: the array is used as it lies.
+    What the words refer to follows behind the fields.
     """
 
-    prediction_layout: Word
-    target_layout: Word
-    weight_layout: Word
-    value_layout: Word
-    gradient_layout: Word
-    hessian_layout: Word
     limits: Word  # of `TargetLimits`; 0: no rounding leads a target beyond its domain
     recoding: Word  # of `TargetRecoding`; 0: the loss sees targets as they are
     mask: Word  # of the address of a mask and its layout; 0: all elements count, or weights say it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .call import ArrayLayouts
 from .record import Address, Choice, Code, Column, Columns, Count, Flag, Real, Record, Word
 
 # How a formula sees a row: `RowCall.reading`.
@@ -10,21 +11,15 @@ MARGIN = 1  # less the number of its label
 PLAIN = 2  # as it is
 
 
-class RowCall(Record):
+class RowCall(ArrayLayouts):
     """A call on rows of logits, or of probabilities.
 
     The plan of a loss fills in what all its calls have in common; a call its layouts, scales and
-    domains; the choice of loops their functions and memory. Layouts follow behind the fields: see
-    `jobs.elementwise`. Those of columns are of rows whose classes lie farther apart than the rows
-    do (`cpu.columns`); an array that has one has no other.
+    domains; the choice of loops their functions and memory. The layouts of columns
+    are of rows whose classes lie farther apart than the rows do (`cpu.columns`); an array that has
+    one has no other.
     """
 
-    prediction_layout: Word
-    target_layout: Word
-    weight_layout: Word
-    value_layout: Word
-    gradient_layout: Word
-    hessian_layout: Word
     mask_layout: Word
     prediction_columns: Word
     target_columns: Word
