@@ -1,1 +1,1 @@
-"""Speed and memory of numbaloss: asv suites (bench_*.py) and comparisons (peers)."""
+"""Speed and memory of numbaloss: what asv measures (suites), comparisons (peers, gpu), programs."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import high_water
+from .. import high_water
 from .common import make
 
 ROWS, LENGTH, CLASSES = 512, 128, 8192

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ..machine_code import ELEMENTWISE, hot_of_processor
 from .common import DTYPES
-from .machine_code import ELEMENTWISE, hot_of_processor
 
 PROCESSORS = ("znver3", "sapphirerapids")  # registers of 32 bytes, and of 64
 CALLS = ("cross_entropy, 10 classes", "cross_entropy, 1000 classes", "focal, 10 classes")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from . import high_water
+from .. import high_water
 from .common import DTYPES, METHODS, logits, make, method
 
 # Narrow rows go through tiles, wide ones through vectors along the row, very wide ones are cut

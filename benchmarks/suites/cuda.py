@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..gpu import inputs, libraries
+from ..gpu.cases import OUTPUTS, TARGETS, Case
 from .common import make
-from .gpu import inputs, libraries
-from .gpu.cases import OUTPUTS, TARGETS, Case
 
 LOSSES = ("squared_error", "huber", "log_cosh", "poisson", "binary_cross_entropy", "focal")
 # Rows that share a warp, that have one, or a block, and that no block holds at once.

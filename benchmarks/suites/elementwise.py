@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from . import high_water
+from .. import high_water
 from .common import DTYPES, METHODS, arrays, by_value, logits, make, method
 
 LOSSES = (

@@ -1,0 +1,1 @@
+"""What asv measures over the commits of the project."""
