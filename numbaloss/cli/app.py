@@ -10,12 +10,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ..numba_settings import SettingsError
+from . import options
 from .failures import Failure, UsageFailure, harmless
 from .help import DEVICES_HELP, LIST_HELP, MAIN_HELP, SCORE_HELP, WARMUP_HELP
 
@@ -25,17 +25,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
 )
-
-
-class Reduction(StrEnum):
-    mean = "mean"
-    weighted_mean = "weighted_mean"
-    sum = "sum"
-
-
-class Device(StrEnum):
-    cpu = "cpu"
-    cuda = "cuda"
 
 
 class Precision(StrEnum):
@@ -98,98 +87,32 @@ def devices(
 
 @app.command(help=SCORE_HELP, short_help="Losses of a file of predictions.")
 def score(
-    file: Annotated[Path, typer.Argument(metavar="FILE", show_default=False)],
-    loss: Annotated[
-        list[str],
-        typer.Option("--loss", "-l", metavar="LOSS", help="As above; may be given many times."),
-    ],
-    prediction: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--prediction",
-            "-p",
-            metavar="COLUMN",
-            help="Column of predictions; or columns, a,b,c or 'p_*'.",
-            show_default="prediction",
-        ),
-    ] = None,
-    target: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--target",
-            "-t",
-            metavar="COLUMN",
-            help="Column of targets or labels; or columns.",
-            show_default="target",
-        ),
-    ] = None,
-    classes: Annotated[
-        str | None,
-        typer.Option(metavar="A,B,C", help="What labels call the classes, in their order."),
-    ] = None,
-    weight: Annotated[
-        str | None,
-        typer.Option("--weight", "-w", metavar="COLUMN", help="Column of weights >= 0."),
-    ] = None,
-    reduction: Annotated[
-        Reduction,
-        typer.Option(
-            metavar="NAME",
-            help="mean divides by the rows, weighted_mean by the sum of weights, sum by nothing.",
-        ),
-    ] = Reduction.mean,
-    skip_nan: Annotated[
-        bool, typer.Option("--skip-nan", help="Leave rows out that hold a NaN.")
-    ] = False,
-    no_check: Annotated[
-        bool, typer.Option("--no-check", help="Do not test numbers against the loss's domain.")
-    ] = False,
-    per_sample: Annotated[
-        bool, typer.Option("--per-sample", help="Write the value of every row.")
-    ] = False,
-    gradient: Annotated[
-        bool, typer.Option("--gradient", help="Write the gradient of every row.")
-    ] = False,
-    hessian: Annotated[
-        bool, typer.Option("--hessian", help="Write the second derivative of every row.")
-    ] = False,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", metavar="OUT", help="Where to: .parquet or .npy; alone: values."
-        ),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
-    threads: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Threads; default: the processors, up to 8."),
-    ] = None,
-    device: Annotated[
-        Device,
-        typer.Option(metavar="NAME", help="Where to compute: cpu, or cuda, a GPU."),
-    ] = Device.cpu,
-    delimiter: Annotated[
-        str | None,
-        typer.Option(
-            metavar="CHARACTER",
-            help="Between the fields of a text file; default: found, of , ; tab |.",
-        ),
-    ] = None,
-    decimal: Annotated[
-        str | None,
-        typer.Option(metavar="MARK", help="In numbers of a text file: . or a comma."),
-    ] = None,
-    encoding: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Of a text file: utf-8, cp1252, utf-16 ..."),
-    ] = None,
+    file: options.File,
+    loss: options.Losses,
+    prediction: options.Prediction = None,
+    target: options.Target = None,
+    classes: options.Classes = None,
+    weight: options.Weight = None,
+    reduction: options.ReductionName = options.Reduction.mean,
+    skip_nan: options.SkipNaN = False,
+    no_check: options.NoCheck = False,
+    per_sample: options.PerSample = False,
+    gradient: options.Gradient = False,
+    hessian: options.Hessian = False,
+    output: options.Output = None,
+    as_json: options.AsJSON = False,
+    threads: options.Threads = None,
+    device: options.DeviceName = options.Device.cpu,
+    delimiter: options.Delimiter = None,
+    decimal: options.Decimal = None,
+    encoding: options.Encoding = None,
 ) -> None:
     from . import layout, report, results, scoring, specification, tables
     from .tables.text import text_options
 
     if output is None and (per_sample or gradient or hessian):
         raise UsageFailure("--per-sample, --gradient and --hessian need an --output")
-    if device is Device.cuda:
+    if device is options.Device.cuda:
         _require_gpu()
     chosen = specification.choose(loss)
     table = tables.open_table(file, text_options(delimiter, decimal, encoding))
@@ -206,7 +129,7 @@ def score(
     if output is not None:
         results.check_output(output, file)
         kinds = tuple(kind for kind, on in wanted.items() if on) or ("value",)
-    options = scoring.Options(
+    settings = scoring.Options(
         reduction.value, not no_check, skip_nan, kinds, _use_threads(threads), device.value
     )
     fields = [
@@ -218,13 +141,13 @@ def score(
         results.open_results(output, fields, arranged.real) as sink,
         _progress(f"Scoring {file.name}") as progress,
     ):
-        scores = scoring.score(table, arranged, chosen, options, sink, progress)
+        scores = scoring.score(table, arranged, chosen, settings, sink, progress)
         if scores.rows + scores.skipped == 0:
             raise Failure(f"{file} has no rows")
     if as_json:
-        report.print_json(report.scores_as_json(file, scores, options, output))
+        report.print_json(report.scores_as_json(file, scores, settings, output))
     else:
-        report.print_scores(file, scores, options, output)
+        report.print_scores(file, scores, settings, output)
 
 
 @app.command(help=WARMUP_HELP, short_help="Compile losses beforehand.")
