@@ -10,6 +10,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from ..core.links import logit
+from ..core.minima import weighted_mean
 from ..core.recoding import SOFT, Recoding
 from ..registry import register
 from ..structures.elementwise import Elementwise
@@ -64,6 +66,18 @@ class BinaryCrossEntropy(Elementwise):
     @property
     def prediction_domain(self):
         return "(-inf, inf)" if self.from_logits else "[0, 1]"
+
+    @property
+    def link_function(self):
+        return "logit" if self.from_logits else "identity"
+
+    def closed_constant(self, target, weight):
+        share = weighted_mean(target, weight)
+        share = share * (1.0 - self.label_smoothing) + 0.5 * self.label_smoothing
+        positive, negative = float(self.pos_weight) * share, 1.0 - share
+        if positive + negative == 0.0:
+            return 0.0  # all are positive, and of weight 0
+        return logit(positive, negative) if self.from_logits else positive / (positive + negative)
 
     def recoding(self):
         if not isinstance(self.pos_weight, np.ndarray):

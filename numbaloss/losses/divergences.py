@@ -54,6 +54,9 @@ class KLDivergence(OfLogitsOrProbabilities):
     from_logits: bool = True
     sparse = True
 
+    def closed_shares(self, mass):
+        return mass
+
     def lower(self):
         return self if self.from_logits else probabilities.KLDivergence()
 
@@ -155,6 +158,9 @@ class Distillation(Softmax):
     dense_logits = True
     target_domain = "(-inf, inf)"
 
+    def closed_shares(self, mass):
+        return mass
+
     def point(self, log_probability, target):
         scale = self.temperature * self.temperature
         # The sums of p and q are one: adding p - q changes no row's value, and leaves terms that
@@ -207,6 +213,9 @@ class Brier(OfLogitsOrProbabilities):
     aliases = ("brier_score",)
     ignore_index: int = -100
     from_logits: bool = True
+
+    def closed_shares(self, mass):
+        return mass
 
     def lower(self):
         return self if self.from_logits else probabilities.Brier()

@@ -6,6 +6,8 @@ and hessians are those of the likelihood.
 
 from __future__ import annotations
 
+from ..core.links import logarithm
+from ..core.minima import weighted_mean
 from ..registry import register
 from ..structures.elementwise import Elementwise
 from ..vmath import exp, log
@@ -39,6 +41,14 @@ class Poisson(Elementwise):
     @property
     def prediction_domain(self):
         return "(-inf, inf)" if self.log_input else "[0, inf)"
+
+    @property
+    def link_function(self):
+        return "log" if self.log_input else "identity"
+
+    def closed_constant(self, target, weight):
+        mean = weighted_mean(target, weight)
+        return logarithm(mean) if self.log_input else mean
 
     def lower(self):
         return _PoissonOfLog() if self.log_input else _PoissonOfRate()
@@ -74,6 +84,10 @@ class Gamma(Elementwise):
     """
 
     target_domain = "(0, inf)"
+    link_function = "log"
+
+    def closed_constant(self, target, weight):
+        return logarithm(weighted_mean(target, weight))
 
     def point(self, prediction, target):
         share = target * exp(-prediction)
@@ -107,6 +121,10 @@ class Tweedie(Elementwise):
     """
 
     power: float = 1.5
+    link_function = "log"
+
+    def closed_constant(self, target, weight):
+        return logarithm(weighted_mean(target, weight))
 
     def validate(self):
         if 0.0 < self.power < 1.0 or not abs(self.power) < float("inf"):

@@ -49,6 +49,8 @@ class Focal(Elementwise):
     bounds: ClassVar = {"gamma": "[0, inf)", "alpha": "[0, 1]", "label_smoothing": "[0, 1]"}
     spans: ClassVar = {"gamma": (0, 3)}
 
+    link_function = "logit"
+
     @property
     def target_domain(self):
         return SOFT[self.targets]
@@ -242,6 +244,8 @@ class AsymmetricFocal(Elementwise):
         "label_smoothing": "[0, 1]",
     }
     spans: ClassVar = {"gamma_neg": (0, 3), "gamma_pos": (0, 3)}
+
+    link_function = "logit"
 
     @property
     def target_domain(self):

@@ -7,6 +7,8 @@ Targets are exactly 0 or 1, here as everywhere in the library; the sign is
 
 from __future__ import annotations
 
+from ..core.links import logit
+from ..core.minima import weighted_mean
 from ..core.recoding import HARD
 from ..registry import register
 from ..structures.elementwise import Elementwise
@@ -54,6 +56,7 @@ class SquaredHinge(Elementwise):
     """
 
     targets: str = "binary"
+    link_function = "margin"
 
     @property
     def target_domain(self):
@@ -78,6 +81,11 @@ class Exponential(Elementwise):
     """
 
     targets: str = "binary"
+    link_function = "half_logit"
+
+    def closed_constant(self, target, weight):
+        share = weighted_mean(target, weight)
+        return 0.5 * logit(share, 1.0 - share)
 
     @property
     def target_domain(self):
@@ -108,6 +116,7 @@ class ModifiedHuber(Elementwise):
     """
 
     targets: str = "binary"
+    link_function = "margin"
 
     @property
     def target_domain(self):

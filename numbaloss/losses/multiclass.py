@@ -84,6 +84,9 @@ class CrossEntropy(OfLogitsOrProbabilities):
     sparse = True
     linear = True
 
+    def closed_shares(self, mass):
+        return mass if self.class_weight is None else mass * self.class_weight
+
     def validate(self):
         super().validate()
         if not self.from_logits and self.z_loss != 0.0:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import numpy as np
+
+from ..core.minima import weighted_mean, weighted_quantile
 from ..registry import register
 from ..structures.elementwise import Elementwise
 from ..vmath import log1p
@@ -27,6 +30,9 @@ class SquaredError(Elementwise):
 
     aliases = ("mse", "l2", "mean_squared_error")
 
+    def closed_constant(self, target, weight):
+        return weighted_mean(target, weight)
+
     def point(self, prediction, target):
         residual = prediction - target
         return residual * residual, 2.0 * residual, 2.0
@@ -45,6 +51,9 @@ class AbsoluteError(Elementwise):
     """
 
     aliases = ("mae", "l1", "mean_absolute_error")
+
+    def closed_constant(self, target, weight):
+        return weighted_quantile(target, 0.5, weight)
 
     def point(self, prediction, target):
         residual = prediction - target
@@ -77,6 +86,9 @@ class Quantile(Elementwise):
     aliases = ("pinball", "quantile_loss", "pinball_loss")
     q: float = 0.5
     bounds: ClassVar = {"q": "(0, 1)"}
+
+    def closed_constant(self, target, weight):
+        return weighted_quantile(target, self.q, weight)
 
     def point(self, prediction, target):
         residual = prediction - target
@@ -136,6 +148,9 @@ class SquaredLogError(Elementwise):
     target_domain = "(-1, inf)"
     prediction_domain = "(-1, inf)"
 
+    def closed_constant(self, target, weight):
+        return float(np.expm1(weighted_mean(np.log1p(target), weight)))
+
     def point(self, prediction, target):
         residual = prediction - target
         size = log1p(abs(residual) / (1.0 + min(prediction, target)))
@@ -158,6 +173,10 @@ class AbsolutePercentageError(Elementwise):
     """
 
     aliases = ("mape", "mean_absolute_percentage_error")
+
+    def closed_constant(self, target, weight):
+        share = 1.0 / np.maximum(np.abs(target), 2.220446049250313e-16)
+        return weighted_quantile(target, 0.5, share if weight is None else share * weight)
 
     def point(self, prediction, target):
         residual = prediction - target

@@ -13,12 +13,13 @@ from ..core.loss import Loss
 from ..core.recoding import Recoding, check_targets_parameter
 from ..core.request import Request
 from .documentation import documented
+from .margins import Margins
 
 _SIGNED = Recoding(signed=True)
 
 
 @documented
-class Elementwise(Loss):
+class Elementwise(Margins, Loss):
     """A loss that maps every pair of numbers (prediction, target) to a number.
 
     A subclass gives its maths at one point, the value alone::
@@ -49,6 +50,8 @@ class Elementwise(Loss):
         ``"{0, 1}"``. Others are an error. NaN is none: it gives NaN. Targets are roundings of
         what is meant: up to 8 steps of their dtype beyond a closed end other than 0 they are
         taken for the end.
+    link_function : str
+        What predictions are: "identity", "log" of a mean, "logit" of a probability.
     """
 
     contract = ELEMENTWISE
@@ -345,6 +348,23 @@ class ElementwiseSum(Sum, Elementwise):
 
     def validate(self) -> None:
         """Each term is valid."""
+
+    @property
+    def link_function(self) -> str:  # type: ignore[override]
+        """The link of all terms."""
+        found = {term.link_function for _, term in self.terms}  # type: ignore[attr-defined]
+        if len(found) > 1:
+            raise ValueError(
+                f"{self!r}: the predictions of its terms mean different things: "
+                f"{', '.join(sorted(found))}"
+            )
+        return found.pop()
+
+    def closed_constant(self, target: Any, weight: Any) -> float | None:
+        """That of a single term; sums have none."""
+        if len(self.terms) != 1 or self.terms[0][0] <= 0.0:
+            return None
+        return self.terms[0][1].closed_constant(target, weight)  # type: ignore[attr-defined,no-any-return]
 
 
 _loaded: Any = None

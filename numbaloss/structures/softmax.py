@@ -14,10 +14,11 @@ from ..core.loss import Loss, domain
 from ..core.request import Request
 from ..core.row_options import RowOptions
 from .documentation import documented
+from .row_margins import RowMargins
 
 
 @documented
-class Softmax(Loss):
+class Softmax(RowMargins, Loss):
     r"""A loss of rows of logits, by way of the logarithms of their softmax.
 
     With :math:`l_j = \log \mathrm{softmax}(x)_j` and targets :math:`t_j` the loss of a row is

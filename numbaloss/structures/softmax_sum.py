@@ -71,6 +71,12 @@ class SoftmaxSum(Sum, Softmax):
         """As the terms."""
         return self._parts()[0].mean_over_classes
 
+    def closed_shares(self, mass: np.ndarray) -> np.ndarray | None:
+        """Those of a single term; sums have none."""
+        if len(self._parts()) != 1 or self.terms[0][0] <= 0.0:
+            return None
+        return self._parts()[0].closed_shares(mass)  # type: ignore[no-any-return]
+
     def row_options(self) -> RowOptions:
         """The options that all terms agree on."""
         known: RowOptions | None = self.__dict__.get("_row_options")
