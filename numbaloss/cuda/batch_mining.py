@@ -15,7 +15,7 @@ from .backend import cuda, device_function
 from .batch_kernels import of_loss, plain
 from .dtypes import compute_type
 from .memory import integer_writer, raw_reader, reader, writer
-from .reduce import SCRATCH, WARP, block_max, block_sum
+from .reduce import SCRATCH, WARP, WARP_LOG2, block_max, block_sum
 
 _flag = BatchFlags.bit
 
@@ -78,7 +78,7 @@ def mine_columns(kind: str) -> Callable:
         shared = cuda.shared.array(256, real)
         places = cuda.shared.array(256, np.int64)
         thread, width = cuda.threadIdx.x, job.width
-        lane, warp, warps = thread % WARP, thread // WARP, cuda.blockDim.x // WARP
+        lane, warp, warps = thread & (WARP - 1), thread >> WARP_LOG2, cuda.blockDim.x >> WARP_LOG2
         begin = cuda.blockIdx.x * WARP
         while begin < width:
             c = begin + lane

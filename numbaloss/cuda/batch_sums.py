@@ -13,7 +13,7 @@ from .backend import cuda
 from .batch_kernels import apart, plain
 from .dtypes import compute_type
 from .memory import reader, writer
-from .reduce import SCRATCH, WARP, block_max, block_sum
+from .reduce import SCRATCH, WARP, WARP_LOG2, block_max, block_sum
 from .rows import decay
 
 _flag = BatchFlags.bit
@@ -74,7 +74,7 @@ def measure_columns(kind: str) -> Callable:
     def embedding_measure_columns(job, numbers):
         shared = cuda.shared.array(256, real)
         thread, width = cuda.threadIdx.x, job.width
-        lane, warp, warps = thread % WARP, thread // WARP, cuda.blockDim.x // WARP
+        lane, warp, warps = thread & (WARP - 1), thread >> WARP_LOG2, cuda.blockDim.x >> WARP_LOG2
         scale = numbers.scale
         begin = cuda.blockIdx.x * WARP
         while begin < width:

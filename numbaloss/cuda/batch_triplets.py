@@ -17,7 +17,7 @@ from .batch_kernels import of_loss, plain
 from .batch_mining import slope_of_distance
 from .dtypes import compute_type
 from .memory import integer_writer, raw_reader, reader, writer
-from .reduce import SCRATCH, WARP, block_max, block_sum
+from .reduce import SCRATCH, WARP, WARP_LOG2, block_max, block_sum
 
 _flag, _column = BatchFlags.bit, BlockPositives.column
 _POSITIVES = BlockPositives.count  # columns of what is known of the positives of a row
@@ -356,7 +356,7 @@ def add_columns(kind: str) -> Callable:
     def embedding_add_columns(job, numbers):
         shared = cuda.shared.array(256, real)
         thread, width = cuda.threadIdx.x, job.width
-        lane, warp, warps = thread % WARP, thread // WARP, cuda.blockDim.x // WARP
+        lane, warp, warps = thread & (WARP - 1), thread >> WARP_LOG2, cuda.blockDim.x >> WARP_LOG2
         begin = cuda.blockIdx.x * WARP
         while begin < width:
             c = begin + lane

@@ -27,7 +27,7 @@ from .dtypes import compute_type, itemsize, lanes
 from .kernel import Kernel
 from .memory import reader, writer
 from .powers import power
-from .reduce import SCRATCH, WARP
+from .reduce import SCRATCH, WARP, WARP_LOG2
 from .row_vectors import combined, int32, powers, scaled, shared_cells, shifted, weighted_sum
 from .rows import (
     describer,
@@ -228,7 +228,7 @@ def kernel(
         shared = cuda.shared.array(0, of_logits)
         scratch = cuda.shared.array(SCRATCH, real)
         thread = cuda.threadIdx.x
-        lane, warp = int32(thread % WARP), int32(thread // WARP)
+        lane, warp = int32(thread & (WARP - 1)), int32(thread >> WARP_LOG2)
         scale, rows = begin(tail, numbers.scale, job.rows)
         base = int32(warp * room)
         # Where a thread's vectors go, with the free places before them.

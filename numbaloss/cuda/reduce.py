@@ -21,6 +21,9 @@ from .fields import kernel_type, positions
 from .memory import writer
 
 WARP = 32
+# Kernels divide by a warp with shifts and masks: Python's // and % of signed numbers take ten
+# instructions each, and registers that long rows have not got.
+WARP_LOG2 = 5
 ALL_LANES = 0xFFFFFFFF
 # Numbers of shared memory that a reduction takes: one a warp; one a thread without shuffles.
 SCRATCH = 256 if backend.SIMULATED else 32
@@ -93,10 +96,10 @@ def _blocks(group: Callable) -> Callable:
     @device_function
     def over_block(number, thread, scratch):
         number = group(number, WARP, thread, scratch)
-        if thread % WARP == 0:
-            scratch[thread // WARP] = number
+        if thread & (WARP - 1) == 0:
+            scratch[thread >> WARP_LOG2] = number
         cuda.syncthreads()
-        warps = cuda.blockDim.x // WARP
+        warps = cuda.blockDim.x >> WARP_LOG2
         # Every warp adds up what all have left: one more barrier would cost more.
         found = group(scratch[thread & (warps - 1)], warps, thread, scratch)
         cuda.syncthreads()

@@ -139,9 +139,11 @@ def kernel(
         first = cuda.blockIdx.x * at_once
         while first < rows:
             row = first + mine
-            weight, label_, own_weight, wrong = zero, 0, zero, zero
+            weight, label_, own_weight = zero, 0, zero
             if row < rows:
                 weight, label_, own_weight, wrong, _ = describe(job, row)
+                if lane == 0 and flags & _flag.count_errors:  # now: a register less over the row
+                    bad += wrong
             label = int32(label_)
             # Rows that do not count have no classes: whatever they hold, it is not looked at.
             size_ = classes if weight != zero else none
@@ -167,8 +169,6 @@ def kernel(
             if row < rows:
                 if lane == 0:
                     total += np.float64(value)
-                    if flags & _flag.count_errors:
-                        bad += wrong
                     if job.value != 0:
                         store_value(job.value, row * job.value_row_stride, value)
                 if with_gradient:

@@ -28,6 +28,10 @@ SHARED_BYTES = 1024
 # A number and a place a thread, where warps compare columns.
 SHARED_BYTES_IN_BATCH = 256 * (8 + 8)
 
+# Rows of halves that begin anywhere need all 64 registers, and one more before compute capability
+# 9: for a condition that the kernel stores as it begins and reads as it ends, not once a row.
+STACK_OF_A_CONDITION, SPILLS_OF_A_CONDITION = 8, 4 + 2 * 4
+
 # Those of `test_ptx.py`, so that a process compiles them once for both. Hessians of long rows along
 # several axes are rare, and do spill registers.
 OFTEN = [
@@ -89,7 +93,9 @@ def assembled(program, case):
 @pytest.mark.parametrize("case", list(every_case()) if ALL else OFTEN)
 def test_kernels_leave_room_for_many_threads(assembler, case):
     use = assembled(assembler, case)
-    assert use.stack == use.spilled == 0
+    rare = case.kernel == "register_rows" and case.kind == "float16" and not case.whole
+    assert use.stack <= (STACK_OF_A_CONDITION if rare else 0)
+    assert use.spilled <= (SPILLS_OF_A_CONDITION if rare else 0)
     often = case.kernel == "vectors" and case.kind == "float32"
     most = MOST_REGISTERS["float64" if case.kind == "float64" else "float32"]
     assert 0 < use.registers <= (REGISTERS if often else most)
