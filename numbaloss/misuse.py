@@ -182,3 +182,8 @@ def unknown_option(loss: Any, method: str, unknown: dict[str, Any]) -> TypeError
     return TypeError(
         f"{said}{hint} It takes {', '.join(inputs)}, and the options {', '.join(options)}"
     )
+
+
+def missing_library(module: str, library: str, extra: str) -> ImportError:
+    """The error for a module that works with a library which is not installed."""
+    return ImportError(f'{module} needs {library}: python -m pip install "numbaloss[{extra}]"')

@@ -25,6 +25,7 @@ LAYERS = (
     ("check", "registry"),
     ("losses",),
     ("__init__",),
+    ("scipy", "torch"),
     ("cli",),
     ("__main__",),
 )
