@@ -108,8 +108,9 @@ def _check(loss: Any) -> None:
         raise ValueError(
             f"{loss!r} has other values for r and -r; least_squares squares its residuals"
         )
-    tiny = loss.grad(np.array([1e-12]), np.zeros(1), reduction="sum")
-    if not abs(tiny[0]) < 1e-3 * abs(loss.grad(np.ones(1), np.zeros(1), reduction="sum")[0]):
+    # Near 0 the slope is a multiple of r, unless there is a kink.
+    slopes = loss.grad(np.array([2.0**-100, 2.0**-101]), np.zeros(2), reduction="sum")
+    if not abs(slopes[0] - 2.0 * slopes[1]) <= 1e-3 * abs(slopes[0]):
         raise ValueError(
             f"{loss!r} has a kink at 0, where least_squares needs a derivative by r²; "
             f"PseudoHuber and SmoothL1 are smooth relatives"

@@ -45,12 +45,18 @@ def test_fits_are_those_of_scipy(name, method):
     def residuals(x):
         return x[0] * np.exp(-x[1] * t) + x[2] - y
 
+    # Differences in the place of slopes would magnify rounding.
+    def slopes(x):
+        power = np.exp(-x[1] * t)
+        return np.stack([power, -x[0] * t * power, np.ones_like(t)], axis=1)
+
+    start, options = [1.0, 1.0, 0.0], {"f_scale": 0.1, "method": method}
     fits = [
-        optimize.least_squares(residuals, [1.0, 1.0, 0.0], loss=one, f_scale=0.1, method=method)
+        optimize.least_squares(residuals, start, slopes, loss=one, **options)
         for one in (name, rho(OWN[name]))
     ]
     assert fits[0].nfev == fits[1].nfev
-    np.testing.assert_allclose(fits[1].x, fits[0].x, rtol=1e-12)
+    np.testing.assert_allclose(fits[1].x, fits[0].x, rtol=1e-8)
     assert fits[1].cost == pytest.approx(fits[0].cost, rel=1e-12)
 
 
@@ -73,8 +79,9 @@ def test_derivatives_are_exact_near_zero_too(loss):
     with mpmath.workdps(120):
         for derivative in range(3):
             expected = [
+                # Below 0 a square root takes its way through complex numbers.
                 float(
-                    mpmath.diff(FORMULAS[loss], mpmath.mpf(one), derivative, h=mpmath.mpf("1e-40"))
+                    mpmath.re(mpmath.diff(FORMULAS[loss], one, derivative, h=mpmath.mpf("1e-40")))
                 )
                 for one in z
             ]
