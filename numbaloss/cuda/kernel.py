@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -15,9 +14,9 @@ import numpy as np
 from ..formulas.messages import complaint
 from ..formulas.refusals import refuse_exceptions
 from ..formulas.structure import Structure
-from . import backend, numpy_functions
+from . import backend, numpy_functions, packing
 from .backend import Place, cuda, stream_of
-from .fields import Fields, is_record, named
+from .fields import Fields, named
 
 
 class Kernel:
@@ -106,77 +105,8 @@ class Kernel:
             # Small arrays make small grids: nothing to warn of.
             warnings.simplefilter("ignore")
             configured = compiled[blocks, threads, stream_of(place), shared]
-        short = self._short_path(compiled, configured, blocks, shared, threads)
-        return short or (lambda *given: configured(*_as_tuples(given, self.arguments)))
-
-    def _short_path(
-        self, compiled: Any, configured: Any, blocks: int, shared: int, threads: int
-    ) -> Callable[..., None] | None:
-        """A launch without Numba's look at each of some 50 arguments, most of the time of a launch.
-
-        It leans on what numba-cuda 0.30 does itself in ``_Kernel.launch``; None where that is not
-        as expected.
-        """
-        try:
-            from cuda.core import LaunchConfig, launch
-
-            (kernel,) = compiled.overloads.values()
-            handle, stream = kernel._codelibrary.get_cufunc().kernel, configured.stream
-            config = LaunchConfig(grid=(blocks, 1, 1), block=(threads, 1, 1), shmem_size=shared)
-        except (ImportError, AttributeError, TypeError, ValueError):
-            return None
-        flatten = [_flattener(kind) for kind in self.arguments]
-
-        def run(*arguments: Any) -> None:
-            flat: list[Any] = []
-            for value, put in zip(arguments, flatten):
-                put(value, flat)
-            launch(stream, config, handle, *flat)
-
-        return run
-
-
-def _flattener(kind: Any) -> Callable[[Any, list[Any]], None]:
-    """What puts an argument of a type into the list of plain numbers that a launch takes."""
-    types = numba.types
-    if is_record(kind):
-        return _fields_flattener(list(kind))
-    if isinstance(kind, types.BaseTuple):
-        parts = [_flattener(part) for part in kind]
-
-        def put_each(value: Any, flat: list[Any]) -> None:
-            for one, put in zip(value, parts):
-                put(one, flat)
-
-        return put_each
-    if kind == types.int64:
-        return lambda value, flat: flat.append(int(value))
-    if kind == types.boolean:
-        return lambda value, flat: flat.append(bool(value))
-    real = _REALS[kind]
-    return lambda value, flat: flat.append(real(value))
-
-
-def _fields_flattener(kinds: list[Any]) -> Callable[[Any, list[Any]], None]:
-    """The same of a record, whose whole numbers go as they are."""
-    if len(set(kinds)) == 1:
-        (kind,) = set(kinds)
-        if kind not in _REALS:
-            return lambda fields, flat: flat.extend(fields.get(fields))
-        real = _REALS[kind]
-        return lambda fields, flat: flat.extend(map(real, fields.get(fields)))
-    reals = [(place, _REALS[kind]) for place, kind in enumerate(kinds) if kind in _REALS]
-
-    def put_fields(fields: Fields, flat: list[Any]) -> None:
-        start = len(flat)
-        flat.extend(fields.get(fields))
-        for place, real in reals:
-            flat[start + place] = real(flat[start + place])
-
-    return put_fields
-
-
-_REALS = {numba.types.float32: ctypes.c_float, numba.types.float64: ctypes.c_double}
+        packed = packing.launch(compiled, configured, self.arguments, (blocks, threads, shared))
+        return packed or (lambda *given: configured(*_as_tuples(given, self.arguments)))
 
 
 def _as_tuples(arguments: tuple[Any, ...], kinds: tuple[Any, ...]) -> list[Any]:

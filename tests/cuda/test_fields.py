@@ -13,7 +13,8 @@ pytest.importorskip("numba_cuda")
 from numba import types
 
 from numbaloss.cuda import fields
-from numbaloss.cuda.kernel import _as_tuples, _flattener
+from numbaloss.cuda.kernel import _as_tuples
+from numbaloss.cuda.packing import Packing
 
 
 class Scales(Record):
@@ -44,14 +45,12 @@ def test_kernels_see_named_tuples_in_the_types_of_a_launch():
 
 @pytest.mark.parametrize(("record", "real"), [(Tail, "float64"), (Scales, "float32")])
 def test_a_launch_gets_the_numbers_of_a_record_one_behind_the_other(record, real):
-    filled, flat = fields.new(record), [5]
+    filled = fields.new(record)
     names = list(record.memory.place)
     for number, name in enumerate(names):
         setattr(filled, name, number)
-    _flattener(fields.kernel_type(record, real))(filled, flat)
-    assert [getattr(one, "value", one) for one in flat] == [5, *range(len(names))]
-    kinds = {type(one).__name__ for one in flat[1:]}
-    assert kinds == ({"c_float"} if real == "float32" else {"int", "c_double"})
+    packing = Packing([types.int64, fields.kernel_type(record, real)])
+    assert packing.flat([5, filled]) == [5, *range(len(names))]
 
 
 def test_positions_are_those_in_memory():

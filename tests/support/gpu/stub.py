@@ -1,0 +1,130 @@
+"""A GPU that computes nothing: it writes down what its driver is asked for.
+
+Public calls run through it up to the launch, so that what a call costs the host, and what reaches
+the driver, can be seen without a GPU.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from itertools import count
+from typing import Any, NamedTuple
+from unittest import mock
+
+import numpy as np
+
+_MEMORY = count(1 << 40, 1 << 33)  # addresses that nobody reads
+
+
+class Array:
+    """An array of no library in particular, in memory that is not there."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any, address: int | None = None) -> None:
+        self.shape, self.dtype = shape, np.dtype(dtype)
+        self.nbytes = int(np.prod(shape)) * self.dtype.itemsize
+        self.address = next(_MEMORY) if address is None else address
+
+    def __getitem__(self, row: int) -> Array:
+        inner = Array(self.shape[1:], self.dtype, 0)
+        inner.address = self.address + row * inner.nbytes
+        return inner
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return {
+            "shape": self.shape,
+            "typestr": self.dtype.str,
+            "data": (self.address, False),
+            "strides": None,
+            "version": 3,
+            "stream": None,
+        }
+
+
+class Started(NamedTuple):
+    """What a driver is told of a launch."""
+
+    kernel: Any
+    blocks: int
+    threads: int
+    shared: int
+    parameters: bytes
+
+
+class Driver:
+    """Calls that reach the driver, by name, and its launches."""
+
+    def __init__(self, places: Any = (), status: int = 0) -> None:
+        self.places, self.status = places, status
+        self.calls: list[str] = []
+        self.started: list[Started] = []
+
+    def cuKernelGetParamInfo(self, handle: Any, parameter: int) -> tuple[int, int, int]:
+        known = parameter < len(self.places)
+        return (0, *self.places[parameter]) if known else (1, 0, 0)
+
+    def cuLaunchKernel(self, handle: Any, *rest: Any) -> tuple[int]:
+        blocks, _, _, threads, _, _, shared, _, parameters, extra = rest
+        assert parameters == 0  # those and a block would be one too many
+        words = (ctypes.c_size_t * 5).from_address(extra)
+        assert (words[0], words[2], words[4]) == (1, 2, 0)
+        size = ctypes.c_size_t.from_address(words[3]).value
+        block = ctypes.string_at(words[1], size)
+        self.calls.append("cuLaunchKernel")
+        self.started.append(Started(handle, blocks, threads, shared, block))
+        return (self.status,)
+
+
+@contextmanager
+def stub_gpu() -> Iterator[Driver]:
+    """Let public calls run on a GPU that is not there."""
+    from numbaloss.cuda import availability, backend, kernel, results
+    from numbaloss.cuda.packing import Launch, Packing
+
+    driver = Driver()
+
+    def configure(self: Any, place: Any, blocks: int, shared: int, threads: int) -> Launch:
+        grid = blocks, threads, shared
+        return Launch(driver, self, Packing(self.arguments), place.stream, grid)
+
+    def empty(shape: tuple[int, ...], dtype: Any) -> Array:
+        driver.calls.append("cuMemAlloc")
+        return Array(shape, dtype)
+
+    def upload(array: np.ndarray) -> Array:
+        driver.calls.extend(["cuMemAlloc", "cuMemcpyHtoD", "cuStreamSynchronize"])
+        return Array(array.shape, array.dtype)
+
+    def wait(*_: Any) -> None:
+        driver.calls.append("cuStreamSynchronize")
+
+    with (
+        mock.patch.object(availability, "require", return_value=None),
+        mock.patch.object(backend, "require", return_value=None),
+        mock.patch.object(backend, "device_count", return_value=1),
+        mock.patch.object(backend, "on_device", return_value=nullcontext()),
+        mock.patch.object(backend, "processors", return_value=132),
+        mock.patch.object(backend, "empty", empty),
+        mock.patch.object(backend, "upload", upload),
+        mock.patch.object(backend, "synchronize", wait),
+        mock.patch.object(results, "_workspaces", {}),
+        mock.patch.object(kernel.Kernel, "_configure", configure),
+        mock.patch.object(kernel.Kernel, "launch", _unshared(kernel.Kernel.launch)),
+    ):
+        yield driver
+
+
+def _unshared(launch: Any) -> Any:
+    """The same, for kernels whose configurations are forgotten with the stub."""
+    ready: dict[Any, Any] = {}
+
+    def launch_(self: Any, *arguments: Any, **options: Any) -> None:
+        own, self._ready = self._ready, ready.setdefault(self, type(self._ready)())
+        try:
+            launch(self, *arguments, **options)
+        finally:
+            self._ready = own
+
+    return launch_
