@@ -13,8 +13,8 @@ import numpy as np
 from ..formulas.plans import Plans, plans_of
 from ..formulas.raised import Raised
 from ..jobs.rows import RowCall
-from . import row_launches, row_plans, scan, threads
-from .pieces import piece_size
+from . import long, row_launches, row_plans, scan, threads
+from .pieces import GROUP, piece_size
 
 
 class _Way(NamedTuple):
@@ -25,6 +25,7 @@ class _Way(NamedTuple):
     chunk: int  # address of the loop; 0 for long rows, which have several
     width: int
     few: int  # rows of a chunk, where there are no more; -1 where the formula can raise
+    fits: bool  # whether what the pieces of a long row leave fits on the stack
     reals: np.ndarray  # the words of a `RowCall` as float64, but for numbers of a loss
 
 
@@ -90,7 +91,7 @@ def run_direct(
         ready = _ready(loss, plans, key)
     if ready is None or (out is prediction and ready.plan.program.catching):
         return None  # an exception must leave the prediction as it was
-    reals, parameters, _, (scan_address, scan_words, chunk, _, few, _), inverse = ready
+    reals, parameters, _, (scan_address, scan_words, chunk, _, few, _, _), inverse = ready
     count = size // classes
     run, handle = threads.serial(), threads.handle
     p, t, g, h = handle(prediction), handle(target), 0, 0
@@ -136,9 +137,14 @@ def _of_many(
     if way.chunk:
         chunk = row_launches.chunk_of(count, classes, way.width)
         return row_launches.over(way.chunk, ready.plan, reals, handles, count, chunk)[0]
+    real = ready.plan.program.kind.real
+    if way.fits and row_launches.each_alone(count, classes):
+        # As `row_launches.launch` would do it, which takes 2 us longer.
+        code, chunk = long.chunk(real, "long"), row_launches.chunk_of(count, classes)
+        return row_launches.over(code.address, ready.plan, reals, handles, count, chunk)[0]
     # A copy, for it gets the place of memory that is this call's alone.
     run = row_launches.Run(ready.plan, RowCall(reals.view(np.int64).copy()), handles)
-    return row_launches.launch(run, ready.plan.program.kind.real, count)[0]
+    return row_launches.launch(run, real, count)[0]
 
 
 def _ready(loss: Any, plans: Plans, key: tuple[Any, int, int]) -> _Ready | None:
@@ -167,11 +173,14 @@ def _way(program: row_plans.Program) -> _Way:
     real, classes, ignored = program.kind.real, program.kind.classes, program.kind.ignored
     rows = program.rows.copy()
     address, width, few = 0, 1, 0
-    if classes <= piece_size(real):
-        plan = row_plans.Plan(rows.reals, program.memory, None, program)
-        address, width = row_launches.short_rows(row_launches.Run(plan, rows, []), real)
+    run = row_launches.Run(row_plans.Plan(rows.reals, program.memory, None, program), rows, [])
+    if classes > piece_size(real):
+        run.share(real, GROUP)
+    else:
+        address, width = row_launches.short_rows(run, real)
         few = row_launches.chunk_of(1, classes, width)
     few = -1 if program.catching else few
     of_scan = scan.call_of(classes, ignored).words
-    program.way = _Way(scan.address(), of_scan, address, width, few, rows.reals)
+    fits = classes <= long.STACK_PIECES * piece_size(real)
+    program.way = _Way(scan.address(), of_scan, address, width, few, fits, rows.reals)
     return program.way

@@ -88,6 +88,11 @@ def chunk_of(count: int, work: int, multiple: int = 1) -> int:
     return -(-max(least, most) // multiple) * multiple
 
 
+def each_alone(count: int, classes: int) -> bool:
+    """Whether each of the rows is one thread's, and not shared by all of them."""
+    return count >= FEW_ROWS or count * classes < MANY_ELEMENTS
+
+
 def launch(run: Run, real: str, count: int) -> tuple[float, float]:
     """Choose the loops for rows of this width, and this many."""
     piece, classes = piece_size(real), run.rows.classes
@@ -100,7 +105,7 @@ def launch(run: Run, real: str, count: int) -> tuple[float, float]:
             return run.launch(address, count, chunk)
         return run.launch_rows(real, address, count, chunk, wide.group_size(real, classes))
     run.share(real, GROUP)
-    alone = count >= FEW_ROWS or count * classes < MANY_ELEMENTS or run.rows.in_columns
+    alone = each_alone(count, classes) or run.rows.in_columns
     if pieces == 1 or (pieces <= long.STACK_PIECES and alone):
         code = long.chunk(real, "long") if by_label else general.chunk(real, "general")
         return run.launch_rows(real, code.address, count, chunk_of(count, classes), 1)

@@ -43,7 +43,9 @@ def test_elements(size, real, kind, reduction):
         np.testing.assert_array_equal(out, wanted[1])
 
 
-@pytest.mark.parametrize("shape", [(1, 3), (10, 10), (4000, 10), (40, 700), (3, 90_000)])
+@pytest.mark.parametrize(
+    "shape", [(1, 3), (10, 10), (4000, 10), (40, 700), (2, 9000), (33, 9000), (3, 90_000)]
+)
 @pytest.mark.parametrize("real", ["float32", "float64"])
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_rows(shape, real, reduction):
