@@ -3,6 +3,12 @@
 It brings arrays of any dtype and layout in and out of contiguous memory, sums the values, and sees
 to what few calls need: masks, targets that are recoded or a rounding beyond their domain, sums that
 overflow.
+
+Outputs go through the caches, larger than these as they may be. Stores past them, of blocks
+computed in scratch memory, were tried: losses without an exponential took 0.8 to 1.0 of the time
+with 64-byte registers, as long with 32-byte ones, and as long in new arrays; those with one took
+1.0 to 1.1, for they wait for their own steps, not for memory. Asking for the first lines of the
+next pages beforehand gained 0 to 7 %, asking for whole blocks cost 10 to 40 %.
 """
 
 from __future__ import annotations
