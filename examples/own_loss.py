@@ -11,7 +11,6 @@ as to overestimate it. Needs scikit-learn; the training needs lightgbm, the plot
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
@@ -42,28 +41,14 @@ class Shortage(nl.Elementwise):
         return self.width * (self.short * nl.softplus(missing) + nl.softplus(-missing))
 
 
-def objective(loss: nl.Elementwise) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
-    """The loss as scikit-learn's interface of LightGBM takes one."""
-
-    def of(target: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        _, gradient, hessian = loss.value_grad_hess(prediction, target, reduction="none")
-        # Leaves divide by sums of it: where a loss is straight or concave there is too little.
-        return gradient, np.maximum(hessian, 1e-3)
-
-    return of
-
-
 def boosted(loss: nl.Elementwise | None) -> tuple[np.ndarray, np.ndarray]:
-    """Targets and predictions of patients not learned from; None: the squared error, built in."""
-    from lightgbm import LGBMRegressor
+    """Targets and predictions of patients not learned from; None: the squared error."""
+    from numbaloss.lightgbm import Regressor
 
     patients = train_test_split(*load_diabetes(return_X_y=True), random_state=SEED)
     training, test, target, truth = patients
-    start = float(target.mean())
-    own = {} if loss is None else {"objective": objective(loss)}
-    model = LGBMRegressor(verbose=-1, random_state=SEED, n_jobs=1, **BOOSTING, **own)
-    model.fit(training, target, init_score=np.full(target.shape, start))
-    return truth, start + model.predict(test)
+    model = Regressor(loss or nl.SquaredError(), random_state=SEED, n_jobs=1, **BOOSTING)
+    return truth, model.fit(training, target).predict(test)
 
 
 def report(loss: Shortage) -> None:

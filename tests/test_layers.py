@@ -24,6 +24,8 @@ LAYERS = (
     ("structures",),
     ("check", "registry"),
     ("losses",),
+    ("boosting",),
+    ("catboost", "lightgbm", "xgboost"),
     ("__init__",),
     ("scipy", "torch"),
     ("cli",),

@@ -52,6 +52,8 @@ class BinaryCrossEntropy(Elementwise):
     ('0.220095', [-0.059601, 0.134471])
     """
 
+    boosting_hessian = "exact"
+
     aliases = ("bce", "log_loss", "binary_crossentropy", "logistic")
     from_logits: bool = True
     pos_weight: float | np.ndarray = 1.0

@@ -49,6 +49,8 @@ class KLDivergence(OfLogitsOrProbabilities):
     0.130812
     """
 
+    boosting_hessian = "upper"
+
     aliases = ("kl", "kl_div", "kullback_leibler")
     ignore_index: int = -100
     from_logits: bool = True
@@ -88,6 +90,8 @@ class JensenShannon(OfLogitsOrProbabilities):
     >>> round(JensenShannon()([[0.0, -1000.0]], [[0.0, 1.0]]), 6)
     0.693147
     """
+
+    boosting_hessian = "fisher"
 
     aliases = ("js", "js_divergence", "jensen_shannon_divergence")
     ignore_index: int = -100
@@ -150,6 +154,8 @@ class Distillation(Softmax):
     0.110944
     """
 
+    boosting_hessian = "upper"
+
     aliases = ("knowledge_distillation",)
     temperature: float = 2.0
     bounds: ClassVar = {"temperature": "(0, inf)"}
@@ -209,6 +215,8 @@ class Brier(OfLogitsOrProbabilities):
     >>> Brier()([[0.0, 0.0]], [1])
     0.5
     """
+
+    boosting_hessian = "fisher"
 
     aliases = ("brier_score",)
     ignore_index: int = -100

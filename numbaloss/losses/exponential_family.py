@@ -35,6 +35,8 @@ class Poisson(Elementwise):
     target.
     """
 
+    boosting_hessian = "exact"
+
     log_input: bool = True
     target_domain = "[0, inf)"
 
@@ -83,6 +85,8 @@ class Gamma(Elementwise):
     however small the target.
     """
 
+    boosting_hessian = "exact"
+
     target_domain = "(0, inf)"
     link_function = "log"
 
@@ -119,6 +123,10 @@ class Tweedie(Elementwise):
     ----------
     B. Jørgensen, *Exponential dispersion models*, 1987.
     """
+
+    @property
+    def boosting_hessian(self):
+        return "exact" if 1.0 <= self.power <= 2.0 else "fisher"  # convex in between alone
 
     power: float = 1.5
     link_function = "log"

@@ -41,6 +41,8 @@ class Focal(Elementwise):
     T.-Y. Lin et al., *Focal loss for dense object detection*, 2017.
     """
 
+    boosting_hessian = "fisher"
+
     aliases = ("focal_loss", "binary_focal", "sigmoid_focal")
     gamma: float = 2.0
     alpha: float | None = None
@@ -230,6 +232,8 @@ class AsymmetricFocal(Elementwise):
     ----------
     T. Ridnik et al., *Asymmetric loss for multi-label classification*, 2021.
     """
+
+    boosting_hessian = "fisher"
 
     aliases = ("asl", "asymmetric_loss")
     gamma_neg: float = 4.0

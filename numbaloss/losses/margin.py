@@ -31,6 +31,11 @@ class Hinge(Elementwise):
     The gradient at the corner, m = 1, is 0.
     """
 
+    boosting_hessian = "secant"
+
+    def kink(self, target):
+        return target if self.targets == "signed" else 2.0 * target - 1.0
+
     targets: str = "binary"
 
     @property
@@ -54,6 +59,11 @@ class SquaredHinge(Elementwise):
     targets : {"binary", "signed"}
         Whether targets are 0 and 1 or −1 and 1.
     """
+
+    boosting_hessian = "upper"
+
+    def hessian_bound(self):
+        return 2.0
 
     targets: str = "binary"
     link_function = "margin"
@@ -79,6 +89,8 @@ class Exponential(Elementwise):
     targets : {"binary", "signed"}
         Whether targets are 0 and 1 or −1 and 1.
     """
+
+    boosting_hessian = "exact"
 
     targets: str = "binary"
     link_function = "half_logit"
@@ -114,6 +126,11 @@ class ModifiedHuber(Elementwise):
     T. Zhang, *Solving large scale linear prediction problems using stochastic gradient
     descent algorithms*, 2004.
     """
+
+    boosting_hessian = "upper"
+
+    def hessian_bound(self):
+        return 2.0
 
     targets: str = "binary"
     link_function = "margin"

@@ -68,6 +68,8 @@ class CrossEntropy(OfLogitsOrProbabilities):
     ('9.00013', [[0.99987, -0.99988, 1e-05]])
     """
 
+    boosting_hessian = "upper"
+
     aliases = ("ce", "categorical_crossentropy", "sparse_categorical_crossentropy")
     class_weight: np.ndarray | None = None
     ignore_index: int = -100
@@ -140,6 +142,8 @@ class CategoricalFocal(OfLogitsOrProbabilities):
     0.004144
     """
 
+    boosting_hessian = "fisher"
+
     aliases = ("categorical_focal_crossentropy", "softmax_focal")
     gamma: float = 2.0
     class_weight: np.ndarray | None = None
@@ -202,6 +206,8 @@ class GeneralizedCrossEntropy(OfLogitsOrProbabilities):
     0.5
     """
 
+    boosting_hessian = "fisher"
+
     aliases = ("gce",)
     q: float = 0.7
     ignore_index: int = -100
@@ -246,6 +252,8 @@ class SymmetricCrossEntropy(OfLogitsOrProbabilities):
     >>> round(SymmetricCrossEntropy(1.0, 1.0)([[0.0, 0.0]], [1]), 6)
     2.693147
     """
+
+    boosting_hessian = "fisher"
 
     aliases = ("sce",)
     alpha: float = 0.1
@@ -298,6 +306,8 @@ class Poly1(OfLogitsOrProbabilities):
     0.4823
     """
 
+    boosting_hessian = "fisher"
+
     aliases = ("poly_loss", "polyloss")
     epsilon: float = 1.0
     ignore_index: int = -100
@@ -344,6 +354,8 @@ class MultiMargin(Softmax):
     >>> round(value, 6), gradient.round(6).tolist()
     (0.166667, [[0.0, -0.333333, 0.333333]])
     """
+
+    boosting_hessian = "absolute"
 
     aliases = ("multi_margin", "crammer_singer")
     margin: float = 1.0

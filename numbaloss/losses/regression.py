@@ -28,6 +28,12 @@ class SquaredError(Elementwise):
     25000000.0
     """
 
+    boosting_hessian = "exact"
+    of_residual = True
+
+    def hessian_bound(self):
+        return 2.0
+
     aliases = ("mse", "l2", "mean_squared_error")
 
     def closed_constant(self, target, weight):
@@ -49,6 +55,9 @@ class AbsoluteError(Elementwise):
     The gradient at :math:`r = 0` is 0, the hessian is 0 everywhere: a booster needs
     another one.
     """
+
+    boosting_hessian = "secant"
+    of_residual = True
 
     aliases = ("mae", "l1", "mean_absolute_error")
 
@@ -82,6 +91,9 @@ class Quantile(Elementwise):
     ----------
     R. Koenker and G. Bassett, *Regression quantiles*, 1978.
     """
+
+    boosting_hessian = "secant"
+    of_residual = True
 
     aliases = ("pinball", "quantile_loss", "pinball_loss")
     q: float = 0.5
@@ -119,6 +131,12 @@ class Expectile(Elementwise):
     W. K. Newey and J. L. Powell, *Asymmetric least squares estimation and testing*, 1987.
     """
 
+    boosting_hessian = "exact"
+    of_residual = True
+
+    def hessian_bound(self):
+        return 2.0 * max(self.alpha, 1.0 - self.alpha)
+
     alpha: float = 0.5
     bounds: ClassVar = {"alpha": "(0, 1)"}
 
@@ -143,6 +161,8 @@ class SquaredLogError(Elementwise):
     exceeds the target by more than a factor of e: take its absolute value, or a constant, for a
     booster.
     """
+
+    boosting_hessian = "absolute"
 
     aliases = ("msle", "mean_squared_log_error")
     target_domain = "(-1, inf)"
@@ -171,6 +191,8 @@ class AbsolutePercentageError(Elementwise):
     A fraction, as in scikit-learn; Keras multiplies by 100. ε is the machine epsilon of
     float64, so that a target of 0 dominates any mean: prefer another loss for such data.
     """
+
+    boosting_hessian = "secant"
 
     aliases = ("mape", "mean_absolute_percentage_error")
 

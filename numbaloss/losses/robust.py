@@ -36,6 +36,12 @@ class Huber(Elementwise):
     P. J. Huber, *Robust estimation of a location parameter*, 1964.
     """
 
+    boosting_hessian = "secant"
+    of_residual = True
+
+    def hessian_bound(self):
+        return 1.0
+
     delta: float = 1.0
     bounds: ClassVar = {"delta": "(0, inf]"}
 
@@ -64,6 +70,12 @@ class SmoothL1(Elementwise):
     ----------
     R. Girshick, *Fast R-CNN*, 2015.
     """
+
+    boosting_hessian = "secant"
+    of_residual = True
+
+    def hessian_bound(self):
+        return 1.0 / self.beta if self.beta > 0.0 else None
 
     aliases = ("smooth_l1_loss",)
     beta: float = 1.0
@@ -99,6 +111,12 @@ class PseudoHuber(Elementwise):
     Computed as :math:`r^2 / (1 + \sqrt{1 + (r/\delta)^2})`, which does not cancel near 0.
     """
 
+    boosting_hessian = "secant"
+    of_residual = True
+
+    def hessian_bound(self):
+        return 1.0
+
     delta: float = 1.0
     bounds: ClassVar = {"delta": "(0, inf)"}
     spans: ClassVar = {"delta": (1, 1)}
@@ -129,6 +147,12 @@ class LogCosh(Elementwise):
     -----
     Precise near 0, where it is :math:`\tfrac12 r^2`, and beyond the overflow of cosh.
     """
+
+    boosting_hessian = "secant"
+    of_residual = True
+
+    def hessian_bound(self):
+        return 1.0
 
     def point(self, prediction, target):
         residual = prediction - target
@@ -165,6 +189,12 @@ class Cauchy(Elementwise):
     ``GeneralRobust(0, c)`` is :math:`\log(1 + \tfrac12 (r/c)^2)`, another scale; so is
     kornia's. The hessian is negative beyond ``scale``.
     """
+
+    boosting_hessian = "secant"
+    of_residual = True
+
+    def hessian_bound(self):
+        return 1.0
 
     aliases = ("lorentzian",)
     scale: float = 1.0
@@ -226,6 +256,12 @@ class GeneralRobust(Elementwise):
     ----------
     J. T. Barron, *A general and adaptive robust loss function*, 2019.
     """
+
+    of_residual = True
+
+    @property
+    def boosting_hessian(self):
+        return "exact" if self.alpha >= 2.0 else "secant"
 
     aliases = ("barron",)
     alpha: float

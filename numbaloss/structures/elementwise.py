@@ -13,7 +13,7 @@ from ..core.loss import Loss
 from ..core.recoding import Recoding, check_targets_parameter
 from ..core.request import Request
 from .documentation import documented
-from .margins import Margins
+from .margins import Margins, agreed
 
 _SIGNED = Recoding(signed=True)
 
@@ -359,6 +359,27 @@ class ElementwiseSum(Sum, Elementwise):
                 f"{', '.join(sorted(found))}"
             )
         return found.pop()
+
+    @property
+    def boosting_hessian(self) -> str | None:  # type: ignore[override]
+        """That of all terms, if they agree and none is subtracted."""
+        return agreed(self.terms)  # type: ignore[attr-defined]
+
+    @property
+    def of_residual(self) -> bool:  # type: ignore[override]
+        """Whether every term is."""
+        return all(term.of_residual for _, term in self.terms)  # type: ignore[attr-defined]
+
+    def hessian_bound(self) -> float | None:
+        """The sum of those of the terms."""
+        found = [(size, term.hessian_bound()) for size, term in self.terms]  # type: ignore[attr-defined]
+        if any(bound is None or size < 0.0 for size, bound in found):
+            return None
+        return float(sum(size * bound for size, bound in found))
+
+    def kink(self, target: Any) -> Any:
+        """That of the terms."""
+        return self.terms[0][1].kink(target)  # type: ignore[attr-defined]
 
     def closed_constant(self, target: Any, weight: Any) -> float | None:
         """That of a single term; sums have none."""

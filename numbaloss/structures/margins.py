@@ -83,9 +83,24 @@ class Margins:
     ----------
     link_function : {"identity", "log", "logit", "half_logit", "margin"}
         What makes a prediction of a mean: see :meth:`link`.
+    boosting_hessian : {"exact", "secant", "fisher", "absolute", "upper"} or None
+        The second derivative that trees of boosting should divide by: see
+        :func:`numbaloss.boosting.derivatives`. None: nobody has said so.
+    of_residual : bool
+        Says that the loss is a function of the difference of prediction and target.
     """
 
     link_function: ClassVar[Any] = "identity"
+    boosting_hessian: ClassVar[Any] = None
+    of_residual: ClassVar[bool] = False
+
+    def kink(self, target: np.ndarray) -> np.ndarray:
+        """The predictions about which the loss is even, but for a straight line."""
+        return target
+
+    def hessian_bound(self) -> float | None:
+        """A number that no second derivative exceeds; None where none is known."""
+        return None
 
     def link(self, mean: Any) -> np.ndarray:
         """What the loss takes for its prediction, a margin, of what is predicted by it.
@@ -190,6 +205,19 @@ class Margins:
                 for column in range(given.shape[1])
             ]
         )
+
+
+def agreed(terms: Any) -> Any:
+    """The hessian for boosting that the terms of a sum agree on, if none is subtracted.
+
+    Sums of residuals are residuals, whatever the terms are.
+    """
+    if any(size < 0.0 for size, _ in terms):
+        return None
+    found = {term.boosting_hessian for _, term in terms}
+    if found == {"exact", "secant"} and all(term.of_residual for _, term in terms):
+        return "secant"
+    return found.pop() if len(found) == 1 else None
 
 
 def of_column(loss: Any, column: int, columns: int) -> Any:

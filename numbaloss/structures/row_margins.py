@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,7 +12,16 @@ from .margins import counted, refuse_outside, samples, weights
 
 
 class RowMargins:
-    """What rows of predictions mean, and which constant row is the best: of losses of classes."""
+    """What rows of predictions mean, and which constant row is the best: of losses of classes.
+
+    Attributes
+    ----------
+    boosting_hessian : {"exact", "fisher", "absolute", "upper"} or None
+        The second derivative that trees of boosting should divide by: see
+        :func:`numbaloss.boosting.derivatives`. None: nobody has said so.
+    """
+
+    boosting_hessian: ClassVar[Any] = None
 
     @property
     def link_function(self) -> str:

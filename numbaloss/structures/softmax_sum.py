@@ -8,6 +8,7 @@ import numpy as np
 
 from ..core.composition import Sum
 from ..core.row_options import RowOptions
+from .margins import agreed
 from .softmax import Softmax
 
 
@@ -70,6 +71,11 @@ class SoftmaxSum(Sum, Softmax):
     def mean_over_classes(self) -> bool:  # type: ignore[override]
         """As the terms."""
         return self._parts()[0].mean_over_classes
+
+    @property
+    def boosting_hessian(self) -> str | None:  # type: ignore[override]
+        """That of all terms, if they agree and none is subtracted."""
+        return agreed(self.terms)
 
     def closed_shares(self, mass: np.ndarray) -> np.ndarray | None:
         """Those of a single term; sums have none."""

@@ -29,17 +29,6 @@ def test_its_slopes_are_the_prices(example):
     assert nl.check_gradient(loss, *rng.normal(0.0, 30.0, (2, 100))) < 1e-8
 
 
-def test_its_objective_gives_arrays_that_boosting_can_use(example):
-    target, prediction = np.random.default_rng(0).normal(0.0, 300.0, (2, 50))
-    gradient, hessian = example.objective(example.Shortage())(target, prediction)
-    assert gradient.shape == hessian.shape == (50,)
-    assert (hessian > 0.0).all()
-    residual = prediction - target
-    step = residual - gradient / hessian
-    near = abs(residual) < 20.0
-    assert (abs(step[near] - 10.0 * np.log(4.0)) < abs(residual[near] - 10.0 * np.log(4.0))).all()
-
-
 def test_boosting_with_it_costs_less(example):
     pytest.importorskip("lightgbm")
     costs = {}
