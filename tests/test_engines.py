@@ -12,13 +12,11 @@ from tests.support.golden import elementwise, multiclass
 
 
 @pytest.fixture
-def plain(monkeypatch):
+def plain():
     """The CPU's place is taken by an engine in plain Python."""
-    from numbaloss.structures import elementwise as numbers
-    from numbaloss.structures import softmax as rows
-
-    monkeypatch.setattr(numbers, "_loaded", None)
-    monkeypatch.setattr(rows, "_direct", None)
+    # Losses have been computed before, by the engine that is replaced.
+    nl.SquaredError()(np.ones(1), np.ones(1))
+    nl.CrossEntropy()(np.ones((1, 2)), np.zeros(1, np.int64))
     engines.register("cpu", "tests.support.plain_engine")
     yield
     engines.register("cpu", "numbaloss.cpu")
@@ -49,3 +47,17 @@ def test_rows(plain, row):
 def test_a_structure_that_an_engine_has_not_is_refused(plain):
     with pytest.raises(TypeError, match="the engine 'cpu' computes no vectors losses"):
         nl.Triplet()([[1.0]], [[2.0]], [[3.0]])
+
+
+def test_an_engine_that_was_registered_computes_from_then_on(plain):
+    engines.register("cpu", "numbaloss.cpu")
+    assert nl.Triplet()([[1.0]], [[2.0]], [[3.0]]) == 0.0
+    engines.register("cpu", "tests.support.plain_engine")
+    nl.SquaredError()(np.ones(1), np.ones(1))
+    nl.CrossEntropy()(np.ones((1, 2)), np.zeros(1, np.int64))
+    from numbaloss.structures import elementwise as of_numbers
+    from numbaloss.structures import softmax as of_rows
+    from tests.support.plain_engine import elementwise, rows
+
+    assert of_numbers._direct.run is elementwise.run_direct
+    assert of_rows._direct.run is rows.run_direct

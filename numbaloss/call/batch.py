@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import arrays, engines, misuse
+from .. import arrays, misuse
 from ..all_pairs import Batch
 from ..core.out_of_range import named
+from ..core.request import Own, Request
 from .arguments import bytes_of, check_options, gpu_of, row_targets, row_weights, whole_labels
-from .vectors import Diagnosis, Outputs, Vectors, look, refuse_host, results_of, values_of
+from .run import Errors, outcome_on_host, run
+from .vectors import Diagnosis, VectorResults, Vectors, look, refuse_host
 
 
 def evaluate(
@@ -36,49 +38,24 @@ def evaluate(
     if device == "cuda" and gpu is None:
         refuse_host(loss)
     count = vectors.operands[0].array.shape[0]
-    values = values_of(vectors, (count,), reduction)
-    outputs = None
-    if outs is not None:
-        others = [(of_labels, "labels"), (weight, "sample_weight")]
-        outputs = Outputs(vectors, outs[0], others, single=len(names) == 1)
-    gradients = None if outputs is None else outputs.views
+    others = [(of_labels, "labels"), (weight, "sample_weight")]
+    results = VectorResults(vectors, (count,), reduction, outs, others, single=len(names) == 1)
     if gpu is not None:
         # So few numbers, beside all pairs: the host sorts and sums them.
         labels, sample_weight = arrays.on_host(labels), arrays.on_host(sample_weight)
         _, of_labels, weight = _inputs(loss, given, names, labels, sample_weight)
     batch = _batch_of(loss, vectors, of_labels, weight, check)
-    divisor = batch.divisor(reduction)
-    scale = gradient_scale / divisor if divisor else 0.0
-    results = results_of(vectors, values)
-    if gpu is not None and not batch.terms.any():
-        made = [] if outputs is None else outputs.made
-        engines.kernels("cuda", "batch").clear(
-            vectors.families[0].name, [*made, *([] if values is None else [values])]
-        )
-        value, _, _ = results.deliver(0.0, divisor, reduction)
-        return value, None if outputs is None else outputs.finish()
-    if gpu is not None:
-        of_gpu = engines.kernels("cuda", "batch")
-        place = of_gpu.Place(gpu, vectors.families[0].stream(given[0]))
-        view = None if values is None else arrays.output(values, "values", made=True)
-        record = of_gpu.evaluate(
-            loss, vectors, batch, view, gradients, scale, divisor, budget, place
-        )
-        value, _, _ = results.receive(record, reduction, wait, "", lambda: None)
-        return value, None if outputs is None else outputs.finish()
-    found, _ = engines.kernels("cpu", "batch").evaluate(
-        loss, vectors.operands, batch, gradients, scale, budget
-    )
-    if batch.weight is not None:
-        with np.errstate(all="ignore"):
-            found = np.where(batch.weight == 0.0, 0.0, found * batch.weight)
-    with np.errstate(over="ignore", invalid="ignore"):  # infinite, where it is so large
-        total = float(found.sum())
-    if values is not None:
-        with np.errstate(all="ignore"):  # what float32 cannot hold is infinite
-            arrays.output(values, "values", made=True).array[...] = batch.original(found)
-    value, _, _ = results.deliver(total, divisor, reduction)
-    return value, None if outputs is None else outputs.finish()
+    request = Request(
+        loss, int(outs is not None), vectors.operands, results.views, reduction, gradient_scale,
+        check, False, gpu, vectors.stream(gpu), batch.divisor(reduction), budget, batch,
+        Own(vectors.families[0].name, given, results.of_library),
+    )  # fmt: skip
+    value, gradients = run(request, results, wait, False, _NONE)
+    return value, gradients
+
+
+# Labels may be any integers, and weights are tested as they are read.
+_NONE = Errors(lambda: "", lambda: None, lambda: None, lambda: None)
 
 
 def _inputs(
@@ -194,7 +171,9 @@ def diagnose(loss: Any, given: tuple[Any, ...], names: tuple[str, ...], labels: 
         if loss.form == "softmax":
             active = terms = int(batch.positives.sum())
         else:
-            _, active = engines.kernels("cpu", "batch").evaluate(
-                loss, vectors.operands, batch, None, 0.0, None
-            )
+            request = Request(
+                loss, 0, vectors.operands, [None], "sum", 1.0, False, False, None, 0,
+                details=batch,
+            )  # fmt: skip
+            active = outcome_on_host(request, _NONE).active
     return Diagnosis(batch.rows, anchors, terms, active, zeros, spread)

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import arrays, misuse
 from ..core.loss import domain
-from ..core.out_of_range import raise_first_number
+from ..core.out_of_range import raise_first_number, raise_first_weight
 from ..core.request import Request
 from .arguments import check_options, gpu_of, is_streamed, predicted, row_weights
 from .outputs import Results, check_outputs, check_values_out, model
@@ -52,6 +52,7 @@ def evaluate(
         lambda: _ranges(loss, weight is not None, check),
         lambda: raise_first_number(loss, inputs, check),
         lambda: _name_first_on_gpu(loss, given, check),
+        lambda: raise_first_weight(weight, inputs[3]),
     )
     streamed = is_streamed(gpu, device)
     place = (None, 0) if gpu is None or not p.array.size else (gpu, family.stream(prediction))
@@ -59,7 +60,8 @@ def evaluate(
         loss, derivatives, inputs, results.views, reduction, gradient_scale, check, in_place,
         *place,
     )  # fmt: skip
-    return run(request, results, wait, streamed and p.array.size > 0, errors)
+    value, gradient, hessian = run(request, results, wait, streamed and p.array.size > 0, errors)
+    return value, gradient, hessian
 
 
 def _pos_weight(loss: Any, shape: tuple[int, ...]) -> arrays.Operand | None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import arrays, engines, misuse
 from ..core.reductions import batch_length
+from ..core.request import Layer, Own, Request
 from . import rows as rows_call
 from .arguments import (
     bytes_of,
@@ -20,8 +21,8 @@ from .arguments import (
     row_weights,
     whole_labels,
 )
-from .outputs import Results, model
-from .vectors import Outputs, Vectors
+from .run import Errors, run
+from .vectors import VectorResults, Vectors
 
 
 def evaluate(
@@ -55,84 +56,35 @@ def evaluate(
     gpu = gpu_of(operands, parts, device)
     if device == "cuda" and gpu is None:
         _refuse_host()
-    family, like = families[0], model(families[0], layer[0], hidden)
     shape = layer[0].array.shape[:-1]
-    values: Any = None
-    view: Any = None
-    if reduction == "none":
-        values = family.empty(shape, layer[0].compute)
-        whole = arrays.output(values, "values", made=True)
-        view = whole if gpu is not None else whole.array.reshape(shape or 1)
-
-    outputs = gradients = None
-    if outs is not None:
-        others = [*zip(rows, ("target", "sample_weight", "mask"))]
-        outputs = Outputs(Vectors(layer, families, given, names), outs[0], others)
-        gradients = _oriented(outputs.views, is_transposed)
-    made = [] if outputs is None else outputs.made
-    if gpu is not None and not _logits(layer, is_transposed).size:
-        empty = [*made, *([values] if reduction == "none" else [])]
-        _gpu_kernels().clear(family.name, empty)
-        nothing = Results(family, like, values, ())
-        count = batch_length(shape) if reduction == "batchmean" else float(math.prod(shape))
-        value, _, _ = nothing.deliver(0.0, count, reduction)
-        return value, tuple(made)
-    if gpu is not None:
-        of_gpu = _gpu_kernels()
-        place = of_gpu.Place(gpu, family.stream(hidden))
-        call = of_gpu.Inputs(
-            family.name, hidden, weight, bias, is_transposed, _with_rows(layer[0], shape),
-            layer[1].array.shape[0 if is_transposed else 1],
-            [_with_rows(one, shape) for one in rows], (target, sample_weight, mask),
-        )  # fmt: skip
-        record = of_gpu.evaluate(
-            loss, call, _with_rows(view, shape), None if outputs is None else tuple(made),
-            reduction, gradient_scale, check, budget, place,
-        )  # fmt: skip
-        received = Results(family, like, values, ())
-        given_rows = target, sample_weight, mask
-        what = rows_call.ranges(
-            loss, [layer[0]._replace(array=_logits(layer, is_transposed)), *rows], check
-        )
-        value, _, _ = received.receive(
-            record, reduction, wait, what,
-            lambda: _complain(loss, layer, is_transposed, given_rows, check),
-        )  # fmt: skip
-        return value, () if outputs is None else outputs.finish()
-
-    total, divisor = _on_host(
-        loss, _oriented(layer, is_transposed), [_with_rows(one, shape) for one in rows], view,
-        gradients, reduction, gradient_scale, check, budget,
+    vectors = Vectors(layer, families, given, names)
+    others = [*zip(rows, ("target", "sample_weight", "mask"))]
+    results = VectorResults(vectors, shape, reduction, outs, others)
+    own = Own(
+        families[0].name, (hidden, weight, bias, target, sample_weight, mask), results.of_library
+    )
+    values, gradients = results.views[0], results.gradients
+    if gradients:
+        gradients = _oriented(gradients, is_transposed)
+    given_rows, of_rows = (target, sample_weight, mask), [_with_rows(one, shape) for one in rows]
+    logits = layer[0]._replace(array=_logits(layer, is_transposed))
+    of_layer = _oriented(layer, is_transposed)
+    errors = Errors(
+        lambda: rows_call.ranges(loss, [logits, *rows], check),
+        lambda: rows_call.name_first(loss, [_with_rows(logits, shape), *of_rows], check),
+        lambda: _complain(loss, layer, is_transposed, given_rows, check),
+        lambda: rows_call.name_first(loss, [_with_rows(logits, shape), *of_rows], check),
+    )
+    request = Request(
+        loss_of_layer, int(outs is not None),
+        [*of_layer, *[None] * (3 - len(of_layer)), *of_rows],
+        [_with_rows(values, shape), *gradients], reduction, gradient_scale, check, False,
+        gpu, vectors.stream(gpu),
+        batch_length(shape) if reduction == "batchmean" else float(math.prod(shape)),
+        budget, Layer(loss, is_transposed), own,
     )  # fmt: skip
-    value = total
-    if reduction == "none":
-        value = family.finish(like, values)
-    elif reduction != "sum":
-        value = total / divisor if divisor else float("nan")
-    return value, () if outputs is None else outputs.finish()
-
-
-def _on_host(
-    loss: Any,
-    layer: list[arrays.Operand],
-    rows: list[arrays.Operand | None],
-    values: Any,
-    gradients: list[arrays.Operand] | None,
-    reduction: str,
-    gradient_scale: float,
-    check: bool,
-    budget: int | None,
-) -> tuple[float, float]:
-    """The sum of the values, and what a mean divides it by."""
-    kernels, of_rows = engines.kernels("cpu", "linear"), engines.kernels("cpu", "rows")
-    hidden, weight, *bias = layer
-    call = kernels.Inputs(hidden, weight, bias[0] if bias else None, *rows)
-    # Labels and weights are looked through before anything is written: the divisor scales
-    # the gradients, and depends on how many rows count.
-    divisor = rows_call.divisor_of_rows(loss, of_rows, call.rows, reduction, check)
-    of_rows.check_targets(loss, call.rows, check)
-    scale = gradient_scale / divisor if divisor else 0.0
-    return kernels.evaluate(loss, call, values, gradients, scale, check, budget), divisor
+    value, found = run(request, results, wait, False, errors)
+    return value, found or ()
 
 
 def _logits(layer: list[arrays.Operand], is_transposed: bool) -> np.ndarray:
@@ -159,11 +111,6 @@ def _refuse_host() -> None:
         "device='cuda': linear losses take arrays that are on a GPU already, of CuPy or PyTorch; "
         "hidden vectors and weight are on the CPU"
     )
-
-
-def _gpu_kernels() -> Any:
-    """The kernels for GPUs. Imported at the first call that needs them."""
-    return engines.kernels("cuda", "linear")
 
 
 def _layer(

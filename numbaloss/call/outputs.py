@@ -70,15 +70,15 @@ class Results:
             *(one and with_classes_last(one, axis) for one in derivatives),
         ]
 
-    def deliver(self, total: float, divisor: float, reduction: str) -> tuple[Any, Any, Any]:
-        """Value, gradient and hessian as the caller gets them."""
+    def deliver(self, total: float, divisor: float, reduction: str) -> tuple[Any, ...]:
+        """Value and derivatives as the caller gets them."""
         if reduction not in ("sum", "none"):
             total = total / divisor if divisor else float("nan")
         return self._delivered(total, reduction)
 
     def receive(
         self, record: Any, reduction: str, wait: bool, what: str, complain: Callable[[], None]
-    ) -> tuple[Any, Any, Any]:
+    ) -> tuple[Any, ...]:
         """The same from a GPU, which may still be computing; ``record`` will hold the value.
 
         ``what`` says what could be out of range, if anything could; ``complain`` raises the error
@@ -97,17 +97,21 @@ class Results:
             value = DeviceValue(record, what)
         return self._delivered(value, reduction)
 
-    def _delivered(self, value: Any, reduction: str) -> tuple[Any, Any, Any]:
+    def _delivered(self, value: Any, reduction: str) -> tuple[Any, ...]:
         if reduction == "none":
             value = self.values_out
             if value is None:
                 value = self.family.finish(self.like, self.values)
+        return value, *self.derivatives()
+
+    def derivatives(self) -> tuple[Any, ...]:
+        """Gradient and hessian as the caller gets them."""
         given = (*self.outs, None, None)
         gradient, hessian = (
             one if one is not None or made is None else self.family.finish(self.like, made)
             for one, made in zip(given, self.arrays)
         )
-        return value, gradient, hessian
+        return gradient, hessian
 
 
 def check_outputs(

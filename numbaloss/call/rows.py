@@ -68,19 +68,22 @@ def evaluate(
             results.values[...] = 0  # rows without classes
         shape = p.array.shape[:-1]
         rows = batch_length(shape) if reduction == "batchmean" else float(math.prod(shape))
-        return results.deliver(0.0, rows, reduction)
+        value, gradient, hessian = results.deliver(0.0, rows, reduction)
+        return value, gradient, hessian
     given = prediction, target, sample_weight, mask
     errors = Errors(
         lambda: ranges(loss, inputs, check),
         lambda: name_first(loss, inputs, check),
         lambda: _name_first_on_gpu(loss, given, check, axis),
+        lambda: name_first(loss, inputs, check),
     )
     streamed = is_streamed(gpu, device)
     request = Request(
         loss, derivatives, inputs, results.views, reduction, gradient_scale, check, in_place,
         gpu, 0 if gpu is None else family.stream(prediction),
     )  # fmt: skip
-    return run(request, results, wait, streamed and p.array.size > 0, errors)
+    value, gradient, hessian = run(request, results, wait, streamed and p.array.size > 0, errors)
+    return value, gradient, hessian
 
 
 def ranges(loss: Any, inputs: Sequence[arrays.Operand | None], check: bool) -> str:
@@ -161,29 +164,3 @@ def _check_accepts(loss: Any, form: str) -> None:
     if form == "labels":
         raise ValueError(f"{name} takes dense targets of the prediction's shape, not labels")
     raise ValueError(f"{name} takes integer labels, not dense targets")
-
-
-def divisor_of_rows(
-    loss: Any, kernels: Any, inputs: Sequence[arrays.Operand | None], reduction: str, check: bool
-) -> float:
-    """What the sum of the values of rows on the CPU is divided by.
-
-    Raises
-    ------
-    ValueError
-        For a label out of range; for a negative or NaN weight, where ``check`` says so.
-    """
-    p, target, weight, mask = inputs
-    assert p is not None
-    assert target is not None
-    weights = loss.row_options().class_weight
-    found: float = kernels.divisor(loss, inputs, reduction, check)
-    if reduction != "weighted_mean" or weights is None or target.array.ndim < p.array.ndim:
-        return found
-    # Nothing of the prediction: the mass of a row that holds NaN is that of its targets. In
-    # float64: a sum of narrow targets that was rounded once would move every result.
-    alone = [target, target, weight, mask]
-    mass: float = kernels.evaluate(
-        loss._class_mass(weights), 0, alone, [None, None, None], 1.0, False, "float64"
-    )
-    return mass

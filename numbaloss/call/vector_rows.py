@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from .. import arrays, engines, misuse
+from .. import arrays, misuse
 from ..core.loss import domain
-from ..core.out_of_range import raise_first_number
+from ..core.out_of_range import raise_first_number, raise_first_weight
 from ..core.reductions import batch_length
+from ..core.request import Request
 from .arguments import check_options, gpu_of, row_targets, row_weights
-from .vectors import Diagnosis, Outputs, Vectors, look, refuse_host, results_of, values_of
+from .run import Errors, run
+from .vectors import Diagnosis, VectorResults, Vectors, look, refuse_host
 
 
 def evaluate(
@@ -38,43 +40,21 @@ def evaluate(
     if device == "cuda" and gpu is None:
         refuse_host(loss)
     shape = vectors.operands[0].array.shape[:-1]
-    count = math.prod(shape)
-    values = values_of(vectors, shape, reduction)
-    view = None if values is None else arrays.output(values, "values", made=True)
-    outputs = None
-    if outs is not None:
-        others = [*zip(of_rows, parts)]
-        outputs = Outputs(vectors, outs[0], others)
-    gradients = None if outputs is None else outputs.views
-    results = results_of(vectors, values)
-    target_, weight, counts = of_rows
-    if gpu is not None and count:
-        of_gpu = engines.kernels("cuda", "vectors")
-        place = of_gpu.Place(gpu, vectors.families[0].stream(given[0]))
-        record = of_gpu.evaluate(
-            loss, vectors.operands, target_, weight, counts, view, gradients, reduction,
-            gradient_scale, check, place,
-        )  # fmt: skip
-        value, _, _ = results.receive(
-            record, reduction, wait, _ranges(loss, weight is not None, check),
-            lambda: _name_first_on_gpu(loss, given, names, (target, sample_weight, mask), check),
-        )  # fmt: skip
-    else:
-        kernels = engines.kernels("cpu", "vectors")
-        divisor = 1.0
-        if reduction == "weighted_mean" and weight is not None:
-            divisor = kernels.sum_of_weights(weight, counts, check)
-        elif reduction in ("mean", "weighted_mean"):
-            divisor = float(count)
-            if counts is not None:
-                divisor = kernels.sum_of_weights(counts, None, False)
-        elif reduction == "batchmean":
-            divisor = batch_length(shape)
-        scale = gradient_scale / divisor if divisor else 0.0
-        inputs = vectors.operands, target_, weight, counts
-        total = kernels.evaluate(loss, *inputs, view, gradients, scale, check)
-        value, _, _ = results.deliver(total, divisor, reduction)
-    return value, None if outputs is None else outputs.finish()
+    results = VectorResults(vectors, shape, reduction, outs, [*zip(of_rows, parts)])
+    _, weight, counts = of_rows
+    errors = Errors(
+        lambda: _ranges(loss, weight is not None, check),
+        lambda: raise_first_number(loss, [None, *of_rows], check),
+        lambda: _name_first_on_gpu(loss, given, names, (target, sample_weight, mask), check),
+        lambda: raise_first_weight(weight, counts),
+    )
+    rows = batch_length(shape) if reduction == "batchmean" else float(math.prod(shape))
+    request = Request(
+        loss, int(outs is not None), [*vectors.operands, *of_rows], results.views, reduction,
+        gradient_scale, check, False, gpu, vectors.stream(gpu), rows,
+    )  # fmt: skip
+    value, gradients = run(request, results, wait, False, errors)
+    return value, gradients
 
 
 def _rows(

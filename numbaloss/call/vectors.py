@@ -58,60 +58,75 @@ class Vectors(NamedTuple):
                 raise ValueError(f"{name} must have at least one dimension, that of its vectors")
         return cls(operands, [family for _, family in found], given, names)
 
+    def stream(self, gpu: int | None) -> int:
+        """That of the GPU on which the vectors are computed; 0 on the host."""
+        found: int = 0 if gpu is None else self.families[0].stream(self.given[0])
+        return found
+
     @property
     def like(self) -> Any:
         """What arrays for values are made like."""
         return model(self.families[0], self.operands[0], self.given[0])
 
 
-class Outputs:
-    """The gradients of a call: the caller's own arrays, or new ones."""
+class VectorResults(Results):
+    """What a call writes: values, where they are kept apart, and a gradient for each input.
+
+    Gradients go to the caller's own arrays, or to new ones; ``outs`` is None where nobody wants
+    them, and holds what the caller brings otherwise.
+    """
 
     def __init__(
         self,
         vectors: Vectors,
-        out: Any,
+        shape: tuple[int, ...],
+        reduction: str,
+        outs: tuple[Any] | None,
         others: Sequence[tuple[arrays.Operand | None, str]],
         single: bool = False,
     ) -> None:
-        names = vectors.names
-        self.vectors, self.single = vectors, single
-        self.own = (out,) if single else wanted_outputs(out, names)
+        family, operands, names = vectors.families[0], vectors.operands, vectors.names
+        values = family.empty(shape, operands[0].compute) if reduction == "none" else None
+        super().__init__(family, vectors.like, values, ())
+        self.vectors, self.single, self.wanted = vectors, single, outs is not None
+        self.own: tuple[Any, ...] = ()
+        self.made: list[Any] = []
+        self.views = self.views[:1]
+        self.gradients: list[arrays.Operand] = []
+        if outs is None:
+            return
+        self.own = (outs[0],) if single else wanted_outputs(outs[0], names)
         self.made = [
             one.empty_like(model(one, operand, source), None) if own is None else own
             for own, one, operand, source in zip(
-                self.own, vectors.families, vectors.operands, vectors.given
+                self.own, vectors.families, operands, vectors.given
             )
         ]
         titles = ["out"] if single else [f"out[{i}]" for i in range(len(names))]
-        self.views = [
+        self.gradients = [
             arrays.output(one, title, made=own is None)
             for one, title, own in zip(self.made, titles, self.own)
         ]
-        inputs = [*zip(vectors.operands, names), *others]
-        check_outputs_apart(self.views, self.own, titles, vectors.operands, names, inputs)
+        inputs = [*zip(operands, names), *others]
+        check_outputs_apart(self.gradients, self.own, titles, operands, names, inputs)
+        self.views += self.gradients
 
-    def finish(self) -> Any:
+    @property
+    def of_library(self) -> list[Any]:
+        """Values and gradients as their library has them."""
+        return [self.values, *self.made]
+
+    def derivatives(self) -> tuple[Any, ...]:
         """The gradients as the caller gets them: a tuple, or the one there is."""
+        if not self.wanted:
+            return (None,)
         found = tuple(
             made if own is not None else family.finish(given, made)
             for own, made, family, given in zip(
                 self.own, self.made, self.vectors.families, self.vectors.given
             )
         )
-        return found[0] if self.single else found
-
-
-def values_of(vectors: Vectors, shape: tuple[int, ...], reduction: str) -> Any:
-    """A new array for the values of the rows, where they are kept apart."""
-    if reduction != "none":
-        return None
-    return vectors.families[0].empty(shape, vectors.operands[0].compute)
-
-
-def results_of(vectors: Vectors, values: Any) -> Results:
-    """What delivers the value; gradients of vectors go their own way."""
-    return Results(vectors.families[0], vectors.like, values, ())
+        return (found[0] if self.single else found,)
 
 
 def refuse_host(loss: Any) -> None:

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..structures.softmax import Softmax
 from .failures import Failure, first_line
 from .layout import MISSING
 from .specification import Scorable
@@ -84,7 +83,7 @@ def counted(loss: Scorable, arrays: tuple[np.ndarray, ...]) -> tuple[int, float]
     prediction, target, *rest = arrays
     rows = len(prediction)
     weight = rest[0] if rest else None
-    if not isinstance(loss, Softmax):
+    if not loss.contract.of_classes:
         return rows, _sum(weight) if weight is not None else float(rows)
     options = loss.row_options()
     of_class = options.class_weight

@@ -24,8 +24,6 @@ from typing import Any, NamedTuple
 
 from .. import registry
 from ..core.loss import Loss
-from ..structures.elementwise import Elementwise
-from ..structures.softmax import Softmax
 from .failures import UsageFailure, did_you_mean, first_line
 
 # A plus between terms, not that of 1e+5. Hyphens occur in names: a minus has spaces around.
@@ -33,7 +31,8 @@ _BETWEEN_TERMS = re.compile(r"(?<![0-9.][eE])\s*(\+)\s*|\s+(-)\s+")
 _FACTOR = re.compile(r"^\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*\*\s*")
 
 
-Scorable = Elementwise | Softmax
+# A loss of a prediction and a target, by its contract.
+Scorable = Any
 
 
 class Chosen(NamedTuple):
@@ -85,7 +84,7 @@ def slug(text: str) -> str:
 
 def _read(text: str) -> tuple[str, Scorable]:
     name, loss = read(text)
-    if not isinstance(loss, Scorable):
+    if not loss.contract.prediction_and_target:
         raise UsageFailure(
             f"--loss {text!r}: no columns of a table hold what {type(loss).__name__} takes"
         )

@@ -13,6 +13,7 @@ from .loss import domain
 
 # Elements that the search looks at in one go.
 _SEARCH = 1 << 16
+_WEIGHTS = interval("[0, inf)")
 
 
 def raise_first_number(loss: Any, inputs: Sequence[Operand | None], check: bool) -> None:
@@ -21,36 +22,68 @@ def raise_first_number(loss: Any, inputs: Sequence[Operand | None], check: bool)
     What the mask leaves out may be anything; so may what has the weight 0.
     """
     prediction, target, weight, mask = inputs[:4]
-    domains = [domain(loss.prediction_domain), domain(loss.target_domain), interval("[0, inf)")]
+    domains = [domain(loss.prediction_domain), domain(loss.target_domain), _WEIGHTS]
     names = ["prediction", "target", "sample_weight"]
     for operand, of, name in zip((prediction, target, weight), domains, names):
         if operand is None or not check or of.everything:
             continue
         # Judged in the type of the computation, as the kernel does.
         real = np.dtype((prediction or operand).compute)
-        low, high = of.near(real, operand.kind) if name == "target" else of.closed(real)
-        for start in range(0, operand.array.size, _SEARCH):
-            piece = _piece(operand, start, real)
-            bad = (piece < low) | (piece > high)
-            if of.binary:
-                bad = (piece != of.low) & (piece != of.high) & (piece == piece)
-            if name == "sample_weight":
-                bad |= piece != piece
-            if not bad.any():
-                continue
-            for one in (mask, None if name == "sample_weight" else weight):
-                if one is not None:
-                    bad &= _piece(one, start, real) != 0
-            if bad.any():
-                first = int(bad.argmax())
-                index = np.unravel_index(start + first, operand.array.shape)
-                place = ", ".join(str(int(i)) for i in index[: operand.dimensions])
-                found = named(name, place, operand, start + first)
-                if name == "sample_weight":
-                    raise ValueError(f"{found}; weights are >= 0")
-                signed = piece[first] == -1 and getattr(loss, "targets", None) == "binary"
-                hint = "; targets='signed' takes -1 and 1" if signed else ""
-                raise ValueError(f"{found}; {loss!r} takes {name}s in {of}{hint}")
+        counting = [mask, None if name == "sample_weight" else weight]
+        first = _first_of_domain(operand, name, of, real, counting)
+        if first is None:
+            continue
+        found = named(name, _index(operand, first), operand, first)
+        if name == "sample_weight":
+            raise ValueError(f"{found}; weights are >= 0")
+        number = _piece(operand, first, real)[0]
+        signed = number == -1 and getattr(loss, "targets", None) == "binary"
+        hint = "; targets='signed' takes -1 and 1" if signed else ""
+        raise ValueError(f"{found}; {loss!r} takes {name}s in {of}{hint}")
+
+
+def raise_first_weight(weight: Operand | None, mask: Operand | None) -> None:
+    """Find the first weight that counts and is negative or NaN, and raise an error that names it.
+
+    Judged in float64, in which weights are summed.
+    """
+    if weight is None:
+        return
+    first = _first_of_domain(weight, "sample_weight", _WEIGHTS, np.dtype(np.float64), [mask])
+    if first is not None:
+        found = named("sample_weight", _index(weight, first), weight, first)
+        raise ValueError(f"{found}; weights are >= 0")
+
+
+def _first_of_domain(
+    operand: Operand,
+    name: str,
+    of: Interval,
+    real: np.dtype,
+    counting: Sequence[Operand | None],
+) -> int | None:
+    """Position of the first number outside a domain, where nothing that counts it is 0."""
+    low, high = of.near(real, operand.kind) if name == "target" else of.closed(real)
+    for start in range(0, operand.array.size, _SEARCH):
+        piece = _piece(operand, start, real)
+        bad = (piece < low) | (piece > high)
+        if of.binary:
+            bad = (piece != of.low) & (piece != of.high) & (piece == piece)
+        if name == "sample_weight":
+            bad |= piece != piece
+        if not bad.any():
+            continue
+        for one in counting:
+            if one is not None:
+                bad &= _piece(one, start, real) != 0
+        if bad.any():
+            return start + int(bad.argmax())
+    return None
+
+
+def _index(operand: Operand, position: int) -> str:
+    index = np.unravel_index(position, operand.array.shape)
+    return ", ".join(str(int(i)) for i in index[: operand.dimensions])
 
 
 def _piece(operand: Operand, start: int, real: np.dtype) -> np.ndarray:

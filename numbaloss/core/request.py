@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ..arrays import Operand
+
+
+class Own(NamedTuple):
+    """Arrays as their library has them, for engines that let it multiply matrices."""
+
+    family: str
+    inputs: Sequence[Any]
+    outputs: Sequence[Any]  # values, where they are kept apart, and gradients
+
+
+class Layer(NamedTuple):
+    """What a linear loss adds to a request."""
+
+    loss: Any  # that of the logits
+    transposed: bool  # whether the weight is (C, H) as its caller has it
 
 
 class Request(NamedTuple):
@@ -13,9 +28,10 @@ class Request(NamedTuple):
 
     loss: Any
     derivatives: int  # 0: the value alone, 1: and the gradient, 2: and the hessian
-    # Prediction, target, weight and mask of the samples, and what the structure adds.
+    # What has a gradient (of a linear loss hidden vectors, the weight as (H, C), and the bias or
+    # None), then target, weight and mask of the samples, and what the structure adds.
     inputs: Sequence[Operand | None]
-    outputs: Sequence[Operand | None]  # a value a sample, gradient, hessian
+    outputs: Sequence[Operand | None]  # a value a sample, gradients, hessian
     reduction: str
     gradient_scale: float
     check: bool
@@ -25,6 +41,9 @@ class Request(NamedTuple):
     # What values and gradients are divided by; an engine whose arrays live on a GPU finds it out
     # there, so that nobody waits.
     divisor: float = 1.0
+    workspace: int | None = None  # bytes of a block, where somebody said so
+    details: Any = None  # a `Batch` of all pairs; a `Layer`
+    own: Own | None = None
 
     @property
     def scale(self) -> float:
@@ -39,8 +58,14 @@ class Request(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What an engine has found out, or a record of the GPU's that will hold it."""
+    """What an engine has found out, or a record of the GPU's that will hold it.
+
+    Engines count what is out of range; who called them raises the error.
+    """
 
     total: float = 0.0  # sum of the values, weights included
     out_of_range: float = 0.0  # how many numbers are
-    record: Any = None
+    record: Any = None  # None for a GPU too, where there was nothing to compute
+    active: int = 0  # terms above 0, of losses of batches
+    # Makes the exception that a formula raised, with the sample that it raised for.
+    raised: Callable[[], BaseException] | None = None

@@ -10,9 +10,9 @@ import numpy as np
 
 from ..arrays import Operand
 from ..core.loss import domain
-from ..core.out_of_range import raise_first_number
 from ..core.probes import Inspection, Weights
 from ..core.reductions import batch_length
+from ..core.request import Outcome, Request
 from ..formulas.plans import Plans
 from ..formulas.raised import Raised, exception_of, first_that_raises, place_of
 from . import threads
@@ -140,33 +140,20 @@ def run_direct(
 Operands = Sequence[Operand | None]
 
 
-def evaluate(
-    loss: Any,
-    derivatives: int,
-    inputs: Operands,
-    outputs: Operands,
-    scale: float,
-    check: bool,
-) -> float:
-    """Sum of the values of any arrays; the outputs receive what they are for.
-
-    Raises
-    ------
-    ValueError
-        For a number outside its domain, a negative or NaN weight.
-    """
+def run(request: Request) -> Outcome:
+    """Sum of the values of any arrays; the outputs receive what they are for."""
+    loss, derivatives, inputs, outputs = request[:4]
     try:
-        total, offenders = _run(loss, derivatives, inputs, outputs, scale, check)
-    except Raised as raised:
-        error = _exception(loss, raised, inputs, check)
-    else:
-        if offenders and check:
-            raise_first_number(loss, inputs, check)
-        return total
-    raise error
+        total, offenders = evaluate(
+            loss, derivatives, inputs, outputs, request.scale, request.check
+        )
+    except Raised as found:
+        raised = found
+        return Outcome(raised=lambda: _exception(loss, raised, inputs, request.check))
+    return Outcome(total, offenders if request.check else 0.0)
 
 
-def _run(
+def evaluate(
     loss: Any,
     derivatives: int,
     inputs: Operands,
@@ -196,7 +183,6 @@ def _run(
 
 def _exception(loss: Any, raised: Raised, inputs: Operands, check: bool) -> BaseException:
     """What a formula raised, for the first element that it raises for."""
-    raise_first_number(loss, inputs, check)
     prediction = inputs[0]
     assert prediction is not None
     shape, real, size = prediction.array.shape, prediction.compute, prediction.array.size
@@ -204,32 +190,39 @@ def _exception(loss: Any, raised: Raised, inputs: Operands, check: bool) -> Base
 
     def run(start: int, stop: int) -> None:
         some = [one and one._replace(array=one.array[start:stop]) for one in flat]
-        _run(loss, 0, some, [None, None, None], 1.0, check)
+        evaluate(loss, 0, some, [None, None, None], 1.0, check)
 
     first, raised = first_that_raises(size, run, raised)
     place = place_of(first, shape, " at")
     return exception_of(loss, raised, real, place)
 
 
-def divisor(loss: Any, inputs: Operands, reduction: str, check: bool) -> float:
-    """What the sum of the values is divided by.
-
-    Raises
-    ------
-    ValueError
-        For a negative or NaN weight that counts for it, where ``check`` says so.
-    """
-    prediction, _, weight, mask = inputs[:4]
+def divisor(request: Request) -> Outcome:
+    """What the sum of the values is divided by; how many weights that count for it are bad."""
+    prediction, _, weight, mask = request.inputs[:4]
     assert prediction is not None
+    shape = prediction.array.shape
+    return divisor_of(shape, weight, mask, request.reduction, request.check)
+
+
+def divisor_of(
+    shape: tuple[int, ...],
+    weight: Operand | None,
+    mask: Operand | None,
+    reduction: str,
+    check: bool,
+) -> Outcome:
+    """The same of samples of a shape."""
     if reduction == "weighted_mean" and weight is not None:
-        return sum_of_weights(weight, mask, check)
+        return _sum_of_weights(weight, mask, check)
     if reduction in ("mean", "weighted_mean"):
-        size = float(prediction.array.size)
-        return size if mask is None else sum_of_weights(mask, None, False)
-    return batch_length(prediction.array.shape) if reduction == "batchmean" else 1.0
+        if mask is not None:
+            return _sum_of_weights(mask, None, False)
+        return Outcome(float(math.prod(shape)))
+    return Outcome(batch_length(shape) if reduction == "batchmean" else 1.0)
 
 
-def sum_of_weights(weight: Operand, mask: Operand | None, check: bool) -> float:
+def _sum_of_weights(weight: Operand, mask: Operand | None, check: bool) -> Outcome:
     """Sum of weights >= 0 (of any, where nobody checks) that count, however they are stored.
 
     That of a mask is the number of its elements that are True.
@@ -240,25 +233,24 @@ def sum_of_weights(weight: Operand, mask: Operand | None, check: bool) -> float:
     handle = threads.handle(weight.array)
     counts = 0 if mask is None else threads.handle(mask.array)
     total, offenders = found.run(size, 1.0, layouts, handle, handle, counts, 0, 0, 0)
-    if check and (offenders or total != total):
-        raise_first_number(_WEIGHTS, [None, None, weight, mask], check)
-    return total
+    return Outcome(total, (offenders or float(total != total)) if check else 0.0)
 
 
 _WEIGHTS = Weights()
 
 
-def check_inputs(loss: Any, inputs: Operands, check: bool) -> None:
-    """Raise what :func:`evaluate` would, before anything is written."""
+def check_inputs(request: Request) -> Outcome:
+    """What :func:`run` would find out of range, before anything is written."""
+    loss, inputs, check = request.loss, request.inputs, request.check
     prediction = inputs[0]
     assert prediction is not None
-    if plan(
-        loss, prediction.compute, 1, weighted=inputs[2] is not None, check=check
-    ).program.catching:
-        evaluate(loss, 0, inputs, [None, None, None], 1.0, check)
-    elif _may_complain(loss, prediction.compute, inputs[2], check):
-        nothing = Inspection(loss)
-        evaluate(nothing, 0, inputs, [None, None, None], 1.0, check)
+    alone = request._replace(derivatives=0, outputs=[None, None, None])
+    weighted = inputs[2] is not None
+    if plan(loss, prediction.compute, 1, weighted=weighted, check=check).program.catching:
+        return run(alone)
+    if _may_complain(loss, prediction.compute, inputs[2], check):
+        return run(alone._replace(loss=Inspection(loss)))
+    return Outcome()
 
 
 def _may_complain(loss: Any, real: str, weight: Any, check: bool) -> bool:

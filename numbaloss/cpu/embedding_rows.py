@@ -10,20 +10,18 @@ import numpy as np
 
 from ..arrays import Operand, numbers
 from ..core.loss import domain
-from ..core.out_of_range import raise_first_number
 from ..core.recoding import Recoding
+from ..core.request import Outcome, Request
 from ..formulas.catching import HEADER
 from ..formulas.fitting import lower_for
 from ..formulas.raised import Raised, exception_of, first_that_raises, place_of
 from ..formulas.structure import Structure, parameter_values
 from ..jobs.vectors import CpuVectorRows
 from . import threads
-from .elementwise import sum_of_weights
+from .elementwise import divisor_of
 from .movers import describe
 from .vectors.kernels import kernel
 from .vectors.loops import chunk_code
-
-__all__ = ["evaluate", "sum_of_weights"]
 
 # Elements of a chunk of rows.
 CHUNK_ELEMENTS = 32_768
@@ -36,25 +34,12 @@ _LAYOUTS = {name: f"{name}_layout" for name in (*_VECTORS, *_BY_ROW, *_GRADIENTS
 _WRITTEN = {"value", *_GRADIENTS}
 
 
-def evaluate(
-    loss: Any,
-    vectors: Sequence[Operand],
-    target: Operand | None,
-    weight: Operand | None,
-    mask: Operand | None,
-    value: Operand | None,
-    gradients: Sequence[Operand] | None,
-    scale: float,
-    check: bool,
-) -> float:
-    """Sum of the values of the rows; value and gradients receive what they are for.
-
-    Raises
-    ------
-    ValueError
-        For a target outside its domain, a negative or NaN weight.
-    """
-    given = target, weight, mask
+def run(request: Request) -> Outcome:
+    """Sum of the values of the rows; value and gradients receive what they are for."""
+    loss, scale, check = request.loss, request.scale, request.check
+    vectors, target, weight, mask = _parts(request)
+    value = request.outputs[0]
+    gradients: Any = request.outputs[1:]
     if weight is None:
         weight = mask  # True is a weight of 1
     elif mask is not None:
@@ -65,33 +50,42 @@ def evaluate(
         total, out_of_range = _evaluate(
             loss, vectors, target, weight, value, gradients, scale, check
         )
-    except Raised as raised:
-        error = _exception(loss, raised, vectors, [None, *given], weight, check)
-    else:
-        if out_of_range and check:
-            raise_first_number(loss, [None, *given], check)
-        return total
-    raise error
+    except Raised as found:
+        raised = found
+        return Outcome(raised=lambda: _exception(loss, raised, vectors, target, weight, check))
+    return Outcome(total, out_of_range if check else 0.0)
+
+
+def divisor(request: Request) -> Outcome:
+    """What the sum of the values is divided by; how many weights that count for it are bad."""
+    vectors, _, weight, mask = _parts(request)
+    shape = vectors[0].array.shape[:-1]
+    return divisor_of(shape, weight, mask, request.reduction, request.check)
+
+
+def _parts(request: Request) -> Any:
+    """Vectors, target, weight and mask."""
+    count = request.loss.contract.vectors
+    return request.inputs[:count], *request.inputs[count:]
 
 
 def _exception(
     loss: Any,
     raised: Raised,
     vectors: Sequence[Operand],
-    given: Sequence[Operand | None],
+    target: Operand | None,
     weight: Operand | None,
     check: bool,
 ) -> BaseException:
     """What a formula raised, for the first row that it raises for."""
-    raise_first_number(loss, given, check)
     *shape, length = vectors[0].array.shape
     flat = [one._replace(array=one.array.reshape(-1, length)) for one in vectors]
-    of_rows = [one and one._replace(array=one.array.reshape(-1)) for one in (given[1], weight)]
+    of_rows = [one and one._replace(array=one.array.reshape(-1)) for one in (target, weight)]
 
     def run(start: int, stop: int) -> None:
         some = [one._replace(array=one.array[start:stop]) for one in flat]
         target, weights = [one and one._replace(array=one.array[start:stop]) for one in of_rows]
-        _evaluate(loss, some, target, weights, None, None, 1.0, check)
+        _evaluate(loss, some, target, weights, None, (), 1.0, check)
 
     first, raised = first_that_raises(math.prod(shape), run, raised)
     place = place_of(first, shape, " at row")
@@ -104,7 +98,7 @@ def _evaluate(
     target: Operand | None,
     weight: Operand | None,
     value: Operand | None,
-    gradients: Sequence[Operand] | None,
+    gradients: Sequence[Operand],
     scale: float,
     check: bool,
 ) -> tuple[float, float]:
@@ -117,12 +111,12 @@ def _evaluate(
     lowered = lower_for(loss, "float64")
     code = kernel(Structure.of(lowered), real)
     rows = CpuVectorRows()
-    rows.length, rows.derivatives, rows.scale = length, gradients is not None, scale
+    rows.length, rows.derivatives, rows.scale = length, bool(gradients), scale
     rows.swap = bool(getattr(loss, "swap", False))
     _describe_targets(rows, loss, target, check)
     operands: dict[str, Operand | None] = dict(zip(_BY_ROW, (target, weight, value)))
     operands |= zip(_VECTORS, vectors)
-    operands |= zip(_GRADIENTS, gradients or ())
+    operands |= zip(_GRADIENTS, gradients)
     rows = _with_arrays(rows, operands, real)
     memory = np.array([0.0] * HEADER + parameter_values(lowered))
     chunk = max(1, CHUNK_ELEMENTS // max(length, 1))

@@ -18,6 +18,8 @@ import numpy as np
 
 from ..arrays import Operand, numbers
 from ..core.loss import domain
+from ..core.request import Outcome, Request
+from . import softmax
 from .products import multiply, narrow, usable, widen
 
 # Rows of a block are a multiple of this: kernels of BLAS take so many at once.
@@ -56,7 +58,37 @@ class Inputs(NamedTuple):
         return [self.logits, self.target, self.sample_weight, self.mask]
 
 
-def evaluate(
+def run(request: Request) -> Outcome:
+    """Sum of the values of the rows; values and gradients receive what they are for."""
+    refused = softmax.check_targets(_of_logits(request))
+    if refused.out_of_range or refused.raised:
+        return refused
+    values, *gradients = request.outputs
+    given: Any = request.inputs
+    total = _evaluate(
+        request.details.loss,
+        Inputs(*given),
+        None if values is None else values.array,
+        gradients if request.derivatives else None,  # type: ignore[arg-type]
+        request.scale,
+        request.check,
+        request.workspace,
+    )
+    return Outcome(total)
+
+
+def divisor(request: Request) -> Outcome:
+    """What the sum of the values is divided by; how many labels and weights are bad."""
+    return softmax.divisor(_of_logits(request))
+
+
+def _of_logits(request: Request) -> Request:
+    """What would be asked of the loss of the logits."""
+    given: Any = request.inputs
+    return request._replace(loss=request.details.loss, inputs=Inputs(*given).rows)
+
+
+def _evaluate(
     loss: Any,
     inputs: Inputs,
     values: np.ndarray | None,

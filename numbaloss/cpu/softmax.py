@@ -10,8 +10,8 @@ import numpy as np
 
 from ..arrays import Operand
 from ..core.loss import domain
-from ..core.out_of_range import raise_first_entry
 from ..core.reductions import batch_length
+from ..core.request import Outcome, Request
 from ..formulas.raised import Raised, exception_of, first_that_raises, place_of
 from ..jobs.rows import RowCall
 from . import columns, long, scan, threads
@@ -23,49 +23,72 @@ from .row_plans import plan
 Operands = Sequence[Operand | None]
 
 
-def divisor(loss: Any, inputs: Operands, reduction: str, check: bool) -> float:
+def run(request: Request) -> Outcome:
+    """Sum of the values of the rows; the outputs receive what they are for."""
+    loss, derivatives, inputs, outputs = request[:4]
+    try:
+        total, out_of_range = evaluate(
+            loss, derivatives, inputs, outputs, request.scale, request.check
+        )
+    except Raised as found:
+        raised = found
+        return Outcome(raised=lambda: _exception(loss, raised, inputs, request.check))
+    return Outcome(total, out_of_range)
+
+
+def divisor(request: Request) -> Outcome:
     """What the sum of the values is divided by.
 
-    Raises
-    ------
-    ValueError
-        For a label out of range; for a negative or NaN weight, where ``check`` says so.
+    How many labels are out of range comes with it, and where the request says so, how many
+    weights are negative or NaN.
     """
+    loss, inputs, reduction = request.loss, request.inputs, request.reduction
     prediction, target, weight, mask = inputs
     assert prediction is not None
     assert target is not None
-    count = math.prod(prediction.array.shape[:-1])
+    shape = prediction.array.shape
+    count = math.prod(shape[:-1])
     labelled = target.array.ndim < prediction.array.ndim
-    total = float(count)
+    total, bad = float(count), 0.0
     if labelled or weight is not None or mask is not None:
         weighted = reduction == "weighted_mean"
-        total = scan.scan(loss, inputs, labelled, weighted, count, check)
+        total, bad = scan.scan(loss, inputs, labelled, weighted, count, request.check)
     if reduction == "batchmean":
-        return batch_length(prediction.array.shape[:-1])
-    return total if reduction in ("mean", "weighted_mean") else 1.0
+        total = batch_length(shape[:-1])
+    elif reduction not in ("mean", "weighted_mean"):
+        total = 1.0
+    weights = loss.row_options().class_weight
+    if bad or reduction != "weighted_mean" or weights is None or labelled:
+        return Outcome(total, bad)
+    # Nothing of the prediction: the mass of a row that holds NaN is that of its targets. In
+    # float64: a sum of narrow targets that was rounded once would move every result.
+    alone = [target, target, weight, mask]
+    mass = loss._class_mass(weights)
+    return Outcome(evaluate(mass, 0, alone, [None, None, None], 1.0, False, "float64")[0])
 
 
-def check_targets(loss: Any, inputs: Operands, check: bool) -> None:
-    """Raise what :func:`evaluate` would, before anything is written."""
-    prediction, target, *_ = inputs
+def check_targets(request: Request) -> Outcome:
+    """What :func:`run` would find out of range, before anything is written."""
+    loss = request.loss
+    prediction, target, *_ = request.inputs
     assert prediction is not None
     assert target is not None
     dense = target.array.ndim == prediction.array.ndim
     tested = not loss.tested_domain().everything
-    if check and (tested or (dense and not domain(loss.target_domain).everything)):
-        evaluate(loss, 0, inputs, [None, None, None], 1.0, True)
+    if request.check and (tested or (dense and not domain(loss.target_domain).everything)):
+        return run(request._replace(derivatives=0, outputs=[None, None, None]))
+    return Outcome()
 
 
-def check_inputs(loss: Any, inputs: Operands, check: bool) -> None:
-    """Raise what :func:`evaluate` would, exceptions of formulas too, before anything is written."""
-    prediction, target, *_ = inputs
+def check_inputs(request: Request) -> Outcome:
+    """The same, exceptions of formulas too."""
+    prediction, target, *_ = request.inputs
     assert prediction is not None
     assert target is not None
     labelled, classes = target.array.ndim < prediction.array.ndim, prediction.array.shape[-1]
-    if plan(loss, prediction.compute, 0, labelled, classes).program.catching:
-        evaluate(loss, 0, inputs, [None, None, None], 1.0, check)
-    else:
-        check_targets(loss, inputs, check)
+    if plan(request.loss, prediction.compute, 0, labelled, classes).program.catching:
+        return run(request._replace(derivatives=0, outputs=[None, None, None]))
+    return check_targets(request)
 
 
 def evaluate(
@@ -76,27 +99,11 @@ def evaluate(
     scale: float,
     check: bool,
     real: str | None = None,
-) -> float:
-    """Sum of the values of the rows; the outputs receive what they are for.
+) -> tuple[float, float]:
+    """Sum of the values of the rows, and how many numbers are out of range.
 
     Computed in the prediction's compute dtype where ``real`` names no other.
     """
-    try:
-        return _evaluate(loss, derivatives, inputs, outputs, scale, check, real)
-    except Raised as raised:
-        error = _exception(loss, raised, inputs, check)
-    raise error
-
-
-def _evaluate(
-    loss: Any,
-    derivatives: int,
-    inputs: Operands,
-    outputs: Operands,
-    scale: float,
-    check: bool,
-    real: str | None = None,
-) -> float:
     prediction, target, weight, mask = inputs
     assert prediction is not None
     assert target is not None
@@ -117,16 +124,7 @@ def _evaluate(
         _say_domains(rows, loss, prediction, None if labelled else target, real)
     given = [prediction, target, weight, *outputs]
     handles = [0 if one is None else threads.handle(one.array) for one in given]
-    run = Run(of_loss, rows, handles)
-    try:
-        total, out_of_range = launch(run, real, count)
-    except Raised:
-        if check:
-            raise_first_entry(loss, inputs)
-        raise
-    if out_of_range:
-        raise_first_entry(loss, inputs)
-    return total
+    return launch(Run(of_loss, rows, handles), real, count)
 
 
 def _layouts(
@@ -187,15 +185,15 @@ def _exception(loss: Any, raised: Raised, inputs: Operands, check: bool) -> Base
 
     def run(start: int, stop: int) -> None:
         rows_ = [one and one._replace(array=one.array[start:stop]) for one in flat]
-        _evaluate(loss, 0, rows_, [None, None, None], 1.0, check)
+        evaluate(loss, 0, rows_, [None, None, None], 1.0, check)
 
     first, raised = first_that_raises(math.prod(shape), run, raised)
     place = place_of(first, shape, " at row")
     return exception_of(loss, raised, prediction.compute, place)
 
 
-def _without_elements(outputs: Operands) -> float:
+def _without_elements(outputs: Operands) -> tuple[float, float]:
     value = outputs[0]
     if value is not None:
         value.array[...] = 0
-    return 0.0
+    return 0.0, 0.0

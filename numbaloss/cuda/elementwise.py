@@ -11,6 +11,7 @@ from ..core.loss import domain
 from ..core.probes import Inspection
 from ..core.recoding import Recoding
 from ..core.reductions import batch_length
+from ..core.request import Request
 from ..formulas.fitting import lower_for
 from ..formulas.plans import plans_of
 from ..formulas.structure import Structure, parameters_of
@@ -70,6 +71,18 @@ def plan(loss: Any, real: str) -> Plan:
             recoding,
         )
     return plans[real]
+
+
+def run(request: Request, place: Place) -> DeviceSums:
+    """Ask the GPU for a request on arrays of its own."""
+    return evaluate(
+        *request[:4],
+        request.reduction,
+        request.gradient_scale,
+        request.check,
+        request.in_place,
+        place,
+    )
 
 
 def evaluate(

@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import all_pairs
 from ..arrays import Operand
+from ..core.request import Request
 from ..formulas.fitting import lower_for
 from ..formulas.structure import Structure, parameters_of
 from ..jobs.cuda_batch import BatchFlags, BatchNumbers, BlockPositives, CudaBatchBlock
@@ -26,8 +27,6 @@ from .linear import clear
 from .products import Library, library
 from .reduce import WARP
 from .results import DeviceSums
-
-__all__ = ["Place", "clear", "evaluate"]
 
 _flag = BatchFlags.bit
 # Of each row that is compared with others; `column_` and the same of columns.
@@ -42,25 +41,24 @@ ROWS = 2048
 BLOCKS_EACH = 16
 
 
-def evaluate(
-    loss: Any,
-    vectors: Any,
-    batch: all_pairs.Batch,
-    values: Operand | None,
-    gradients: Sequence[Operand] | None,
-    scale: float,
-    divisor: float,
-    budget: int | None,
-    place: Place,
-) -> DeviceSums:
-    """Ask the GPU for the value; ``values`` and ``gradients`` will receive what they are for."""
-    options = loss.batch_options()
-    family = vectors.families[0].name
-    products = library(family)
+def run(request: Request, place: Place) -> DeviceSums | None:
+    """Ask the GPU for the value; values and gradients will receive what they are for.
+
+    None where no row has a term: the results are zeros then.
+    """
+    loss, batch, own = request.loss, request.details, request.own
+    assert own is not None
+    if not batch.terms.any():
+        clear(own.family, [one for one in own.outputs if one is not None])
+        return None
+    values = request.outputs[0]
+    gradients: Any = request.outputs[1:]
+    options, budget = loss.batch_options(), request.workspace
+    products = library(own.family)
     if budget is None:
         budget = max(LEAST, min(WORKSPACE, backend.free_memory(place.device) // SHARE))
-    with products.on(place, family):
-        machine = _Machine(loss, vectors, batch, values, gradients, scale, place, products)
+    with products.on(place, own.family):
+        machine = _Machine(request, place, products)
         numbers = max(1, budget // np.dtype(machine.real).itemsize)
         shape = all_pairs.shape_of(
             batch, loss.form, options.mining, options.symmetric, numbers, ROWS
@@ -69,11 +67,11 @@ def evaluate(
         if batch.rows:  # there may be keys alone
             all_pairs.run(
                 machine, batch, shape, loss.form, options.mining, options.symmetric,
-                gradients is not None,
+                machine.gradients,
             )  # fmt: skip
-        if gradients is not None:
+        if machine.gradients:
             machine.finish(gradients)
-        return machine.total(values, divisor)
+        return machine.total(values, request.divisor)
 
 
 class _Side:
@@ -90,32 +88,27 @@ class _Side:
 class _Machine:
     """cuBLAS and kernels; see `all_pairs.Machine`."""
 
-    def __init__(
-        self,
-        loss: Any,
-        vectors: Any,
-        batch: all_pairs.Batch,
-        values: Operand | None,
-        gradients: Sequence[Operand] | None,
-        scale: float,
-        place: Place,
-        products: Library,
-    ) -> None:
+    def __init__(self, request: Request, place: Place, products: Library) -> None:
+        loss, batch, vectors = request.loss, request.details, request.inputs
+        assert request.own is not None
         self.loss, self.batch, self.options = loss, batch, loss.batch_options()
-        self.call = Call(place, [*vectors.operands, values, *(gradients or ())])
+        self.call = Call(place, [*vectors, *request.outputs])
         self.library = products
-        self.like = self.library.own(vectors.given[0])
-        self.real, self.kind = vectors.operands[0].compute, vectors.operands[0].kind
-        self.gradients = gradients is not None
+        self.like = self.library.own(request.own.inputs[0])
+        first, last = vectors[0], vectors[-1]
+        assert first is not None
+        assert last is not None
+        self.real, self.kind = first.compute, first.kind
+        self.gradients = request.derivatives > 0
         lowered = lower_for(loss, self.real)
         self.structure = Structure.of(lowered)
         self.parameters = parameters_of(lowered, np.dtype(self.real).type)
-        self.rows = _Side(vectors.operands[0])
-        self.columns = self.rows if batch.labelled else _Side(vectors.operands[1])
+        self.rows = _Side(first)
+        self.columns = self.rows if batch.labelled else _Side(last)
         self.both = batch.labelled or self.options.symmetric
         self.triplets, self.for_positives = loss.form == "triplets", 0
         half = 0.5 if self.options.symmetric else 1.0
-        factor = batch.factor(scale * half)
+        factor = batch.factor(request.scale * half)
         self.starts, self.ends = self._upload(batch.starts), self._upload(batch.ends)
         self.order = 0 if batch.order is None else self._upload(batch.order)
         self.weight = 0 if batch.weight is None else self._upload(batch.weight, self.real)

@@ -12,6 +12,7 @@ from ..arrays import Operand
 from ..core.loss import domain
 from ..core.recoding import Recoding
 from ..core.reductions import batch_length
+from ..core.request import Request
 from ..formulas.fitting import lower_for
 from ..formulas.plans import plans_of
 from ..formulas.structure import Structure, parameters_of
@@ -24,8 +25,6 @@ from .elementwise import sum_of
 from .embedding_kernels import kernel
 from .fields import new
 from .results import DeviceSums
-
-__all__ = ["Place", "evaluate"]
 
 _flag = VectorFlags.bit
 # The arrays in the order of :class:`VectorAxis`, and those that are vectors.
@@ -70,28 +69,24 @@ def plan(loss: Any, real: str) -> Plan:
     return plans[real]
 
 
-def evaluate(
-    loss: Any,
-    vectors: Sequence[Operand],
-    target: Operand | None,
-    weight: Operand | None,
-    mask: Operand | None,
-    value: Operand | None,
-    gradients: Sequence[Operand] | None,
-    reduction: str,
-    gradient_scale: float,
-    check: bool,
-    place: Place,
-) -> DeviceSums:
+def run(request: Request, place: Place) -> DeviceSums | None:
     """Ask the GPU for the value; value and gradients will receive what they are for.
 
-    Nothing waits for the GPU. The record tells how many numbers were out of range.
+    Nothing waits for the GPU. The record tells how many numbers were out of range; None for no
+    rows at all.
     """
+    loss, check, reduction = request.loss, request.check, request.reduction
+    each, gradient_scale = loss.contract.vectors, request.gradient_scale
+    vectors: Any = request.inputs[:each]
+    target, weight, mask = request.inputs[each:]
+    value, *gradients = request.outputs
     *shape, length = vectors[0].array.shape
     kind, real, count = vectors[0].kind, vectors[0].compute, math.prod(shape)
+    if not count:
+        return None
     found = plan(loss, real)
     absent = [None] * (3 - len(vectors))
-    operands = [*vectors, *absent, target, weight, mask, value, *(gradients or ())]
+    operands = [*vectors, *absent, target, weight, mask, value, *gradients]
     operands += [None] * (len(NAMES) - len(operands))
     call = Call(place, operands)
     earlier, divisor, scale = None, 1.0, gradient_scale
@@ -118,7 +113,7 @@ def evaluate(
     arguments = found.parameters, job, numbers
     units = -(-count // (backend.THREADS >> job.row_threads_log2))
     return call.launch(
-        kernel(found.structure, kind, 0 if gradients is None else 1, traversed),
+        kernel(found.structure, kind, request.derivatives, traversed),
         blocks_for(units, place.device, BLOCKS_EACH),
         arguments,
         divisor=divisor,

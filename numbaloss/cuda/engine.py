@@ -18,18 +18,13 @@ STRUCTURES = {
 
 def run(kernels: Any, request: Request) -> Outcome:
     """Ask the GPU for a request; arrays of the host are streamed through it, piece by piece."""
-    loss, derivatives, inputs, outputs = request[:4]
     if request.device is None:
         from . import host
 
+        loss, derivatives, inputs, outputs = request[:4]
         rows = loss.contract.of_classes
         total, out_of_range = host.evaluate(
             kernels, loss, derivatives, inputs, outputs, request.scale, request.check, rows
         )
         return Outcome(total, out_of_range)
-    place = Place(request.device, request.stream)
-    record = kernels.evaluate(
-        loss, derivatives, inputs, outputs, request.reduction, request.gradient_scale,
-        request.check, request.in_place, place,
-    )  # fmt: skip
-    return Outcome(record=record)
+    return Outcome(record=kernels.run(request, Place(request.device, request.stream)))

@@ -8,18 +8,18 @@ the arrays, on its own stream; in half precision logits and sums over blocks are
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import arrays
 from ..arrays import Operand
+from ..core.request import Request
 from . import backend, softmax
 from .backend import Place
 from .products import Library, library
 from .results import DeviceSums
-
-__all__ = ["Inputs", "Place", "clear", "evaluate"]
 
 # Bytes of a block of logits by default, and the share of what is free that it may take.
 WORKSPACE, SHARE = 1 << 30, 4
@@ -37,25 +37,43 @@ class Inputs(NamedTuple):
     transposed: bool  # whether the weight is (C, H)
     operand: Operand  # view of hidden, which has an axis of rows
     classes: int
-    rows: list[Operand | None]  # views of target, weight and mask of the rows
-    given: tuple[Any, ...]  # the same as the caller's own
+    rows: Sequence[Operand | None]  # views of target, weight and mask of the rows
+    given: Sequence[Any]  # the same as the caller's own
+
+    @classmethod
+    def of(cls, request: Request) -> Inputs:
+        own, (hidden, weight, *_) = request.own, request.inputs
+        assert own is not None
+        assert hidden is not None
+        assert weight is not None
+        own_hidden, own_weight, bias, *given = own.inputs
+        return cls(
+            own.family, own_hidden, own_weight, bias, request.details.transposed, hidden,
+            weight.array.shape[1], request.inputs[3:], given,
+        )  # fmt: skip
 
 
-def evaluate(
-    loss: Any,
-    inputs: Inputs,
-    values: Operand | None,
-    outs: tuple[Any, ...] | None,
-    reduction: str,
-    gradient_scale: float,
-    check: bool,
-    budget: int | None,
-    place: Place,
-) -> DeviceSums:
-    """Ask the GPU for the value; ``outs`` will receive the gradients, in the callers' layouts.
+def run(request: Request, place: Place) -> DeviceSums | None:
+    """Ask the GPU for the value; values and gradients will receive what they are for.
 
-    Nothing waits for the GPU.
+    Nothing waits for the GPU. None for layers without rows, or without classes: the results are
+    zeros then.
     """
+    own, inputs = request.own, Inputs.of(request)
+    assert own is not None
+    values_of_caller, *outs = own.outputs
+    if not math.prod(inputs.operand.array.shape[:-1]) * inputs.classes:
+        clear(own.family, outs if values_of_caller is None else [*outs, values_of_caller])
+        return None
+    return _evaluate(request, inputs, tuple(outs) if request.derivatives else None, place)
+
+
+def _evaluate(
+    request: Request, inputs: Inputs, outs: tuple[Any, ...] | None, place: Place
+) -> DeviceSums:
+    """Ask for one block of rows after the other; ``outs`` receive gradients, in their layouts."""
+    loss, check, values = request.details.loss, request.check, request.outputs[0]
+    reduction, gradient_scale = request.reduction, request.gradient_scale
     found = library(inputs.family, inputs.operand.kind)
     shape = inputs.operand.array.shape[:-1]
     count = math.prod(shape)
@@ -66,7 +84,7 @@ def evaluate(
         rows = [operand for operand, _ in flat]
         start = softmax.begin(loss, [whole, *rows], reduction, gradient_scale, check, place)
         layer = _Layer(found, inputs, outs)
-        step = _rows_of_block(inputs, count, budget, place)
+        step = _rows_of_block(inputs, count, request.workspace, place)
         logits = found.empty((step, inputs.classes), layer.hidden)
         flat_values = None
         if values is not None:

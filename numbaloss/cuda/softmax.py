@@ -10,6 +10,7 @@ import numpy as np
 from ..arrays import Operand
 from ..core.loss import domain
 from ..core.reductions import batch_length
+from ..core.request import Request
 from ..jobs.cuda_rows import EMIT, MEASURE, WHOLE_ROWS, CudaRows, RowFlags
 from ..jobs.rows import LabelPiece
 from . import backend, general, long, narrow_rows, reduce, register_rows, rows, scan, staged
@@ -19,8 +20,6 @@ from .dtypes import VECTOR_BYTES, itemsize
 from .fields import copied, new
 from .results import DeviceSums
 from .row_plans import plan
-
-__all__ = ["Place", "evaluate", "is_checked"]
 
 _flag = RowFlags.bit
 # Blocks of a launch for each multiprocessor.
@@ -44,6 +43,18 @@ def is_checked(loss: Any, inputs: Operands, check: bool) -> bool:
     domains = domain(loss.target_domain), loss.tested_domain()
     limited = weight is not None or not all(one.everything for one in domains)
     return labelled or (check and limited)
+
+
+def run(request: Request, place: Place) -> DeviceSums:
+    """Ask the GPU for a request on arrays of its own."""
+    return evaluate(
+        *request[:4],
+        request.reduction,
+        request.gradient_scale,
+        request.check,
+        request.in_place,
+        place,
+    )
 
 
 def evaluate(

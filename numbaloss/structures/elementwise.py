@@ -11,11 +11,11 @@ from ..core.composition import Sum
 from ..core.contracts import ELEMENTWISE, absent
 from ..core.loss import Loss
 from ..core.recoding import Recoding, check_targets_parameter
-from ..core.request import Request
 from .documentation import documented
 from .margins import Margins, agreed
 
 _SIGNED = Recoding(signed=True)
+_direct = engines.Direct("elementwise")
 
 
 @documented
@@ -153,9 +153,7 @@ class Elementwise(Margins, Loss):
             raise misuse.unknown_option(self, "__call__", unknown)
         plain = device is None and mask is None and values_out is None
         if plain and (reduction == "mean" or reduction == "sum"):
-            found = (_loaded or _kernels()).run_direct(
-                self, 0, prediction, target, sample_weight, reduction, 1.0, check
-            )
+            found = _direct.run(self, 0, prediction, target, sample_weight, reduction, 1.0, check)
             if found is not None:
                 return found[0]
         misuse.refuse_autograd(prediction)
@@ -202,7 +200,7 @@ class Elementwise(Margins, Loss):
             gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
         plain = device is None and mask is None and values_out is None
         if plain and (reduction == "mean" or reduction == "sum"):
-            found = (_loaded or _kernels()).run_direct(
+            found = _direct.run(
                 self, 1, prediction, target, sample_weight, reduction, gradient_scale, check, out
             )
             if found is not None:
@@ -252,7 +250,7 @@ class Elementwise(Margins, Loss):
         plain = out is None and hess_out is None and device is None and mask is None
         plain = plain and values_out is None
         if plain and (reduction == "mean" or reduction == "sum"):
-            found = (_loaded or _kernels()).run_direct(
+            found = _direct.run(
                 self, 2, prediction, target, sample_weight, reduction, gradient_scale, check
             )
             if found is not None:
@@ -296,7 +294,7 @@ class Elementwise(Margins, Loss):
             gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
         plain = out is None and device is None and mask is None
         if plain and (reduction == "mean" or reduction == "sum"):
-            found = (_loaded or _kernels()).run_direct(
+            found = _direct.run(
                 self, 2, prediction, target, sample_weight, reduction, gradient_scale, check,
                 None, True,
             )  # fmt: skip
@@ -306,11 +304,6 @@ class Elementwise(Margins, Loss):
             self, 2, prediction, target, sample_weight, mask, reduction, device, check, wait,
             (NOT_WANTED, out), gradient_scale,
         )[2]  # fmt: skip
-
-    def _divisor(self, host: Any, request: Request) -> float:
-        """What the sum of values on the host is divided by."""
-        found: float = host.divisor(self, request.inputs, request.reduction, request.check)
-        return found
 
     def recoding(self) -> Recoding | None:
         """What is done to targets before the formula sees them; None where they stay as they are.
@@ -386,13 +379,3 @@ class ElementwiseSum(Sum, Elementwise):
         if len(self.terms) != 1 or self.terms[0][0] <= 0.0:
             return None
         return self.terms[0][1].closed_constant(target, weight)  # type: ignore[attr-defined,no-any-return]
-
-
-_loaded: Any = None
-
-
-def _kernels() -> Any:
-    """The CPU kernels. Imported at the first call: Numba takes 0.2 s to load."""
-    global _loaded
-    _loaded = engines.kernels("cpu", "elementwise")
-    return _loaded

@@ -7,14 +7,15 @@ from typing import Any, ClassVar, Never
 import numpy as np
 
 from .. import engines, misuse
-from ..call.rows import divisor_of_rows, evaluate
+from ..call.rows import evaluate
 from ..core.contracts import ROWS, absent, brings
 from ..core.intervals import Interval
 from ..core.loss import Loss, domain
-from ..core.request import Request
 from ..core.row_options import RowOptions
 from .documentation import documented
 from .row_margins import RowMargins
+
+_direct = engines.Direct("direct_rows")
 
 
 @documented
@@ -245,9 +246,7 @@ class Softmax(RowMargins, Loss):
         plain = sample_weight is None and mask is None and device is None and axis == -1
         plain = plain and values_out is None
         if plain and (reduction == "mean" or reduction == "sum"):
-            found = (_direct or _direct_kernels()).run_direct(
-                self, 0, prediction, target, reduction, 1.0
-            )
+            found = _direct.run(self, 0, prediction, target, reduction, 1.0)
             if found is not None:
                 return found[0]
         misuse.refuse_autograd(prediction)
@@ -296,9 +295,7 @@ class Softmax(RowMargins, Loss):
         plain = sample_weight is None and mask is None and device is None and axis == -1
         plain = plain and values_out is None
         if plain and (reduction == "mean" or reduction == "sum"):
-            found = (_direct or _direct_kernels()).run_direct(
-                self, 1, prediction, target, reduction, gradient_scale, out
-            )
+            found = _direct.run(self, 1, prediction, target, reduction, gradient_scale, out)
             if found is not None:
                 return found
         value, gradient, _ = evaluate(
@@ -347,9 +344,7 @@ class Softmax(RowMargins, Loss):
         plain = sample_weight is None and mask is None and device is None and axis == -1
         plain = plain and values_out is None and out is None and hess_out is None
         if plain and (reduction == "mean" or reduction == "sum"):
-            found = (_direct or _direct_kernels()).run_direct(
-                self, 2, prediction, target, reduction, gradient_scale
-            )
+            found = _direct.run(self, 2, prediction, target, reduction, gradient_scale)
             if found is not None:
                 return found
         return evaluate(
@@ -376,10 +371,6 @@ class Softmax(RowMargins, Loss):
             options["reduction"] = "sum"
         return self.value_grad_hess(prediction, target, hess_out=out, **options)[2]
 
-    def _divisor(self, host: Any, request: Request) -> float:
-        """What the sum of values on the host is divided by."""
-        return divisor_of_rows(self, host, request.inputs, request.reduction, request.check)
-
 
 class LogLikelihood(Softmax):
     """The formula of cross-entropy without a z-loss, for which kernels have a way of its own."""
@@ -390,12 +381,3 @@ class LogLikelihood(Softmax):
 
     def point(self, log_probability, target):
         return -target * log_probability, -target, 0.0
-
-
-_direct: Any = None
-
-
-def _direct_kernels() -> Any:
-    global _direct
-    _direct = engines.kernels("cpu", "direct_rows")  # those for plain arrays
-    return _direct

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from numbaloss.core.request import Outcome
 from numbaloss.formulas.fitting import lower_for
 from numbaloss.formulas.points import METHODS
 from numbaloss.formulas.structure import parameters_of
@@ -28,16 +29,19 @@ def write(outputs, columns, scale):
             output.array[...] = np.reshape(numbers, output.array.shape) * factor
 
 
-def divisor(loss, inputs, reduction, check):
+def divisor(request):
     """What a sum of values is divided by, where there are neither weights nor masks."""
-    assert inputs[2] is None
-    assert inputs[3] is None
-    shape = inputs[0].array.shape[:-1] if loss.contract.of_classes else inputs[0].array.shape
-    return float(np.prod(shape)) if reduction == "mean" else 1.0
+    prediction, _, weight, mask = request.inputs[:4]
+    assert weight is None
+    assert mask is None
+    of_classes = request.loss.contract.of_classes
+    shape = prediction.array.shape[:-1] if of_classes else prediction.array.shape
+    return Outcome(float(np.prod(shape)) if request.reduction == "mean" else 1.0)
 
 
-def check_inputs(loss, inputs, check):
+def check_inputs(request):
     """Nothing of this engine raises."""
+    return Outcome()
 
 
 def run_direct(*arguments):

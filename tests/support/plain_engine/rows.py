@@ -3,14 +3,16 @@
 import numpy as np
 
 from numbaloss.core.contracts import brings
+from numbaloss.core.request import Outcome
 from numbaloss.formulas.structure import Structure, lower
 
 from .points import asked, check_inputs, divisor, run_direct, write
 
-__all__ = ["check_inputs", "divisor", "evaluate", "run_direct"]
+__all__ = ["check_inputs", "divisor", "run", "run_direct"]
 
 
-def evaluate(loss, derivatives, inputs, outputs, scale, check):
+def run(request):
+    loss, inputs = request.loss, request.inputs
     prediction, target = inputs[0].array, inputs[1].array
     classes = prediction.shape[-1]
     labelled = target.ndim < prediction.ndim
@@ -18,8 +20,8 @@ def evaluate(loss, derivatives, inputs, outputs, scale, check):
     targets = target.reshape(-1) if labelled else target.reshape(-1, classes)
     found = [_row(loss, row, one, labelled) for row, one in zip(rows, targets)]
     columns = [np.array([one[which] for one in found]) for which in range(3)]
-    write(outputs, columns, scale)
-    return float(columns[0].sum())
+    write(request.outputs, columns, request.scale)
+    return Outcome(float(columns[0].sum()))
 
 
 def _softmax(numbers):
