@@ -83,8 +83,8 @@ def refuse_tracer(given: Any, name: str) -> None:
     if isinstance(given, sys.modules["jax"].core.Tracer):
         raise TypeError(
             f"{name} is traced by JAX (inside jax.jit, jax.grad or jax.vmap) and has no numbers "
-            f"yet. Call the loss outside, or through jax.pure_callback; its gradient is what "
-            f"value_and_grad returns"
+            f"yet. Inside, call numbaloss.jax.evaluate(loss, ...), whose gradient JAX knows; the "
+            f"loss itself is for arrays outside"
         )
 
 

@@ -33,11 +33,20 @@ def test_every_loss_states_its_formula_and_its_parameters():
             assert re.search(rf"\b{parameter.name}\b", text), (cls, parameter.name)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/your_own_loss.md", "docs/boosting.md"])
+# Pages, and the libraries that they are about.
+PAGES = {
+    "README.md": (),
+    "docs/your_own_loss.md": (),
+    "docs/boosting.md": ("sklearn", "xgboost", "lightgbm"),
+    "docs/scipy_and_sklearn.md": ("sklearn",),
+    "docs/pytorch_and_jax.md": ("torch", "jax"),
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_python_of_documents_runs(page):
-    if page == "docs/boosting.md":
-        for library in ("sklearn", "xgboost", "lightgbm"):
-            pytest.importorskip(library)
+    for library in PAGES[page]:
+        pytest.importorskip(library)
     text = (ROOT / page).read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     assert blocks

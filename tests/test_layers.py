@@ -27,7 +27,9 @@ LAYERS = (
     ("boosting",),
     ("catboost", "lightgbm", "xgboost"),
     ("__init__",),
-    ("scipy", "torch"),
+    ("autodiff",),
+    ("jax", "scipy", "torch"),
+    ("sklearn",),
     ("cli",),
     ("__main__",),
 )

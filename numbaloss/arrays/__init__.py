@@ -129,6 +129,24 @@ def _numpy_empty(like: np.ndarray, dtype: str | None) -> np.ndarray:
     return np.empty_like(like, dtype=dtype, subok=False)
 
 
+# From so many bytes on NumPy asks for pages of 2 MiB.
+_LARGE = 1 << 22
+
+
+def _torch_empty(like: Any, dtype: str | None) -> Any:
+    """An uninitialised tensor like another on the CPU.
+
+    Large ones lie in memory of NumPy's: PyTorch's comes in pages of 4 KiB, which take three times
+    as long to arrive as a gradient takes to be computed.
+    """
+    if like.numel() * 4 < _LARGE:
+        return gpu.torch_empty(like, dtype)
+    torch = sys.modules["torch"]
+    view, half = _torch_operand(like, "array").array, dtype is None and like.dtype == torch.bfloat16
+    made = torch.from_numpy(np.empty_like(view, np.int16 if half else dtype, subok=False))
+    return made.view(torch.bfloat16) if half else made
+
+
 def _torch_of(shape: tuple[int, ...], dtype: str) -> Any:
     torch = sys.modules["torch"]
     return torch.empty(shape, dtype=getattr(torch, dtype))
@@ -145,7 +163,7 @@ def _dlpack_finish(like: Any, array: np.ndarray) -> Any:
 NUMPY = Family(
     "numpy", lambda like, dtype: _numpy_empty(np.asarray(like), dtype), np.empty, lambda _, a: a
 )
-TORCH = Family("torch", gpu.torch_empty, _torch_of, lambda _, result: result)
+TORCH = Family("torch", _torch_empty, _torch_of, lambda _, result: result)
 JAX = Family("jax", NUMPY.empty_like, NUMPY.empty, _jax_finish)
 DLPACK = Family(
     "dlpack",

@@ -9,41 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from ..autodiff import Form, Options, keywords
 from ..core.loss import Loss
-
-REDUCTIONS = ("mean", "weighted_mean", "batchmean", "sum", "none")
-
-
-class Form(NamedTuple):
-    """What losses of one structure take."""
-
-    structure: str
-    inputs: int  # tensors that have a gradient, a bias aside
-    has_target: bool
-    # Whether the gradient of a row depends on other rows, or is a sum over rows: values that are
-    # kept apart then have no gradients that are.
-    in_batch: bool
-    has_mask: bool = True
-
-    @classmethod
-    def of(cls, loss: Loss) -> Form:
-        contract = loss.contract
-        if contract.name == "vectors":
-            return cls("vectors", contract.vectors, contract.vectors == 2, False)
-        if contract.name == "batch":
-            return cls("batch", contract.vectors, contract.vectors == 1, True, False)
-        if contract.name == "linear":
-            return cls("linear", 2, True, True)
-        return cls(contract.name, 1, True, False)
-
-
-class Options(NamedTuple):
-    """What a call says beside its tensors."""
-
-    reduction: str = "mean"
-    axis: int = -1
-    transposed: bool | None = None
-    check: bool = True
 
 
 class Tensors(NamedTuple):
@@ -91,15 +58,6 @@ def remembered(key: str) -> Loss:
     return _known[key]
 
 
-def shape_of_values(structure: str, first: torch.Tensor, axis: int) -> list[Any]:
-    """The shape of the values that are kept apart."""
-    shape = list(first.shape)
-    if structure == "elementwise":
-        return shape
-    del shape[axis if structure == "rows" else -1]
-    return shape
-
-
 def dtype_of_values(first: torch.Tensor) -> torch.dtype:
     return torch.float64 if first.dtype == torch.float64 else torch.float32
 
@@ -133,32 +91,18 @@ def compute(
     """The value, and the gradients (``derivatives`` 1) or the hessian (2), as new tensors."""
     inputs = tensors.inputs
     first, form = inputs[0], Form.of(loss)
-    arrays = [given(one) for one in inputs]
     outs = [empty(one) for one in inputs] if derivatives else []
-    keywords: dict[str, Any] = {
-        "sample_weight": given(tensors.sample_weight),
-        "reduction": options.reduction,
-        "check": options.check,
-        "wait": not first.is_cuda,
-    }
-    if form.has_mask:
-        keywords["mask"] = given(tensors.mask)
-    if form.structure == "rows":
-        keywords["axis"] = options.axis
-    if form.structure == "linear":
-        keywords["transposed"] = options.transposed
-        keywords["bias"] = arrays.pop() if len(arrays) > 2 else None
-    if form.has_target:
-        arrays.append(given(tensors.target))
+    others = (given(one) for one in tensors[1:])
+    arrays, named = keywords(form, options, [given(one) for one in inputs], *others)
+    named["wait"] = not first.is_cuda
     if derivatives == 2:
-        del keywords["reduction"]
-        loss.hess(*arrays, out=given(outs[0]), reduction=options.reduction, **keywords)
+        loss.hess(*arrays, out=given(outs[0]), **named)
         return first, outs
     if not derivatives:
-        return as_tensor(loss(*arrays, **keywords), first), outs
+        return as_tensor(loss(*arrays, **named), first), outs
     out = [given(one) for one in outs]
     single = form.inputs == 1
-    value, _ = loss.value_and_grad(*arrays, out=out[0] if single else tuple(out), **keywords)
+    value, _ = loss.value_and_grad(*arrays, out=out[0] if single else tuple(out), **named)
     return as_tensor(value, first), outs
 
 

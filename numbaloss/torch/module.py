@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 
+from ..autodiff import Form, Options
 from ..core import loss as core
 from . import eager, operators
-from .calls import REDUCTIONS, Form, Options, Tensors, remember
+from .calls import Tensors, remember
 
 
 def evaluate(
@@ -60,7 +61,7 @@ def evaluate(
         raise TypeError(
             f"loss must be a loss of numbaloss, such as numbaloss.Huber(), not {loss!r}"
         )
-    options = _options(reduction, axis, transposed, check)
+    options = Options.of(reduction, axis, transposed, check)
     return _evaluate(loss, None, Form.of(loss), options, inputs, sample_weight, mask, bias)
 
 
@@ -103,7 +104,7 @@ class Loss(torch.nn.Module):
                 f"Loss takes a loss of numbaloss, such as numbaloss.Huber(), not {loss!r}"
             )
         self.loss, self.reduction = loss, reduction
-        self.options = _options(reduction, axis, transposed, check)
+        self.options = Options.of(reduction, axis, transposed, check)
         self.form, self.key = Form.of(loss), remember(loss)
 
     def forward(
@@ -126,12 +127,6 @@ class Loss(torch.nn.Module):
         self.key = remember(self.loss)
 
 
-def _options(reduction: str, axis: int, transposed: bool | None, check: bool) -> Options:
-    if reduction not in REDUCTIONS:
-        raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, not {reduction!r}")
-    return Options(reduction, axis, transposed, check)
-
-
 def _evaluate(
     loss: Any,
     key: str | None,
@@ -142,37 +137,32 @@ def _evaluate(
     mask: Any,
     bias: Any,
 ) -> torch.Tensor:
-    tensors = _tensors(form, inputs, sample_weight, mask, bias)
     if not torch.compiler.is_compiling():
         if torch._C._are_functorch_transforms_active():
             raise NotImplementedError(
                 f"{loss!r} cannot be called inside torch.func.grad, vmap, jvp and their like; "
                 f"torch.autograd.grad(value, prediction) gives its gradient"
             )
+        if mask is None and len(inputs) == 2 and form.inputs == 1:
+            found = eager.evaluate_plain(loss, key, options, *inputs, sample_weight)
+            if found is not None:
+                return found
+        tensors = _tensors(form, inputs, sample_weight, mask, bias)
         apart = options.reduction == "none" and form.in_batch
         if not apart and eager.plain(tensors):
             return eager.evaluate(loss, key, tensors, options)
+    else:
+        tensors = _tensors(form, inputs, sample_weight, mask, bias)
     arguments = (*tensors, key or remember(loss), *options)
     if torch.is_grad_enabled() and any(one.requires_grad for one in tensors.inputs):
-        found: torch.Tensor = operators.value_and_gradients(*arguments)[0]
-        return found
+        return operators.value_and_gradients(*arguments)[0]  # type: ignore[no-any-return]
     return operators.value(*arguments)  # type: ignore[no-any-return]
 
 
 def _tensors(
     form: Form, inputs: tuple[Any, ...], sample_weight: Any, mask: Any, bias: Any
 ) -> Tensors:
-    expected = form.inputs + form.has_target
-    if len(inputs) != expected:
-        raise TypeError(f"the loss takes {expected} tensors, not {len(inputs)}")
-    differentiable = list(inputs[: form.inputs])
-    target = inputs[-1] if form.has_target else None
-    if bias is not None:
-        if form.structure != "linear":
-            raise TypeError("bias is for losses of a linear layer")
-        differentiable.append(bias)
-    if mask is not None and not form.has_mask:
-        raise TypeError("losses of a batch of vectors take no mask")
+    differentiable, target = form.split(inputs, mask, bias)
     for one, name in ((target, "target"), (sample_weight, "sample_weight")):
         if one is not None and one.requires_grad:
             raise ValueError(

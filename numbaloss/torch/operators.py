@@ -11,15 +11,8 @@ from typing import Any
 
 import torch
 
-from .calls import (
-    Form,
-    Options,
-    Tensors,
-    compute,
-    dtype_of_values,
-    remembered,
-    shape_of_values,
-)
+from ..autodiff import Form, Options, shape_of_values
+from .calls import Tensors, compute, dtype_of_values, remembered
 
 _TAKES = (
     "(Tensor[] inputs, Tensor? target, Tensor? sample_weight, Tensor? mask, str loss, "
@@ -65,9 +58,9 @@ hessian = _operator("hessian", _hessian, "Tensor")
 
 def _fake_value(inputs, target, sample_weight, mask, loss, reduction, axis, transposed, check):
     first = inputs[0]
-    shape = []
+    shape: Any = ()
     if reduction == "none":
-        shape = shape_of_values(Form.of(remembered(loss)).structure, first, axis)
+        shape = shape_of_values(Form.of(remembered(loss)).structure, first.shape, axis)
     return first.new_empty(shape, dtype=dtype_of_values(first))
 
 

@@ -177,6 +177,22 @@ def test_large_gradients_lie_in_memory_of_numpy():
         assert not made.untyped_storage().resizable()
 
 
+def test_gradients_of_plain_calls_lie_there_too():
+    from numbaloss.arrays import TORCH
+
+    for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
+        for like in (
+            torch.empty((2000, 1500), dtype=dtype),
+            torch.empty((2000, 1500), dtype=dtype).T,
+        ):
+            made = TORCH.empty_like(like, None)
+            assert (made.shape, made.dtype, made.stride()) == (like.shape, dtype, like.stride())
+            assert not made.untyped_storage().resizable()
+    small = TORCH.empty_like(like[:3, :3], "float32")
+    assert small.dtype == torch.float32
+    assert small.untyped_storage().resizable()
+
+
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
