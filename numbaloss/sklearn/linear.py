@@ -71,13 +71,21 @@ class _Linear(BaseEstimator):
         for name in ("l1", "l2"):
             if not 0.0 <= getattr(self, name) < np.inf:
                 raise ValueError(f"{name} must be in [0, inf), not {getattr(self, name)}")
+        # Of several models beside one another the mean is over all of them.
+        models = y.shape[1] if y.ndim == 2 else 1
         model = LinearObjective(
-            loss, X, y, self.l2, sample_weight, "weighted_mean" if sample_weight is not None
-            else "mean", self.fit_intercept, classes,
-        )  # fmt: skip
+            loss,
+            X,
+            y,
+            self.l2 / models,
+            sample_weight,
+            "weighted_mean",
+            self.fit_intercept,
+            classes,
+        )
         constant = loss.best_constant(y, sample_weight) if self.fit_intercept else 0.0
-        start = as_started(model, constant)
-        at, self.n_iter_, converged = minimum(model, start, self.l1, self.max_iter, self.tol)
+        start, l1 = as_started(model, constant), self.l1 / models
+        at, self.n_iter_, converged = minimum(model, start, l1, self.max_iter, self.tol)
         if not converged:
             warnings.warn(
                 f"{loss!r} has no gradient below tol={self.tol} after {self.n_iter_} iterations: "

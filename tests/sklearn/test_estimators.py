@@ -113,11 +113,20 @@ def test_losses_of_two_classes_take_several_one_by_one():
     model = LinearClassifier(nl.Focal(), l2=1e-2).fit(FLOWERS, SPECIES)
     assert model.coef_.shape == (3, 4)
     np.testing.assert_allclose(model.predict_proba(FLOWERS).sum(axis=1), 1.0)
+    alone = LinearClassifier(nl.Focal(), l2=1e-2).fit(FLOWERS, SPECIES == 1)
+    np.testing.assert_allclose(model.coef_[1], alone.coef_, **CLOSE)
     assert model.score(FLOWERS, SPECIES) > 0.9
     for loss in (nl.SquaredHinge(), nl.SquaredHinge(targets="signed")):
         hinges = LinearClassifier(loss, l2=1e-3).fit(FLOWERS, SPECIES == 0)
         assert hinges.score(FLOWERS, SPECIES == 0) == 1.0
         assert hinges.decision_function(FLOWERS).shape == (150,)
+
+
+def test_weights_of_one_change_nothing():
+    loss = nl.CrossEntropy(class_weight=[1.0, 2.0, 5.0])
+    plain = LinearClassifier(loss, l2=1e-2).fit(FLOWERS, SPECIES)
+    weighed = LinearClassifier(loss, l2=1e-2).fit(FLOWERS, SPECIES, sample_weight=np.ones(150))
+    np.testing.assert_allclose(plain.coef_, weighed.coef_, **CLOSE)
 
 
 def test_outliers_do_not_move_a_robust_model():
