@@ -16,7 +16,7 @@ from . import operators
 from .calls import Tensors, compute, given, remember
 
 _PLAIN = frozenset({torch.Tensor, torch.nn.Parameter})
-_DIRECT = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
+_DIRECT: dict[Any, Any] = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
 # On a GPU only a wait tells whether a gradient is multiplied by 1. It is worth one from here on.
 _LARGE = 1 << 26
 
