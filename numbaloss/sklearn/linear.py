@@ -147,8 +147,8 @@ class LinearRegressor(RegressorMixin, _Linear):
     Examples
     --------
     >>> import numbaloss as nl
-    >>> X, y = [[0.0], [1.0], [2.0], [3.0]], [1.0, 3.0, 5.0, 100.0]
-    >>> LinearRegressor(nl.Cauchy(0.1)).fit(X, y).predict([[4.0]]).round(1).tolist()
+    >>> X, y = [[0.0], [1.0], [2.0], [3.0]], [1.0, 3.0, 5.0, 7.0]
+    >>> LinearRegressor(nl.Huber(0.5)).fit(X, y).predict([[4.0]]).round(3).tolist()
     [9.0]
     """
 

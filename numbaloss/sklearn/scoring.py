@@ -44,7 +44,7 @@ def scorer(loss: Loss, response_method: str | None = None) -> LossScorer:
     >>> X, y = [[0.0], [1.0], [2.0], [3.0]], ["no", "no", "yes", "yes"]
     >>> model = LogisticRegression().fit(X, y)
     >>> round(scorer(nl.CrossEntropy())(model, X, y), 4)
-    -0.2525
+    -0.3476
     """
     return LossScorer(loss, response_method)
 
