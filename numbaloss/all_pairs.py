@@ -1,15 +1,15 @@
 """The order of work on all pairs of a batch, whatever machine does it.
 
-The matrix of all similarities never exists. Blocks of it are made by matrix products, looked
-at, turned in place into the slopes of the loss by the similarities, and multiplied again:
+The matrix of all similarities never exists. Blocks of it are made by matrix products, read,
+turned in place into the slopes of the loss by the similarities, and multiplied again:
 
     S = Q K'        dQ = G K        dK = G' Q
 
-Three products are needed where a block holds whole rows, and rows are all that is looked at. A
-loss that looks at columns too knows none of them before it has seen the last row, and makes
+Three products are needed where a block holds whole rows, and a loss reads rows alone. One that
+reads columns too has the whole of none before the last row is there, and makes
 each block twice: four products. Where the columns are the rows again, S is symmetric; the
 blocks right of the diagonal then stand for those left of it, G + G' is computed in one go, and
-two products are enough: half of one to look, half of one to look again, and one for the
+two products are enough: half of one for each pass over the block, and one for the
 gradient.
 """
 
@@ -211,7 +211,7 @@ def _softmax(
 
 def _pairs(machine: Machine, batch: Batch, shape: Shape, gradients: bool) -> None:
     # Of labels, the slopes by a row's pairs as anchor and as another's are known at once: whole
-    # rows of G + G' and no look at columns.
+    # rows of G + G' and no pass over columns.
     for rows in shape.blocks(batch):
         for columns in shape.tiles(0, batch.columns):
             block = machine.product(rows, columns)

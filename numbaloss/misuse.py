@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-# Elements that a search looks at in one go.
+# Elements that a search reads in one go.
 _SEARCH = 1 << 16
 
 

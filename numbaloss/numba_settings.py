@@ -1,4 +1,4 @@
-"""Settings of Numba's under which nothing can be compiled: said in words, before Numba fails."""
+"""Settings of Numba's under which nothing can be compiled: errors that name them."""
 
 from __future__ import annotations
 

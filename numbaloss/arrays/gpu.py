@@ -76,7 +76,7 @@ _text_of = lru_cache(str)  # as slow as dtype.name
 
 
 def described(given: Any, name: str) -> tuple[Operand, Family]:
-    """View of an array that says where it is by ``__cuda_array_interface__``."""
+    """View of an array with ``__cuda_array_interface__``."""
     interface = given.__cuda_array_interface__
     if interface.get("mask") is not None:
         raise misuse.masked(name, valid=True)
@@ -179,7 +179,7 @@ def _jax_gpu(device: Any) -> Family:
 
 
 def exchanged(given: Any, name: str, device: int) -> tuple[Operand, Family]:
-    """View of an array that knows nothing but DLPack."""
+    """View of an array that has nothing but DLPack."""
     view = _backend().exchanged(given)
     item = view.dtype.itemsize
     strides = None if view.strides is None else tuple(item * step for step in view.strides)

@@ -57,7 +57,7 @@ def overlaps_itself(array: np.ndarray) -> bool:
     """Whether two elements of an array share memory: what is written to one is read in another.
 
     So it is with expanded and broadcast arrays, and with sliding windows. Arrays too intricate
-    to tell count as sharing. Only addresses are looked at: the memory may be a GPU's.
+    to tell count as sharing. Only addresses are read: the memory may be a GPU's.
     """
     if array.flags.forc or array.size < 2:
         return False

@@ -27,7 +27,7 @@ class Operand(NamedTuple):
     kind: str
     # The dimensions it came with, where it was spread over more.
     dimensions: int | None = None
-    # The number of the GPU it lives on. ``array`` then tells shape, strides and addresses, and
+    # The number of the GPU it lives on. ``array`` then has shape, strides and addresses, and
     # must not be read: its memory is the GPU's.
     device: int | None = None
     # Where the last axis, that of the classes, was in the caller's array, if elsewhere.

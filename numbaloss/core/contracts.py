@@ -1,7 +1,7 @@
 """Contracts: what the maths of a structure of losses takes and returns.
 
 A structure (:mod:`numbaloss.structures`) names its contract; formulas, engines, checks and warm-up
-read it there, and none of them knows a structure by its class.
+read it there, and none of them asks for the class of a structure.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from ..arrays import Operand, numbers
 from .intervals import Interval, interval
 from .loss import domain
 
-# Elements that the search looks at in one go.
+# Elements that the search reads in one go.
 _SEARCH = 1 << 16
 _WEIGHTS = interval("[0, inf)")
 
@@ -27,7 +27,7 @@ def raise_first_number(loss: Any, inputs: Sequence[Operand | None], check: bool)
     for operand, of, name in zip((prediction, target, weight), domains, names):
         if operand is None or not check or of.everything:
             continue
-        # Judged in the type of the computation, as the kernel does.
+        # Compared in the type of the computation, as the kernel does.
         real = np.dtype((prediction or operand).compute)
         counting = [mask, None if name == "sample_weight" else weight]
         first = _first_of_domain(operand, name, of, real, counting)

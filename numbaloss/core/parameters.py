@@ -1,6 +1,6 @@
 """Parameters of losses: as classes declare them, and the values that they accept.
 
-People make losses in loops, with another parameter each time. So what a class says is read once
+People make losses in loops, with another parameter each time. So what a class declares is read once
 (:class:`Declaration`), with a range for each parameter within which a number of the right type is
 fine; whatever is outside goes through all tests, whose messages say what is wrong.
 """
@@ -62,7 +62,7 @@ class ByClass(dict):
 
 
 class Declaration:
-    """What a class says of its parameters, made ready for constructions."""
+    """Parameters of a class, as it declares them, made ready for constructions."""
 
     __slots__ = ("bounds", "count", "defaults", "parameters", "ranges", "spans")
 
@@ -117,7 +117,7 @@ _declarations = ByClass()
 
 
 def declaration_of(cls: Any) -> Declaration:
-    """What a class says of its parameters."""
+    """Parameters of a class, as it declares them."""
     found = _declarations.get(id(cls))
     if found is None or found.bounds is not cls.bounds or found.spans is not cls.spans:
         found = Declaration(cls)

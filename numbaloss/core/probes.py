@@ -1,4 +1,4 @@
-"""Losses of the engines' own, with which kernels look at inputs in the place of another loss."""
+"""Losses of the engines' own, with which kernels check inputs in the place of another loss."""
 
 from __future__ import annotations
 

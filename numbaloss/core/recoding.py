@@ -8,7 +8,7 @@ import numpy as np
 
 from .intervals import Interval
 
-# What the parameter `targets` may say.
+# Values of the parameter `targets`.
 TARGETS = ("binary", "signed")
 # The domains of targets that lie between the two, and of those that do not.
 SOFT = {"binary": "[0, 1]", "signed": "[-1, 1]"}
@@ -56,7 +56,7 @@ class Recoding(NamedTuple):
         return tuple(0.5 * end + 0.5 for end in found) if self.signed else found
 
     def numbers(self, given: Interval, dtype: np.dtype, kind: str, check: bool) -> list[float]:
-        """What kernels are told: a factor and a summand of targets; then, for shares, the
+        """Arguments of kernels: a factor and a summand of targets; then, for shares, the
         targets that are fine, smoothing, and what stands for those that are not."""
         gain = 0.5 if self.signed else 1.0
         low, high = self.limits(given, dtype, kind)[2:]
@@ -86,7 +86,7 @@ def share(target, weight, pos_weight, bounds, smoothing, outside, units):
 
 
 def check_targets_parameter(loss: Any) -> None:
-    """Raise where a parameter ``targets`` says something else than what it may."""
+    """Raise where a parameter ``targets`` has another value."""
     value = loss.__dict__.get("targets")
     if isinstance(value, str) and value not in TARGETS:
         raise ValueError(f"{type(loss).__name__}: targets must be one of {TARGETS}, not {value!r}")

@@ -1,10 +1,10 @@
-"""Exceptions of formulas: caught where they are raised, told to whoever called the kernel.
+"""Exceptions of formulas: caught where they are raised, reported to the caller of the kernel.
 
 Numba turns an exception of a C function into "Exception ignored", and leaves the function at once,
 results unwritten. So kernels of losses that can raise call formulas through :func:`attempt`, which
-says whether they raised. A loop over a block adds that up, like any other number, and stays
-vectorised; it is after the loop that it looks for the first element that raised and leaves it in
-the memory of the call, in front of the parameters. Whoever launched the kernel looks there.
+returns whether they raised. A loop over a block adds that up, like any other number, and stays
+vectorised; after the loop it searches for the first element that raised and leaves it in
+the memory of the call, in front of the parameters. The caller of the kernel reads it there.
 
 What cannot raise is compiled without any of it.
 """

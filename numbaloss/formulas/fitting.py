@@ -68,7 +68,7 @@ _NUMBERS = frozenset([float, int, bool])
 class Fitting:
     """Ranges of parameters of some classes within which numbers are known to fit a type.
 
-    A look at them takes a tenth of what :func:`lower_for` does, whose messages say what is wrong.
+    Reading them takes a tenth of what :func:`lower_for` does, whose messages say what is wrong.
     """
 
     def __init__(self, whole: Sequence[Formula], structure: Structure, real: str) -> None:

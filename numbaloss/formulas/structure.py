@@ -34,7 +34,7 @@ MEMORY = "memory of the call"
 class Formula:
     """What one class of losses computes: as long as nothing changes that its code names.
 
-    Kernels are made for formulas, not for classes: two classes that say the same share them, and a
+    Kernels are made for formulas, not for classes: classes of the same formula share them, and a
     class whose constants, helpers or methods change has another formula from then on.
     """
 
@@ -73,7 +73,7 @@ class Known:
         # Whether its `lower` is asked; None where it has neither that nor maths, as sums have.
         self.lowers = _lowers(cls)
         self.outline: Any = None  # of losses that stand for themselves: see `plans`
-        # Nothing else of such a class of ours is watched: a look at both takes half the time.
+        # Nothing else of such a class of ours is watched: reading both takes half the time.
         self.simple = self.ours and not cls.contract.methods
         self.point, self.lower = getattr(cls, "point", None), cls.lower
 
@@ -110,7 +110,7 @@ def known_of(cls: type[Loss]) -> Known:
 
 
 def _key_of(cls: type[Loss], watch: Watch) -> Hashable:
-    """A key of all that a class says, and of what its methods name."""
+    """A key of all that a class declares, and of what its methods name."""
     if _ours(cls):
         of_class = [name for name in (*METHOD_NAMES, "lower") if hasattr(cls, name)]
         return cls, *[watch.look_at(cls, name) for name in of_class]
@@ -137,8 +137,8 @@ def _key_of(cls: type[Loss], watch: Watch) -> Hashable:
 def scalars(cls: type[Loss]) -> list[Parameter]:
     """The parameters that ``point`` sees.
 
-    Arrays reach kernels on their own; how targets are written, and what the contract says, is for
-    the host.
+    Arrays reach kernels on their own; how targets are written, and the contract's fields, are
+    for the host.
     """
     return [
         parameter

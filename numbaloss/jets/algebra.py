@@ -1,9 +1,9 @@
-"""The arithmetic of jets, said once for machine code and for plain Python.
+"""The arithmetic of jets, written once for machine code and for plain Python.
 
 A jet is what is known of a function at one point: its value, slope and hessian (first and second
 derivative), and its jump, half of what the slope changes by where there is a kink. The rules here
 are plain formulas of these parts. They run on numbers, on numbers in the making of machine code,
-and on stand-ins for numbers, which tell what parts a result has (:mod:`.compiled`).
+and on stand-ins for numbers, which state what parts a result has (:mod:`.compiled`).
 
 A part that is missing, ``ABSENT``, is zero for every input: the hessian of everything affine, the
 jump of everything smooth. It is missing and not a zero, for no compiler may drop a product with
@@ -217,7 +217,7 @@ def power(x: Parts, exponent: Any, value: Any) -> Parts:
     y, infinity = exponent, float("inf")
     slope, jump, hessian = x.slope / x.value, x.jump / x.value, x.hessian / x.value
     hessian = (y - 1.0) * (slope * slope + jump * jump) + hessian
-    # What is too small to be told from 0 takes its derivatives with it; at 0 they are limits.
+    # What is too small to differ from 0 takes its derivatives with it; at 0 they are limits.
     zero, still, gone = x.value == 0.0, _still(x), value == 0.0
     slope, jump, hessian = (select(gone, ABSENT, y * value * one) for one in (slope, jump, hessian))
     first = select((y > 1.0) | (y == 0.0), 0.0, infinity)

@@ -1,6 +1,6 @@
 """Jets in compiled code: a type of Numba's, of which nothing is left but arithmetic.
 
-The type says which parts a jet has. So does the result of every operation, by running its rule
+The type states which parts a jet has. So does the result of every operation, by running its rule
 (:mod:`.algebra`) on stand-ins for numbers while types are inferred, and on LLVM's values when
 code is generated.
 """

@@ -1,1 +1,1 @@
-"""What kernels are told: descriptions of calls, and what their parts leave, field by field."""
+"""Arguments of kernels: descriptions of calls, and the results of their parts, field by field."""

@@ -1,7 +1,7 @@
 """Losses of all pairs of a batch: the vectors of one side, and a block of their similarities.
 
 Arrays are contiguous, in the batch's order, in which rows of a label stand side by side. Where it
-is not said otherwise they hold a number of the compute type for each row, or column, of the batch.
+is not stated otherwise they hold a number of the compute type for each row, or column, of it.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class BatchBlock(BatchSide):
 
 
 class CpuBatchSide(BatchSide):
-    """What loops on CPU threads are told beside. ``inverse`` and ``slope_sum`` are float64."""
+    """Further arguments of loops on CPU threads. ``inverse`` and ``slope_sum`` are float64."""
 
     layout: Word  # of the array at `source`, see `elementwise`; it follows behind the fields
     normalize: Flag
@@ -79,7 +79,7 @@ class GatheredPairs(BatchSide):
 
 
 class CpuBatchBlock(BatchBlock):
-    """What loops on CPU threads are told beside.
+    """Further arguments of loops on CPU threads.
 
     ``log_sum``, ``share`` and ``values`` are float64, ``farthest_place`` and ``nearest_place``
     int32; ``slope_sum`` is of the rows of the block alone.

@@ -22,7 +22,7 @@ class Call(Record):
     parameters: Address  # of the loss, in float64, behind a header: see `formulas.catching`
     size: Count  # elements, or rows, or pieces of rows
     chunk: Count  # of those in a chunk, at the most
-    description: Address  # of what else there is to know, which depends on the structure
+    description: Address  # of further fields, which depend on the structure
 
 
 class ArrayLayouts(Record):

@@ -1,4 +1,4 @@
-"""Losses of all pairs of a batch on a GPU: what a launch is told."""
+"""Losses of all pairs of a batch on a GPU: the arguments of a launch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from .record import Address, Bit, Bits, Column, Columns, Count, Flags, Real, Rec
 
 
 class CudaBatchBlock(BatchBlock):
-    """A side or a block, and what else launches are told. Strides are in elements."""
+    """A side or a block, and the other arguments of launches. Strides are in elements."""
 
     rows: Count  # of the whole side
     source_row_stride: Count  # from row to row of the array at `source`

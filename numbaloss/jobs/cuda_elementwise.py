@@ -1,4 +1,4 @@
-"""Losses of numbers on a GPU: what a launch is told."""
+"""Losses of numbers on a GPU: the arguments of a launch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .record import Address, Bit, Bits, Choice, Column, Columns, Count, Flags, R
 class ElementwiseLaunch(Record):
     """The arrays of a launch, and what is asked of their elements.
 
-    The kernel of contiguous arrays of one dtype looks at nothing behind ``flags``.
+    The kernel of contiguous arrays of one dtype reads nothing behind ``flags``.
     """
 
     size: Count  # elements of each array

@@ -1,4 +1,4 @@
-"""Rows of logits, or of probabilities, on a GPU: what a launch is told."""
+"""Rows of logits, or of probabilities, on a GPU: the arguments of a launch."""
 
 from __future__ import annotations
 

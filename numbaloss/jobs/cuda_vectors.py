@@ -1,4 +1,4 @@
-"""Losses of two or three vectors that belong together, on a GPU: what a launch is told."""
+"""Losses of two or three vectors that belong together, on a GPU: the arguments of a launch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses of numbers on CPU threads: what a call says beside :class:`.call.Call`."""
+"""Losses of numbers on CPU threads: fields of a call beside :class:`.call.Call`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class ElementwiseDescription(ArrayLayouts):
 
     limits: Word  # of `TargetLimits`; 0: no rounding leads a target beyond its domain
     recoding: Word  # of `TargetRecoding`; 0: the loss sees targets as they are
-    mask: Word  # of the address of a mask and its layout; 0: all elements count, or weights say it
+    mask: Word  # of the address of a mask and its layout; 0: none; weights may leave some out
     pos_weight: Word  # of the address of weights of positive targets and their layout
 
 

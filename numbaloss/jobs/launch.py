@@ -1,4 +1,4 @@
-"""What every launch of a kernel on a GPU is told, and what it leaves."""
+"""What every launch of a kernel on a GPU takes, and what it writes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ class Tail(Record):
     """The last argument of every kernel: how the value is made, and where sums lie."""
 
     divisor: Real  # the value is the sum over it; 0: over that of `earlier`
-    earlier: Address  # of the :class:`LaunchSums` that say what to scale derivatives by; 0: none
-    guard: Address  # of those of a launch that looked for what is out of range; 0: none
+    earlier: Address  # of the :class:`LaunchSums` that derivatives are scaled by; 0: none
+    guard: Address  # of those of a launch that checked ranges; 0: none
     before: Address  # of those of a former part of the same sum; 0: none
     numerator: Real  # what `LaunchSums.scale` is made of
     partials: Address  # of a :class:`BlockSums` a block

@@ -1,4 +1,4 @@
-"""Records: what kernels are told, as named numbers of eight bytes.
+"""Records: arguments of kernels, as named numbers of eight bytes.
 
 A record is declared once, as a class whose annotations are its fields, in the order in which they
 lie in memory::
@@ -147,7 +147,7 @@ class Columns:
     def __init_subclass__(cls) -> None:
         names = _kinds(cls, Columns, {"Column": None})
         cls.count = len(names)
-        # A module: the one kind of namespace that compiled code looks into.
+        # A module: the one kind of namespace whose members compiled code can use.
         cls.column = ModuleType(cls.__name__)
         cls.column.__dict__.update({name: np.int64(place) for place, name in enumerate(names)})
 

@@ -1,4 +1,4 @@
-"""Losses of rows on CPU threads: what a call says beside :class:`.call.Call`, what rows leave."""
+"""Losses of rows on CPU threads: fields of a call beside :class:`.call.Call`, results of rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class RowCall(ArrayLayouts):
     gradient_columns: Word
     hessian_columns: Word
 
-    mask: Address  # says which rows count; 0: weights and labels say it alone
+    mask: Address  # of a mask of the rows that count; 0: none
     classes: Count
     derivatives: Count  # that are wanted: 0, 1 or 2
     map: Code  # of the loss: of the label's log-probability, or of all classes
@@ -131,7 +131,7 @@ class RowStatistics(Columns):
     distance: Column  # scaled logit of the label less the maximum
     own: Column  # exponential of that
     weighted_distance: Column  # Σ w_j of the scaled logit less the maximum, for label smoothing
-    # What a call says.
+    # Fields of a call.
     row_weight: Column
     label_weight: Column  # class weight of the label
     # What is made of those.

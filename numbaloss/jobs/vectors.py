@@ -1,4 +1,4 @@
-"""Losses of two or three vectors that belong together: what else a call says."""
+"""Losses of two or three vectors that belong together: further fields of a call."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class VectorRows(Record):
 
 
 class CpuVectorRows(VectorRows):
-    """What loops on CPU threads are told beside. Layouts follow behind the fields.
+    """Further arguments of loops on CPU threads. Layouts follow behind the fields.
 
     A layout is the address of a mover, the number of axes, the length of each and the stride of
     each; 0: the array is used as it lies.

@@ -40,7 +40,7 @@ class KLDivergence(OfLogitsOrProbabilities):
     PyTorch's ``kl_div(input, target)`` takes log-probabilities as they are. Here the prediction is
     logits, which the loss normalises: ``kl_div(log_softmax(x), t)``. Log-probabilities are logits
     too and give the same value, but the gradient is that by logits, :math:`p_k \sum_j t_j - t_k`
-    and not :math:`-t_k`. ``"mean"`` is over the rows, for which PyTorch says ``"batchmean"``; its
+    and not :math:`-t_k`. ``"mean"`` is over the rows, which is PyTorch's ``"batchmean"``; its
     own ``"mean"`` divides by the number of classes too.
 
     Examples

@@ -56,7 +56,7 @@ class InfoNCE(KeyedEmbedding):
 
 @register
 class SigLIP(KeyedEmbedding):
-    r"""Sigmoid loss of pairs: each pair of query and key is judged by itself.
+    r"""Sigmoid loss of pairs: each pair of query and key is a term by itself.
 
     .. math:: \ell_i = -\sum_j \log \sigma(z_{ij} s_{ij}), \qquad
               s_{ij} = \frac{q_i \cdot k_j}{T} + b,

@@ -10,7 +10,7 @@ LOWEST = -1e4
 
 
 class OfLogitsOrProbabilities(Softmax):
-    """A loss with a parameter ``from_logits``; its ``lower`` looks at it."""
+    """A loss with a parameter ``from_logits``; its ``lower`` reads it."""
 
     @property
     def takes_logits(self):  # type: ignore[override]

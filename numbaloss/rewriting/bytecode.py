@@ -1,4 +1,4 @@
-"""A look at compiled functions of Python, and a change to them."""
+"""Compiled functions of Python: read, and changed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def names_in(code: CodeType) -> set[str]:
 
 
 def with_products(code: CodeType) -> CodeType:
-    """The same code with ``x @ 2`` where it says ``x ** 2.0``.
+    """The same code with ``x @ 2`` in the place of ``x ** 2.0``.
 
     A whole exponent that stands in a formula makes a few products of a power. It is to be seen
     when types are inferred, as integers are and floats are not; but an integer to the power of an

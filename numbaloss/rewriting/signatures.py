@@ -8,7 +8,7 @@ from typing import Any
 
 
 def with_signature(function: Callable, names: list[str], **defaults: Any) -> Callable:
-    """Tell Numba, which looks at signatures, of arguments that ``function`` takes as a tuple."""
+    """Give Numba, which reads signatures, the arguments that ``function`` takes as a tuple."""
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [

@@ -78,7 +78,7 @@ class Watch:
     # Keys: equal for what compiles to the same code.
 
     def of_function(self, function: Callable, seen: dict[int, int] | None = None) -> Hashable:
-        """A key of all that a function of Python says and names."""
+        """A key of the code of a function of Python and of all that it names."""
         seen = {} if seen is None else seen
         if id(function) in seen:
             return "function", seen[id(function)]
@@ -105,7 +105,7 @@ class Watch:
         """A key of a constant, a helper, a module; ``names`` are those that a function looks up."""
         kind = type(value)
         if kind is float:
-            return value.hex()  # tells 0.0 from -0.0, and NaN is NaN
+            return value.hex()  # 0.0 and -0.0 differ, and NaN is NaN
         if value is None or value is _MISSING or kind in (int, bool, str, bytes, complex):
             return kind, value
         if isinstance(value, np.generic):
