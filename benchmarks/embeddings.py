@@ -342,7 +342,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=(*CASES, *ROWS), help="losses [all]")
     parser.add_argument("--no-torch", action="store_true", help="leave PyTorch out")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write results")
-    parser.add_argument("--load", type=Path, metavar="FILE", help="look at results again")
+    parser.add_argument("--load", type=Path, metavar="FILE", help="print kept results again")
     parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     sizes = tuple(arguments.size)

@@ -200,7 +200,7 @@ def embeddings(
     }
     for name, training in trainings.items():
         network = training.network
-        # Where a loss looks at directions alone, so does who uses its embeddings.
+        # Where a loss compares directions alone, so does who uses its embeddings.
         normalize = LOSSES[name].normalize
         found[name] = (lambda pixels, of=network: unit(of(pixels))) if normalize else network
     return found

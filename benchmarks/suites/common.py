@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 # One folder an environment: asv installs one commit after another into it, and numbaloss
-# keeps the code of different sources apart by itself. Set before numbaloss looks.
+# keeps the code of different sources apart by itself. Set before numbaloss reads it.
 os.environ.setdefault(
     "NUMBALOSS_CACHE_DIR",
     str(Path(os.environ.get("ASV_ENV_DIR") or sys.prefix) / "machine-code"),

@@ -1,4 +1,4 @@
-"""What kernels are compiled to, looked at without a GPU.
+"""What kernels are compiled to, checked without a GPU.
 
 A run compiles each kernel with each loss of the registry and each dtype, several losses at a time,
 for an A100 (sm_80) and an H100 (sm_90) by turns: the two differ in a line at the top. With

@@ -30,7 +30,7 @@ class Progress:
             path.write_bytes(struct.pack("<qqd", -1, 0, time.monotonic()))
         with path.open("r+b") as file:
             memory = mmap.mmap(file.fileno(), self.BYTES)
-        # Number by number: struct.pack_into clears all of them first, and who looks at that
+        # Number by number: struct.pack_into clears all of them first, and who reads that
         # moment sees a call that has been under way since the machine was started.
         self._integers = memoryview(memory)[:16].cast("q")
         self._since = memoryview(memory)[16:].cast("d")

@@ -1,7 +1,7 @@
 """Every gradient and hessian of the registry once more, by the value of the loss alone.
 
 What is computed by hand and what the library makes of a value have nothing in common but the value:
-two independent roads to one number.
+two independent paths to one number.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """The first loss of a process that gives its value alone compiles, whatever its structure.
 
 Derivatives teach Numba functions such as ``np.sqrt`` for numbers with derivatives. It must not
-happen while a kernel is being compiled that has looked that function up already.
+happen while a kernel is being compiled that has read that function already.
 """
 
 import pytest

@@ -22,7 +22,7 @@ def module(name: str, text: str) -> types.ModuleType:
 
 
 def answers(loss) -> set[float]:
-    """What a loss says of predictions of 1 and targets of 0, by every road."""
+    """What a loss computes for predictions of 1 and targets of 0, by every path."""
     return {
         loss(ONES, np.zeros(3)),
         loss(ONES.astype(np.float32), np.zeros(3, np.float32)),
@@ -114,7 +114,7 @@ def kinds():
 @pytest.mark.every(2)
 @pytest.mark.filterwarnings("ignore:Jitted.value turns float32 into float64")
 @pytest.mark.parametrize("name", ["Global", "ByHand", "Helped", "Jitted", "Member", "LookUp"])
-def test_a_changed_constant_is_noticed_by_every_road(kinds, name):
+def test_a_changed_constant_is_noticed_by_every_path(kinds, name):
     loss = getattr(kinds, name)()
     assert answers(loss) == {2.0}
     kinds.K = kinds.inner.K = 5.0

@@ -102,7 +102,7 @@ def note(caught) -> str:
 
 @pytest.mark.parametrize("method", ["__call__", "value_and_grad", "value_grad_hess"])
 def test_the_first_sample_that_raises_is_named_from_all_threads(samples, method):
-    with pytest.raises(ValueError) as caught:  # noqa: PT011 (its arguments are looked at)
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 (its arguments are checked)
         getattr(Limited(), method)(*samples)
     assert caught.value.args == ("too large", 5)
     assert note(caught) == (

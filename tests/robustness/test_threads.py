@@ -71,7 +71,7 @@ for loss in LOSSES:
                 results.append(everything(loss, arrays))
             if len(set(results)) > 1:
                 differing.append([repr(loss), str(np.dtype(dtype)), size])
-# Strided arrays of another dtype and the plain call take other roads to the same promise.
+# Strided arrays of another dtype and the plain call take other paths to the same promise.
 prediction, target, _ = data(200_001, np.float16)
 for view in (slice(None), slice(None, None, -2)):
     values = set()

@@ -19,8 +19,8 @@ def machine(monkeypatch):
 
 @pytest.fixture
 def no_registers(monkeypatch):
-    """Rows go the roads of those that registers cannot keep."""
+    """Rows take the paths of those that registers cannot keep."""
     from numbaloss.cuda import narrow_rows, register_rows
 
-    for roads in (narrow_rows, register_rows):
-        monkeypatch.setattr(roads, "shape", lambda *given: None)
+    for module in (narrow_rows, register_rows):
+        monkeypatch.setattr(module, "shape", lambda *given: None)

@@ -1,4 +1,4 @@
-"""Rows of losses that look at all classes, and labels and targets at their bounds."""
+"""Rows of losses that read all classes, and labels and targets at their bounds."""
 
 import numpy as np
 import pytest

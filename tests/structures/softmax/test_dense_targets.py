@@ -11,7 +11,7 @@ from tests.support.rows import CE, FEW_WIDTHS, assert_same, everything, rows
 WITH_DENSE = [loss for loss in EACH_ROW_LOSS if "dense" in loss.accepts and not loss.dense_logits]
 
 
-@pytest.mark.every(2)
+@pytest.mark.every(5)
 @pytest.mark.parametrize("loss", WITH_DENSE, ids=identify)
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("classes", [5, 130, 5000])

@@ -35,7 +35,7 @@ OF_NO_LOSS = (
     *VECTORS_AS_GIVEN, "center", "measure_rows", "measure_columns", "close", "mine_rows",
     "mine_columns", "gather", "add_columns", "total",
 )  # fmt: skip
-# Rows of losses that look at the label alone, without hessians and walks.
+# Rows of losses that read the label alone, without hessians and walks.
 IN_REGISTERS = "narrow_rows", "register_rows"
 OF_FORMS = {
     "softmax": ("positives", "emit"),
@@ -118,7 +118,7 @@ class Case(NamedTuple):
 
     @property
     def in_batch(self) -> bool:
-        """Whether it looks at all pairs of a batch."""
+        """Whether it computes all pairs of a batch."""
         return self.kernel in IN_BATCH
 
 

@@ -143,7 +143,7 @@ class DLPack(_Few):
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """With what looks into them."""
+        """With what reads them."""
         from numbaloss.cuda import backend
 
         def exchanged(given: Exchanged) -> Any:

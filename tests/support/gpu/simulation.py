@@ -1,6 +1,6 @@
 """Numba's simulator of a GPU, with the threads of a block taking turns.
 
-The simulator lets all threads of a block run at once and looks, all the time, whether they have
+The simulator lets all threads of a block run at once and checks, all the time, whether they have
 come to a barrier. Here one thread runs at a time, to its next barrier; then the next one does, up
 and down the block by turns. That is 8 times faster, the same in every run, and stricter: what a
 barrier should have kept apart, or memory should have held, is not right by chance.

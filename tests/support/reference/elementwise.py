@@ -1,6 +1,6 @@
 """The formulas of all losses, written a second time, plainly, in mpmath.
 
-Nothing here looks at the library: derivatives come from mpmath's differentiation of the
+Nothing here uses the library: derivatives come from mpmath's differentiation of the
 value, at 60 digits.
 """
 

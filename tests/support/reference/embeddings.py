@@ -1,6 +1,6 @@
 """The formulas of the losses of vectors, written a second time, densely, in float64.
 
-Nothing here looks at the library's maths. All pairs, and all triplets, of a batch are in memory
+Nothing here uses the library's maths. All pairs, and all triplets, of a batch are in memory
 at once; gradients are derived by hand, from slopes by similarities or distances.
 """
 

@@ -1,6 +1,6 @@
 """The formulas of the losses of rows, written a second time, naively.
 
-Nothing here looks at the library's maths. Labels are one-hot rows, derivatives come from the
+Nothing here uses the library's maths. Labels are one-hot rows, derivatives come from the
 value: in NumPy by a complex step (exact to rounding), in mpmath by its own differentiation.
 """
 

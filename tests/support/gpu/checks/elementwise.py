@@ -272,7 +272,7 @@ def values_that_are_not_waited_for(library: Library) -> None:
     assert np.isnan(library.number(value))
     with pytest.raises(ValueError, match=r"^1 numbers are out of range \(targets in \[0, 1\]\)"):
         float(value)
-    # Values apart are there to be looked at.
+    # Values apart are there to be read.
     found = loss(library.put(p), library.put(t), wait=False, reduction="none")
     assert library.is_result(found, computed(kind_of(p)))
 
