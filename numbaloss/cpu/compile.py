@@ -127,7 +127,7 @@ def python_function(function: Callable, signature: Any, **options: Any) -> Any:
     """Compile ``function`` for one signature, or load it from disk; call it from Python.
 
     What comes back takes numbers as the signature has them, and no others: without Numba's
-    dispatcher, which would look at the type of every argument of every call.
+    dispatcher, which would check the type of every argument of every call.
     """
     with _compiling():
         name = _file_name("python", f"{function.__module__}.{function.__qualname__}{signature}")

@@ -60,7 +60,7 @@ def run_direct(
 ) -> tuple[Any, ...] | None:
     """Value and derivatives for plain arrays with integer labels, a few us sooner.
 
-    None where the arguments are others, or bad: the general path knows what to do.
+    None where the arguments are others, or bad: the general path handles them.
     """
     if type(prediction) is not np.ndarray or type(target) is not np.ndarray:
         return None

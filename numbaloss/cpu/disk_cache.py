@@ -1,6 +1,6 @@
-"""Machine code on disk: where it lies, how a file looks, and who may have written it.
+"""Machine code on disk: where it lies, what a file holds, and who may have written it.
 
-Numba's own disk cache would be wrong here in four ways. It looks at the time stamp of the
+Numba's own disk cache would be wrong here in four ways. It checks the time stamp of the
 kernel's file alone, so that an edited loss or vmath function would run its old code. It
 numbers its files from an index that several processes rewrite without a lock; with one
 kernel shared by all losses, that served one loss the code of another. It would keep code of

@@ -70,10 +70,10 @@ def run_direct(
 ) -> tuple[Any, ...] | None:
     """Value and derivatives of plain arrays, for the reductions "mean" and "sum".
 
-    None where the arguments are others, or bad: the general path knows what to do.
+    None where the arguments are others, or bad: the general path handles them.
 
     A call on 100 elements takes 2 us, most of them here: what saves 2 % of that is worth a line.
-    Apart from what the comments say, it is one function for all, and asks no array twice.
+    Apart from what is commented, it is one function for all, and asks no array twice.
     """
     if type(prediction) is not np.ndarray or type(target) is not np.ndarray:
         return None

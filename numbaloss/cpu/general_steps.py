@@ -305,7 +305,7 @@ def _finishing(real: str) -> Any:
             numbers[of_row.slope_difference] = numbers[of_row.second_derivative] = zero
         numbers[of_row.gradient_factor] = share * cast(rows.scale)
         numbers[of_row.hessian_factor] = share * cast(rows.hessian_scale)
-        # A row without targets has no φ that could tell of a NaN.
+        # A row without targets has no φ that could become NaN.
         value = log_sum if log_sum != log_sum else value + of_term[0]
         return value * cast(rows.share)
 

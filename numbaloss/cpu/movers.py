@@ -30,7 +30,7 @@ _call_mover = caller(types.void, *MOVER_SIGNATURE.args)
 
 @njit(**inner)
 def layout(call, word):
-    """Address of a layout, from the field of a call's description that says where; 0: none."""
+    """Address of a layout, from the field of a call's description that holds it; 0: none."""
     return call.description + 8 * word if word != 0 else 0
 
 
@@ -261,7 +261,7 @@ def _decoder(kind: str, real: Any) -> Callable:
 def _narrowed(real: str) -> Callable:
     """Function from a number to a float32 that rounds to the same half as the number itself.
 
-    What float32 cannot hold is rounded to odd: the last bit tells that something was cut off.
+    What float32 cannot hold is rounded to odd: the last bit marks that something was cut off.
     """
     if real == "float32":
 

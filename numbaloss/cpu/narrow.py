@@ -59,7 +59,7 @@ def code(real: str, classes: int, by_label: bool) -> Narrow:
 
 @cache
 def chunk(real: str, few: bool, width: int, what: str) -> Code:
-    """Machine code over tiles; ``few`` says that labels are found by comparing."""
+    """Machine code over tiles; with ``few``, labels are found by comparing."""
     make = {"labels": _labels, "general": make_general}[what]
     most = 64 // np.dtype(real).itemsize if few else MOST_CLASSES
     return c_function(
@@ -209,7 +209,7 @@ def _derivatives(real: str, width: int) -> Any:
 
 
 def _label_steps(real: str, compared: bool, width: int) -> Any:
-    """The steps of a tile; ``compared`` says that labels are found by comparing."""
+    """The steps of a tile; with ``compared``, labels are found by comparing."""
     t, moves, o = tools(real, width), tiling(real, width), _label_loops(real, width)
     zero, cast, step = t.zero, t.cast, width * t.itemsize
 

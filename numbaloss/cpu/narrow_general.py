@@ -73,7 +73,7 @@ def _targets(real: str, width: int) -> Callable:
 
 
 def _formulas(real: str, width: int, tile_bytes: int) -> Any:
-    """What the formula of a loss is given, and what is made of what it says."""
+    """What the formula of a loss is given, and what is made of its results."""
     t, moves, o = tools(real, width), tiling(real, width), general_loops(real, width)
     zero, cast, step = t.zero, t.cast, width * t.itemsize
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from ..vmath.vectors import register_bytes
 
-# For functions that compiled code alone calls. Without what Numba adds to each for Python and for C,
-# kernels are the same and compiled in three quarters of the time.
+# For functions that compiled code alone calls. Without the wrappers that Numba adds to each for
+# Python and for C, kernels are the same and compiled in three quarters of the time.
 inner: dict[str, Any] = {
     "forceinline": True,
     "error_model": "numpy",
@@ -24,7 +24,7 @@ exact: dict[str, Any] = {**inner, "fastmath": {"contract"}}
 
 
 def namespace(*members: Any) -> Any:
-    """A module of these members: the one kind of namespace that compiled code looks into.
+    """A module of these members: the one kind of namespace whose members compiled code can use.
 
     Dictionaries, and other such modules.
     """

@@ -308,7 +308,7 @@ def writer(real: str) -> Any:
 
 @cache
 def numbers_of(real: str) -> Any:
-    """Copies the results of one row of a group to where the writer looks for them."""
+    """Copies the results of one row of a group to where the writer reads them."""
     column = tools(real, GROUP).column
 
     @njit(**inner)

@@ -31,7 +31,7 @@ _AS_GIVEN = Recoding()
 class Program(NamedTuple):
     """What plans have in common, whatever the parameters of their losses are."""
 
-    launch: Any  # what runs chunks on one thread; None where a call takes more than it is told
+    launch: Any  # what runs chunks on one thread; None where a call takes more arguments
     chunk: int  # the address of its first argument
     address: int  # that of the kernel
     step: int  # elements of a chunk

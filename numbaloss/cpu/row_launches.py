@@ -31,7 +31,7 @@ class Run(NamedTuple):
 
     def is_plain(self) -> bool:
         """Whether arrays are plain, and none has weights, masks or values of rows."""
-        others = self.handles[2:4]  # weights and values; a call that has none may say nothing
+        others = self.handles[2:4]  # weights and values; a call that has none may leave them out
         return self.plan.program.plain and not (
             any(others) or self.rows.mask or self.rows.has_layouts
         )

@@ -110,7 +110,7 @@ def numbers(real: str) -> Any:
 
 
 def _descriptions(real: str, group: int) -> Any:
-    """What a call says of its rows."""
+    """The rows of a call."""
     t = numbers(real)
     zero, one, load, fill = t.zero, t.one, t.load, t.fill
     step, column = group * t.itemsize, column_of(real, group)

@@ -118,7 +118,7 @@ def _plain_labels() -> Callable:
         for place in range(labels, labels + 8 * size, 8 * block):
             label = vectors.load(place, zero, block)
             ignore = select(label == ignored, yes, zero)
-            # The sign of either number says that the label is out of range.
+            # The sign of either number marks a label out of range.
             outside = shift_right(label | (classes - one - label), np.int64(63))
             left_out = left_out + ignore
             bad = bad + (outside & (ignore - one))
@@ -132,7 +132,7 @@ def _counts() -> Any:
 
     @njit(**inner)
     def count_rows(call, rows, row, size, place):
-        """1 for rows that count, as far as a mask says."""
+        """1 for rows that count, by the mask alone."""
         counts = pointer(place, 1.0)
         if rows.mask != 0:
             move(rows.mask, layout(call, rows.mask_layout), row, size, place)

@@ -2,7 +2,7 @@
 
 Machine code from disk runs with all rights of the user. So it is taken from a folder only if the
 folder, all folders above it and the file belong to the user or to root, and nobody else can write
-to them. Each is opened first and looked at then, by its descriptor: what has been looked at is
+to them. Each is opened first and checked then, by its descriptor: what has been checked is
 what is read, whoever renames things meanwhile. Above the folder, other users may add entries of
 their own where the sticky bit keeps them from replacing ours, as in /tmp.
 
@@ -38,7 +38,7 @@ class CacheWarning(RuntimeWarning):
 
 
 class Distrusted(Exception):
-    """Somebody else can write there; the message says who, or how."""
+    """Somebody else can write there; the message names who, or how."""
 
 
 def _check(handle: int, path: str, sticky: bool = False) -> None:
@@ -62,7 +62,7 @@ def _is_private(group: int, handle: int) -> bool:
     if os.geteuid() == 0 or group != os.getegid():
         return False
     with suppress(OSError, AttributeError):
-        # With a list of further users, the mode tells what they may do, and not the group.
+        # With a list of further users, the mode is what they may do, and not the group.
         os.getxattr(f"/proc/self/fd/{handle}", "system.posix_acl_access")
         return False
     try:
@@ -149,7 +149,7 @@ class Folder:
         try:
             with os.fdopen(handle, "wb") as file:
                 if CHECKED:
-                    os.fchmod(handle, mode)  # whatever the umask says
+                    os.fchmod(handle, mode)  # whatever the umask is
                 file.write(content)
         except BaseException:
             with suppress(OSError):
@@ -176,7 +176,7 @@ class Folder:
 
 @contextmanager
 def opened(path: str | os.PathLike[str], make: int = 0) -> Iterator[Folder]:
-    """A folder below which other users have no say; made with the mode ``make``, if any.
+    """A folder below which other users have no influence; made with the mode ``make``, if any.
 
     Raises Distrusted where others can write to it or replace it, OSError where it cannot be
     had. Links on the way are followed if the user or root made them.
@@ -227,7 +227,7 @@ def _walk(path: str, make: int) -> Folder:
             here.__exit__()
             here = following
             if made:
-                here.set_mode(make)  # whatever the umask says
+                here.set_mode(make)  # whatever the umask is
     except BaseException:
         here.__exit__()
         raise

@@ -24,7 +24,7 @@ from .problems import (
 
 
 class Gpu(NamedTuple):
-    """A GPU as a user knows it."""
+    """A GPU, described for users."""
 
     number: int
     name: str
@@ -40,7 +40,7 @@ def problem() -> str | None:
 
 
 def require() -> None:
-    """Raise a RuntimeError that says so where no GPU can be used."""
+    """Raise a RuntimeError where no GPU can be used."""
     found = problem()
     if found is not None:
         raise RuntimeError(found)
@@ -57,7 +57,7 @@ def diagnosis() -> Problem | None:
 
 
 def diagnose(cuda: Any) -> Problem | None:
-    """What keeps Numba's CUDA target from running kernels, by what it says of itself."""
+    """What keeps Numba's CUDA target from running kernels, by its own report."""
     error = cuda.cuda_error()
     try:
         count = 0 if error else len(cuda.gpus)

@@ -1,6 +1,6 @@
 """The only door to Numba's CUDA target: its import, devices, streams, arrays.
 
-Kernels are compiled and launched in :mod:`.kernel`. All else in this folder says what a kernel
+Kernels are compiled and launched in :mod:`.kernel`. All else in this folder defines what a kernel
 does, so that a successor of numba-cuda needs two new files.
 
 With ``NUMBA_ENABLE_CUDASIM=1`` the kernels run as plain Python on simulated threads, and addresses
@@ -109,7 +109,7 @@ def processors(device: int) -> int:
 
 
 def current_device() -> int:
-    """The GPU that this thread works on: the first, unless Numba was told of another."""
+    """The GPU that this thread works on: the first, unless another was selected in Numba."""
     return 0 if device_count() == 1 else int(cuda.get_current_device().id)
 
 

@@ -1,7 +1,7 @@
 """How kernels over blocks of similarities are made: what happens to pairs between two products.
 
-As on the CPU, a row's positives stand side by side, so that no kernel looks at labels. A block of
-threads takes a row at a time; where columns are looked at, each warp takes some rows of 32
+As on the CPU, a row's positives stand side by side, so that no kernel reads labels. A block of
+threads takes a row at a time; where columns are read, each warp takes some rows of 32
 columns, and the warps then compare. Arithmetic is in the compute type; sums run in one order.
 """
 
@@ -26,7 +26,7 @@ _flag = BatchFlags.bit
 
 
 def plain(make: Callable[[str], Callable]) -> Callable[[str], Kernel]:
-    """A kernel that knows no loss, one a dtype."""
+    """A kernel that depends on no loss, one a dtype."""
 
     @cache
     def kernel(kind: str) -> Kernel:

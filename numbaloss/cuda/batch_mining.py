@@ -199,7 +199,7 @@ def finish_mined(kind: str) -> Callable:
 def gather(kind: str) -> Callable:
     """Sums of differences to other vectors: a row's own two, and all that name it.
 
-    A block looks through the choices of all anchors, as many at a time as it has threads; what
+    A block reads the choices of all anchors, as many at a time as it has threads; what
     it adds comes in the order of the anchors.
     """
     real = compute_type(kind)

@@ -26,7 +26,7 @@ FAR_AWAY = (1 << 63) - 1  # more than the bits of any number, and no column
 
 @of_loss
 def emit_triplets(kind: str) -> Callable:
-    """Values of anchors; similarities become slopes over distances, as `all_pairs` says.
+    """Values of anchors; similarities become slopes over distances, see `all_pairs`.
 
     As on the CPU: positives are sorted, each negative finds its place among them. Which negative
     is the nearest, and how many there are, is found by atomic operations on integers.

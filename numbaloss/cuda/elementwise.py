@@ -98,7 +98,7 @@ def evaluate(
 ) -> DeviceSums:
     """Ask the GPU for the value; the outputs will receive what they are for.
 
-    Nothing waits for the GPU. The record tells how many numbers were out of range.
+    Nothing waits for the GPU. The record has the number of those out of range.
     """
     prediction, _, weight, mask, _ = inputs
     assert prediction is not None
@@ -164,7 +164,7 @@ class _Run:
     def _job(
         self, found: Plan, derivatives: int, outputs: Operands
     ) -> tuple[ElementwiseLaunch, Kernel, int]:
-        """What a launch is told, its kernel, and how many blocks of threads there is work for."""
+        """The arguments of a launch, its kernel, and how many blocks of threads have work."""
         prediction, target, weight, mask, pos_weight = self.inputs
         assert prediction is not None
         flags, recoding = found.flags if self.check else 0, found.recoding

@@ -82,7 +82,7 @@ class _Side:
         self.count, self.length = operand.array.shape
         self.vectors: Any = None
         self.sums: Any = None
-        self.fields: dict[str, int] = {}  # addresses of what launches are told
+        self.fields: dict[str, int] = {}  # addresses of arguments of launches
 
 
 class _Machine:
@@ -186,7 +186,7 @@ class _Machine:
             side.fields["slope_sum"] = self._zeros(count)
 
     def _job(self, side: _Side, operand: Operand | None = None) -> CudaBatchBlock:
-        """What a launch over the rows of a side is told."""
+        """The arguments of a launch over the rows of a side."""
         job = new(CudaBatchBlock)
         job.rows, job.length, job.order = side.count, side.length, self.order
         for name, where in side.fields.items():

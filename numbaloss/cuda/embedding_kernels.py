@@ -75,7 +75,7 @@ def kernel(structure: Structure, kind: str, derivatives: int, traversed: bool = 
             row = first + mine
             present = row < rows
             target, weight, wrong, at = describe(job, numbers, row, present)
-            # Rows that do not count are not looked at.
+            # Rows that do not count are not read.
             size = job.length if present and weight != zero else 0
             s, t, u = measure(loss, job, at, size, lane)
             s = total_of(s, width, thread, scratch)

@@ -124,7 +124,7 @@ def run(request: Request, place: Place) -> DeviceSums | None:
 def _job(
     call: Call, operands: Sequence[Operand | None], shape: tuple[int, ...], length: int
 ) -> tuple[CudaVectorRows, bool]:
-    """What a launch is told, and whether rows lie along several axes."""
+    """The arguments of a launch, and whether rows lie along several axes."""
     job = new(CudaVectorRows)
     job.rows, job.length = math.prod(shape), length
     contiguous = all(one is None or one.array.flags.c_contiguous for one in operands)

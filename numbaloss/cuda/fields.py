@@ -22,7 +22,7 @@ R = TypeVar("R", bound=Record)
 
 
 class Fields:
-    """What a launch is told, to be filled in: an attribute a field, 0 at first."""
+    """The arguments of a launch, to be filled in: an attribute a field, 0 at first."""
 
     get: ClassVar[Any]  # ``get(fields)``: all of them, in their order
     of: ClassVar[Any]  # the record
@@ -83,7 +83,7 @@ def kernel_type(record: Any, real: str = "float64") -> Any:
 @cache
 def positions(record: Any) -> Any:
     """Which word of a record in memory each field is, as attributes."""
-    # A module: the one kind of namespace that compiled code looks into.
+    # A module: the one kind of namespace whose members compiled code can use.
     found = ModuleType(record.__name__)
     found.__dict__.update({name: np.int64(place) for name, place in record.memory.place.items()})
     return found

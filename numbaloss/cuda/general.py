@@ -71,7 +71,7 @@ def kernel(structure: Structure, kind: str, derivatives: int, traversed: bool = 
                 weight, label, _, wrong, _ = describe(job, row)
                 at = find(job.layout, row, job.prediction_row_stride, _axis.prediction)
                 of_targets = find(job.layout, row, job.target_row_stride, _axis.target)
-            # Rows that do not count have no classes: whatever they hold, it is not looked at.
+            # Rows that do not count have no classes: whatever they hold, it is not read.
             size = job.classes if weight != zero else 0
             base, other_base, outside = maxima(
                 job, numbers, at, of_targets, size, lane, thread, scratch
@@ -95,7 +95,7 @@ def kernel(structure: Structure, kind: str, derivatives: int, traversed: bool = 
                 term, term_slope, term_second = real(a_), real(b_), real(c_)
             share = weight * numbers.share
             factor = share * scale * inverse
-            # A row without targets has no φ that could tell of a NaN.
+            # A row without targets has no φ that could become NaN.
             value = (log_sum if log_sum != log_sum else value + term) * share
             if size == 0:
                 value = zero

@@ -1,4 +1,4 @@
-"""Rows too long for shared memory, of losses that look at the label's log-probability alone.
+"""Rows too long for shared memory, of losses that read the label's log-probability alone.
 
 A block reads its row twice: for the maximum and the sum of exponentials, which are kept up
 together, and for the gradient; the second time much of the row is in the second-level cache.

@@ -69,7 +69,7 @@ def writer(kind: str) -> Callable:
 
 @cache
 def any_reader(real: str) -> Callable:
-    """``read(address, code, index)``: an element of whatever dtype the code says."""
+    """``read(address, code, index)``: an element of whatever dtype the code stands for."""
     cast = np.dtype(real).type
     kinds = "float32", "float64", "float16", "bfloat16", "bool"
     f32, f64, f16, bf16, b1 = (raw_reader(kind) for kind in kinds)
@@ -95,7 +95,7 @@ def any_reader(real: str) -> Callable:
 
 @cache
 def integer_reader(result: str) -> Callable:
-    """``read(address, code, index)``: an integer of whatever dtype the code says."""
+    """``read(address, code, index)``: an integer of whatever dtype the code stands for."""
     cast = np.dtype(result).type
     kinds = "int64", "int32", "uint8", "int8", "int16", "uint16", "uint32", "uint64"
     i64, i32, u8, i8, i16, u16, u32, u64 = (raw_reader(kind) for kind in kinds)
@@ -178,7 +178,7 @@ def of_halves() -> Callable:
 
 @cache
 def unforeseen() -> Callable:
-    """``same(number)``: the same integer, of which the compiler knows nothing.
+    """``same(number)``: the same integer, which the compiler cannot trace.
 
     In a loop that is seldom entered it keeps the compiler from making several copies of it, one
     for each flag or several turns at a time.

@@ -1,4 +1,4 @@
-"""Rows of few classes, of losses that look at the label's log-probability alone: a thread a row.
+"""Rows of few classes, of losses that read the label's log-probability alone: a thread a row.
 
 Warps fetch stretches of 32 rows and multiples, 16 bytes a thread, and hand them round through
 shared memory: each thread then has a row in registers, and no sum crosses threads. So that rows of
@@ -296,7 +296,7 @@ def _row(structure: Structure, kind: str, derivatives: int, classes: int, smooth
         high, low = numbers.power_high, numbers.power_low
         spread = value = factor = shift = at_label = zero
         e = nothing
-        # Rows that do not count: whatever they hold, it is not looked at.
+        # Rows that do not count: whatever they hold, it is not read.
         if weight != zero:
             x = take(shared, base, k)
             own = int32(k + label)

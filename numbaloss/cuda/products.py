@@ -33,7 +33,7 @@ class Library:
     def own(self, array: Any, kind: str = "") -> Any:
         """The same array as one of the library's; bfloat16 as its bits, where it has none.
 
-        ``kind`` is the dtype of arrays that do not tell: Numba has no bfloat16 either.
+        ``kind`` is the dtype of arrays that have none: Numba has no bfloat16 either.
         """
         if isinstance(array, self.xp.ndarray):
             return array

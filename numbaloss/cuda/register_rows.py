@@ -1,4 +1,4 @@
-"""Rows that fit into registers, of losses that look at the label's log-probability alone.
+"""Rows that fit into registers, of losses that read the label's log-probability alone.
 
 The threads that share a row keep its logits in registers, up to 32 numbers each: logits come from
 memory once, 16 bytes a thread, all loads of a row on their way at the same time, and the gradient
@@ -82,9 +82,9 @@ def shape(kind: str, classes: int, whole: bool, count: int, processors: int) -> 
     vectors = -(-(classes + (0 if whole else each - 1)) // each)
     block, warp = backend.THREADS, min(reduce.WARP, backend.THREADS)
     # Where rows are few, each gets a block, whatever its length.
-    lonely = count * warp < block * processors and vectors > warp
+    too_few = count * warp < block * processors and vectors > warp
     width = _power_of_two(-(-vectors // usual))
-    if width <= warp and not lonely:
+    if width <= warp and not too_few:
         return Shape(usual, width, block)
     if backend.SIMULATED:
         return Shape(usual, width, width) if width == block else None
@@ -145,7 +145,7 @@ def kernel(
                 if lane == 0 and flags & _flag.count_errors:  # now: a register less over the row
                     bad += wrong
             label = int32(label_)
-            # Rows that do not count have no classes: whatever they hold, it is not looked at.
+            # Rows that do not count have no classes: whatever they hold, it is not read.
             size_ = classes if weight != zero else none
             at = row * job.prediction_row_stride
             j = int32(lane * count)

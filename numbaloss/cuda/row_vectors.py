@@ -38,7 +38,7 @@ def elements_before(kind: str) -> Callable:
 def shared_cells(real: str) -> tuple[Callable, Callable]:
     """``get(shared, i)`` and ``put(shared, i, number)``, with an index of 32 bits, 0 or more.
 
-    Numba would look at every access whether it is below 0.
+    Numba would test every access for indices below 0.
     """
     if backend.SIMULATED:
 

@@ -70,7 +70,7 @@ def evaluate(
 ) -> DeviceSums:
     """Ask the GPU for the value; the outputs will receive what they are for.
 
-    Nothing waits for the GPU. The record tells how many numbers were out of range.
+    Nothing waits for the GPU. The record has the number of those out of range.
     """
     run = _Run(loss, inputs, outputs, check, place)
     start = run.begin(reduction, gradient_scale)
@@ -158,7 +158,7 @@ class _Run:
         return Start(gradient_scale / self.count, float(self.count), None)
 
     def _job(self, outputs: Operands, flags: int) -> tuple[CudaRows, bool]:
-        """What a launch is told, and whether rows lie along several axes."""
+        """The arguments of a launch, and whether rows lie along several axes."""
         prediction, target, weight, mask = self.inputs
         by_row = [prediction, target, weight, mask, *outputs]
         ignored, job = self.loss.row_options().ignore_index, new(CudaRows)

@@ -1,4 +1,4 @@
-"""Rows that fit into shared memory, of losses that look at the label's log-probability alone.
+"""Rows that fit into shared memory, of losses that read the label's log-probability alone.
 
 A block takes as many rows as its threads can share out: a thread a row where rows are short, a
 warp, or the whole block for one long row. Their logits come from memory once, in one stretch and
@@ -138,7 +138,7 @@ def kernel(structure: Structure, kind: str, derivatives: int, traversed: bool = 
             elif present:
                 fill(job, row, logits, here, lane)
             cuda.syncthreads()
-            # Rows that do not count have no classes: whatever they hold, it is not looked at.
+            # Rows that do not count have no classes: whatever they hold, it is not read.
             size = classes if weight != zero else 0
             base, others, distance, own, spread = measure(
                 job, numbers, logits, here, size, label, lane, thread, scratch

@@ -45,7 +45,7 @@ def vector_reader(kind: str) -> Callable:
 def vector_words(kind: str) -> tuple[Callable, Callable, Callable]:
     """``words(address, index)``, ``numbers(words)``, ``nothing()``: a vector in two steps.
 
-    As words, a vector waits for its use in 4 registers. The last gives words nobody looks at.
+    As words, a vector waits for its use in 4 registers. The last gives words that are not used.
     """
     if backend.SIMULATED:
         return vector_reader(kind), lambda words: words, lambda: None

@@ -30,7 +30,7 @@ PIECE = 1024
 
 
 def loop(make: Callable[[str], Callable]) -> Callable[[str], Code]:
-    """A loop that knows no loss, compiled once a compute type: it does a chunk of a call."""
+    """A loop that depends on no loss, compiled once a compute type: it does a chunk of a call."""
 
     @cache
     def code(real: str) -> Code:

@@ -254,7 +254,7 @@ def _sum_of(row, size):
 
 
 def emit_triplets_(real: str) -> Callable:
-    """Values of anchors; similarities become slopes over distances, as `all_pairs` says."""
+    """Values of anchors; similarities become slopes over distances, see `all_pairs`."""
     t, distances, sorted_positives = tools(real), _distances(real), _sorted_positives(real)
     every, semi_hard = _every(real), _semi_hard(real)
     zero, cast, itemsize = t.zero, t.cast, t.itemsize

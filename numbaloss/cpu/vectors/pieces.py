@@ -1,4 +1,4 @@
-"""What moves pieces of vectors, and the numbers of rows; it knows no loss."""
+"""What moves pieces of vectors, and the numbers of rows; it depends on no loss."""
 
 from __future__ import annotations
 
