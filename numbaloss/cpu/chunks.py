@@ -1,4 +1,4 @@
-"""The loop over the blocks of a chunk, which knows no loss: see `blocks`.
+"""The loop over the blocks of a chunk, which depends on no loss: see `blocks`.
 
 It brings arrays of any dtype and layout in and out of contiguous memory, sums the values, and sees
 to what few calls need: masks, targets that are recoded or a rounding beyond their domain, sums that
@@ -104,10 +104,10 @@ def _moves(real: str) -> Any:
     return namespace(locals())
 
 
-def _preparations(real: str) -> Any:
-    """Functions that make of targets and weights what a loss is to see."""
-    cast, m = np.dtype(real).type, _moves(real)
-    zero, share_ = cast(0), njit(**inner)(share)
+def _limits(real: str) -> Any:
+    """Functions for targets that a rounding leads beyond their domain."""
+    cast = np.dtype(real).type
+    zero = cast(0)
 
     @njit(**inner)
     def rounded(limits, target, size):
@@ -130,6 +130,14 @@ def _preparations(real: str) -> Any:
             t = source[i]
             t = low if (t < low) & (t >= near_low) else t
             target[i] = high if (t > high) & (t <= near_high) else t
+
+    return namespace(locals())
+
+
+def _preparations(real: str) -> Any:
+    """Functions that make of targets and weights what a loss is to see."""
+    cast, m = np.dtype(real).type, _moves(real)
+    zero, share_ = cast(0), njit(**inner)(share)
 
     @njit(**inner)
     def recoded(recoding, source, target, size):
@@ -172,35 +180,40 @@ def _preparations(real: str) -> Any:
         return target, weight
 
     @njit(**inner)
-    def say_present(weights, target, size):
+    def mark_present(weights, target, size):
         for i in range(size):
             target[i] = zero if weights[i] == zero else cast(1)
 
     @njit(**inner)
     def masked(mask, weight, start, size, scratch, spare):
-        """Weights, 0 where the mask says that an element does not count."""
+        """Weights, 0 where the mask leaves an element out."""
         m.load_described(mask, start, size, spare)
-        weights, counts, found = pointer(weight, zero), pointer(spare, zero), pointer(scratch, zero)
+        weights, counts, own = pointer(weight, zero), pointer(spare, zero), pointer(scratch, zero)
         for i in range(size):
-            found[i] = weights[i] if counts[i] != zero else zero
+            own[i] = weights[i] if counts[i] != zero else zero
         return scratch
 
     return namespace(locals())
 
 
-def _chunk(real: str) -> Callable:
+def _runner(real: str) -> Any:
+    """Function that runs the loop of the loss over a block."""
     cast = np.dtype(real).type
-    zero, block = cast(0), BLOCK_BYTES // np.dtype(real).itemsize
     call_kernel = caller(types.void, *[types.int64] * 9, getattr(types, real), types.int64)
-    block_sum, weighted_sum = tools(real)
-    narrow = real == "float32"
-    m, prepare = _moves(real), _preparations(real)
 
     @njit(**inner)
     def run(call, p, t, w, v, g, h, count, scale, result):
-        """The loop of the loss over a block."""
         given = (0, call.parameters, p, t, w, v, g, h, count, cast(scale), result)
         call_kernel(call.kernel, given)
+
+    return run
+
+
+def _chunk(real: str) -> Callable:
+    zero, block = np.dtype(real).type(0), BLOCK_BYTES // np.dtype(real).itemsize
+    (block_sum, weighted_sum), narrow = tools(real), real == "float32"
+    makers = _runner, _moves, _preparations, _limits
+    run, m, prepare, rounding = (make(real) for make in makers)
 
     def elementwise_chunk(address, scale, index, result):
         call = call_at(address)
@@ -232,8 +245,8 @@ def _chunk(real: str) -> Callable:
             t = m.fetch(call.target, of_target, start, size, scratch + BLOCK_BYTES)
             w = m.fetch(call.weight, of_weight, start, size, scratch + 2 * BLOCK_BYTES)
             if with_mask:
-                mask, found = call.description + 8 * description.mask, scratch + 2 * BLOCK_BYTES
-                w = prepare.masked(mask, w, start, size, found, scratch + 3 * BLOCK_BYTES)
+                mask, own = call.description + 8 * description.mask, scratch + 2 * BLOCK_BYTES
+                w = prepare.masked(mask, w, start, size, own, scratch + 3 * BLOCK_BYTES)
             t, w = prepare.prepared(call, description, t, w, start, size, scratch)
             v = m.place(call.value, of_value, start, ragged, scratch + 3 * BLOCK_BYTES)
             g = m.place(call.gradient, of_gradient, start, ragged, scratch + 4 * BLOCK_BYTES)
@@ -244,7 +257,7 @@ def _chunk(real: str) -> Callable:
                 if weighted:
                     w = m.fill_up(w, size, scratch + 2 * BLOCK_BYTES)
             if eager:
-                prepare.bring_inside(limits, pointer(t, zero), pointer(inside, zero), count)
+                rounding.bring_inside(limits, pointer(t, zero), pointer(inside, zero), count)
                 t = inside
             if p == g:  # in place: kernels are promised that their arrays are apart
                 m.copy(pointer(p, zero), pointer(scratch, zero), size)
@@ -253,18 +266,18 @@ def _chunk(real: str) -> Callable:
             run(call, p, t, w, v, g, h, count, scale, result)
             if sums.out_of_range != out_of_range and limited and not eager:
                 # Kernels do not tell a rounding from an error; few calls have either. Where
-                # there was a rounding there will be more: targets are looked at beforehand.
-                eager = prepare.rounded(limits, pointer(t, zero), size)
+                # there was a rounding there will be more: targets are checked beforehand.
+                eager = rounding.rounded(limits, pointer(t, zero), size)
                 if eager:
                     sums.out_of_range = out_of_range
-                    prepare.bring_inside(limits, pointer(t, zero), pointer(inside, zero), count)
+                    rounding.bring_inside(limits, pointer(t, zero), pointer(inside, zero), count)
                     t = inside
                     run(call, p, t, w, v, g, h, count, scale, result)
             total, out_of_range = block_sum(pointer(v, zero), size), sums.out_of_range
             if narrow and weighted and math.isfinite(sums.value) and not math.isfinite(total):
                 # Values times weights may overflow where their mean does not.
                 ones = scratch + 6 * BLOCK_BYTES
-                prepare.say_present(pointer(w, zero), pointer(ones, zero), count)
+                prepare.mark_present(pointer(w, zero), pointer(ones, zero), count)
                 run(call, p, t, ones, v, g, h, count, scale, result)
                 total = weighted_sum(pointer(v, zero), pointer(w, zero), size)
                 run(call, p, t, w, v, g, h, count, scale, result)
