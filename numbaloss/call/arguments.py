@@ -22,7 +22,7 @@ def check_options(reduction: str, device: str | None) -> None:
 
 
 def bytes_of(workspace: Any) -> int | None:
-    """The number of bytes that a block may take, where somebody said so."""
+    """The number of bytes that a block may take, where it is given."""
     if workspace is None:
         return None
     if isinstance(workspace, bool) or not hasattr(workspace, "__index__"):
@@ -40,7 +40,7 @@ def gpu_of(
     Raises
     ------
     ValueError
-        For arrays on two devices; for arrays on a GPU where ``device`` says the CPU.
+        For arrays on two devices; for arrays on a GPU where ``device`` is the CPU.
     """
     present = [(one, name) for one, name in zip(operands, names) if one is not None]
     first, of_first = present[0]
@@ -144,7 +144,7 @@ def whole_labels(target: arrays.Operand, name: str = "target") -> arrays.Operand
     Raises
     ------
     TypeError
-        For truth values; for floats on a GPU, a look at which would wait for it.
+        For truth values; for floats on a GPU, since reading them would wait for it.
     ValueError
         For the first float that is no whole number, or so large that its dtype does not hold the
         whole numbers beside it: it may have been another one.

@@ -5,7 +5,7 @@ arrays alone, each leaves its own partial sum, and the sums are added in a fixed
 that results do not depend on the number of threads. *Blocks*, within a chunk, fit into the
 first-level cache. Per block, one function made for the loss maps contiguous arrays of the
 compute type to contiguous arrays; everything else (other dtypes, strides, weights, domains,
-sums) happens around it in loops that know no loss and are compiled once for all of them.
+sums) happens around it in loops that depend on no loss and are compiled once for all of them.
 Their operands are in the first-level cache, so they cost little beside the trip to memory,
 and a loss compiles three small functions a dtype rather than one for every combination of
 options. The values are summed there too (`sums`), whatever else is computed.
@@ -39,7 +39,7 @@ from .sums import add_in_lanes
 
 
 class LossType(types.Type):
-    """Type of an argument without content that tells a kernel which loss it is made for."""
+    """Type of an argument without content that fixes which loss a kernel is made for."""
 
     def __init__(self, structure: Structure, real: types.Type, with_memory: bool = False) -> None:
         self.structure = structure

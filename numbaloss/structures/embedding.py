@@ -1,4 +1,4 @@
-"""What losses of vectors share: several inputs, several gradients, a look at a batch."""
+"""What losses of vectors share: several inputs, several gradients, statistics of a batch."""
 
 from __future__ import annotations
 
@@ -50,6 +50,6 @@ class Embedding(Loss):
     @classmethod
     def sum_class(cls) -> Any:
         raise TypeError(
-            f"{cls.__name__} losses have no sums: each looks at the vectors in its own way. Add "
+            f"{cls.__name__} losses have no sums: each computes on the vectors in its own way. Add "
             f"the values and the gradients"
         )

@@ -267,7 +267,7 @@ class LabelledEmbedding(BatchEmbedding):
         and the loss the mean over rows that have one; or the sum over its positives, and the
         loss the mean over all positive pairs.
     hinge : bool
-        Of the form ``"triplets"``: says that the map is ``max(0, positive - negative +
+        Of the form ``"triplets"``: whether the map is ``max(0, positive - negative +
         margin)``, which mining all triplets needs.
     """
 
@@ -300,7 +300,7 @@ class LabelledEmbedding(BatchEmbedding):
         reduction : {"mean", "weighted_mean", "batchmean", "sum", "none"}
             ``"mean"`` divides the (weighted) sum of the rows' values by the number of terms in
             them, ``"weighted_mean"`` weighs the terms; ``"batchmean"`` divides by n; ``"none"``
-            keeps the rows apart. What a term is (a row, a pair, a triplet) the loss says. A mean
+            keeps the rows apart. What a term is (a row, a pair, a triplet) the loss defines. A mean
             over no terms, of labels that are all alone for example, is NaN, as that over no rows;
             the gradients are 0.
         {device_of_products}

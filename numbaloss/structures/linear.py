@@ -23,7 +23,7 @@ class Linear(Loss):
     memory than all else. Here a block of rows is multiplied, turned into its gradient where
     it lies, and multiplied again: the memory beyond the results is the block's.
 
-    A subclass says by :meth:`of_logits` which loss its logits have.
+    A subclass returns from :meth:`of_logits` the loss that its logits have.
 
     Notes
     -----
@@ -74,7 +74,7 @@ class Linear(Loss):
         bias : array of the same dtype, shape (C,), optional
             Added to every row of logits.
         transposed : bool, optional
-            True for a weight of shape (C, H), False for (H, C). None tells by the shape, which
+            True for a weight of shape (C, H), False for (H, C). None goes by the shape, which
             needs C to differ from H.
         {sample_weight_of_rows}
         mask : array of bool, optional

@@ -95,7 +95,7 @@ class RowMargins:
             Weights >= 0. Rows of weight 0 may hold anything; rows with the label that the loss
             ignores do not count.
         classes : int, optional
-            How many classes there are, where labels alone do not tell: the default is the length
+            How many classes there are, where labels do not define it: the default is the length
             of the loss's class weights, or one more than the largest label.
 
         Returns

@@ -215,7 +215,7 @@ def softplus(x: Any) -> Any:
 
     Notes
     -----
-    Compiled: at most 2 ULP.  Shares its exponential with :func:`sigmoid`, as said there.
+    Compiled: at most 2 ULP.  Shares its exponential with :func:`sigmoid`, as stated there.
 
     Examples
     --------
@@ -280,7 +280,7 @@ def log_sigmoid(x: Any) -> Any:
     Notes
     -----
     Compiled: at most 2 ULP; equal to ``-softplus(-x)`` to the last bit.  Shares its exponential
-    with :func:`sigmoid`, as said there.
+    with :func:`sigmoid`, as stated there.
 
     Examples
     --------

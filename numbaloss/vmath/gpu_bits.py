@@ -1,6 +1,6 @@
 """Intrinsics for what only GPUs have: the special function unit, and roundings of one's choice.
 
-The unit's results are a little off; what PTX promises is said at each. Compiled for a CPU, which
+The unit's results are a little off; what PTX promises stands at each. Compiled for a CPU, which
 tests do, they are rounded right.
 """
 
@@ -44,7 +44,7 @@ _HALVES = "numbaloss_for_halves"
 
 
 def _says(builder: Any, answer: bool, linkage: str) -> Any:
-    """The function that says whether the results are for halves."""
+    """The function that returns whether the results are for halves."""
     if _HALVES in builder.module.globals:
         return builder.module.globals[_HALVES]
     bit = ir.IntType(1)

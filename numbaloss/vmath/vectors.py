@@ -289,7 +289,7 @@ def register_bytes() -> int:
     triple, processor, features = cpu_target.target_context.codegen().magic_tuple()
     if features:
         return 64 if "+avx512f" in features.split(",") else 32
-    # A processor given by name alone: let LLVM say what it would add 16 numbers with.
+    # A processor given by name alone: ask LLVM what it would add 16 numbers with.
     target = llvm.Target.from_triple(triple).create_target_machine(cpu=processor, opt=2)
     kind = "<16 x float>"
     module = llvm.parse_assembly(
