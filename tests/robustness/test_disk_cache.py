@@ -319,13 +319,13 @@ def test_code_from_many_processes_lives_together_in_one(run, tmp_path):
 
 
 def test_a_loss_from_elsewhere_leaves_no_file(run, filled_copy):
-    # The code that knows no loss is there.
+    # The code that knows no loss, and the launcher of calls of this size, are there.
     cache, files = {"NUMBALOSS_CACHE_DIR": filled_copy}, code_files(filled_copy)
     script = """
         import json
         import numpy as np
         import numbaloss as nl
-        ones = np.ones(6, np.float32)
+        ones = np.ones(40_000, np.float32)
 
         class Quartic(nl.Elementwise):
             def point(self, prediction, target):
