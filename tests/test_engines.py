@@ -55,9 +55,9 @@ def test_an_engine_that_was_registered_computes_from_then_on(plain):
     engines.register("cpu", "tests.support.plain_engine")
     nl.SquaredError()(np.ones(1), np.ones(1))
     nl.CrossEntropy()(np.ones((1, 2)), np.zeros(1, np.int64))
-    from numbaloss.structures import elementwise as of_numbers
-    from numbaloss.structures import softmax as of_rows
+    from numbaloss.call import elementwise as of_numbers
+    from numbaloss.call import rows as of_rows
     from tests.support.plain_engine import elementwise, rows
 
-    assert of_numbers._direct.run is elementwise.run_direct
-    assert of_rows._direct.run is rows.run_direct
+    assert of_numbers.DIRECTLY.run is elementwise.run_direct
+    assert of_rows.DIRECTLY.run is rows.run_direct

@@ -74,7 +74,7 @@ class Results:
         """Value and derivatives as the caller gets them."""
         if reduction not in ("sum", "none"):
             total = total / divisor if divisor else float("nan")
-        return self._delivered(total, reduction)
+        return self.delivered(total, reduction)
 
     def receive(
         self, record: Any, reduction: str, wait: bool, what: str, complain: Callable[[], None]
@@ -95,9 +95,10 @@ class Results:
             value = sums.value
         elif reduction != "none":
             value = DeviceValue(record, what)
-        return self._delivered(value, reduction)
+        return self.delivered(value, reduction)
 
-    def _delivered(self, value: Any, reduction: str) -> tuple[Any, ...]:
+    def delivered(self, value: Any, reduction: str) -> tuple[Any, ...]:
+        """The value as it is, and what else the caller gets."""
         if reduction == "none":
             value = self.values_out
             if value is None:

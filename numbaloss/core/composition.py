@@ -29,8 +29,9 @@ class Sum(Loss):
             else:
                 flat.append((weight, term))
         self.__dict__["terms"] = tuple(flat)
-        for attribute in ("target_domain", "prediction_domain"):
-            self._intersection(attribute)  # raises where the terms' domains do not meet
+        if len(flat) > 1:
+            for attribute in ("target_domain", "prediction_domain"):
+                self._intersection(attribute)  # raises where the terms' domains do not meet
 
     @classmethod
     def parameters(cls) -> tuple[Parameter, ...]:

@@ -106,6 +106,8 @@ class Loss:
             own[name] = value
         else:
             if len(own) == declaration.count:
+                if not given:
+                    own.update(declaration.kept)
                 self.validate()
                 return
         # Something is missing, or wants a closer look.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+# Those that plain arrays have a path of their own for: without an array for values, and with one.
+DIRECT = ("mean", "sum", "none"), ("none",)
 REDUCTIONS = ("mean", "weighted_mean", "batchmean", "sum", "none")
 
 

@@ -39,6 +39,9 @@ class _Ready(NamedTuple):
     inverse_temperature: float
 
 
+# Labels that are copied before they are read, of arrays of so many logits at most.
+_FEW = 1 << 15
+_LABELS = frozenset(np.dtype(f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32))
 _FLOAT32, _FLOAT64, _INT64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
 # C-contiguous, aligned; writeable: NumPy's flags as one number.
 _AS_IS, _WRITEABLE = 0x101, 0x400
@@ -57,6 +60,8 @@ def run_direct(
     reduction: str,
     gradient_scale: float,
     out: Any = None,
+    hess_out: Any = None,
+    values_out: Any = None,
 ) -> tuple[Any, ...] | None:
     """Value and derivatives for plain arrays with integer labels, a few us sooner.
 
@@ -67,7 +72,7 @@ def run_direct(
     dtype, shape, size = prediction.dtype, prediction.shape, prediction.size
     if not (
         (dtype is _FLOAT32 or dtype is _FLOAT64)
-        and target.dtype is _INT64
+        and (target.dtype is _INT64 or (size <= _FEW and target.dtype in _LABELS))
         and size
         and target.shape == shape[:-1]
         and prediction.flags.num & target.flags.num & _AS_IS == _AS_IS
@@ -82,10 +87,17 @@ def run_direct(
         and (out is prediction or not np.may_share_memory(out, prediction))
     ):
         return None
+    if (hess_out is not None or values_out is not None) and not _writes_apart(
+        (out, hess_out, values_out), prediction, target
+    ):
+        return None
+    if target.dtype is not _INT64:
+        target = target.astype(_INT64)
     classes, plans = shape[-1], loss.__dict__.get("_plans")
     if plans is None or plans.stale(loss):
         plans = plans_of(loss)
-    key = dtype, derivatives, classes
+    apart = reduction == "none"  # values of rows are wanted
+    key = dtype, derivatives, classes, apart
     ready = plans.get(key, _UNKNOWN)
     if ready is _UNKNOWN:
         ready = _ready(loss, plans, key)
@@ -94,7 +106,7 @@ def run_direct(
     reals, parameters, _, (scan_address, scan_words, chunk, _, few, _, _), inverse = ready
     count = size // classes
     run, handle = threads.serial(), threads.handle
-    p, t, g, h = handle(prediction), handle(target), 0, 0
+    p, t, v, g, h = handle(prediction), handle(target), 0, 0, 0
     # As `scan.launch` and, below, `row_launches.over` would do it.
     if count <= scan.CHUNK_ROWS:
         total, bad = run(
@@ -111,22 +123,48 @@ def run_direct(
         scale = (gradient_scale / total if reduction == "mean" else gradient_scale) * inverse
         reals[_SCALE] = scale
         if derivatives == 2:
-            hessian = np.empty(shape, dtype)
+            hessian = np.empty(shape, dtype) if hess_out is None else hess_out
             reals[_HESSIAN_SCALE], h = scale * inverse, handle(hessian)
+    if apart:
+        values = np.empty(shape[:-1], dtype) if values_out is None else values_out
+        v = handle(values)
     if count <= few:
         value, _ = run(
-            chunk, 0, handle(parameters), count, count, handle(reals), 1.0, p, t, 0, 0, g, h
+            chunk, 0, handle(parameters), count, count, handle(reals), 1.0, p, t, 0, v, g, h
         )
     else:
         try:
-            value = _of_many(ready, reals, [p, t, 0, 0, g, h], count, classes)
+            value = _of_many(ready, reals, [p, t, 0, v, g, h], count, classes)
         except Raised:
             return None
     if reduction == "mean":
         value /= total
+    elif apart:
+        value = values
     if derivatives == 2:
         return value, out, hessian
     return (value, out) if derivatives else (value,)
+
+
+def _writes_apart(
+    outputs: tuple[Any, Any, Any], prediction: np.ndarray, target: np.ndarray
+) -> bool:
+    """Whether kernels can write hessian and values to arrays as they are, apart from all others.
+
+    The first of the outputs, the gradient's, has been tested.
+    """
+    others = [prediction, target, *[one for one in outputs if one is not None]]
+    shapes = prediction.shape, prediction.shape[:-1]
+    for given, shape in zip(outputs[1:], shapes):
+        if given is not None and not (
+            type(given) is np.ndarray
+            and given.dtype is prediction.dtype
+            and given.shape == shape
+            and given.flags.num & (_AS_IS | _WRITEABLE) == _AS_IS | _WRITEABLE
+            and sum(np.may_share_memory(given, one) for one in others) == 1
+        ):
+            return False
+    return True
 
 
 def _of_many(
@@ -147,10 +185,10 @@ def _of_many(
     return row_launches.launch(run, real, count)[0]
 
 
-def _ready(loss: Any, plans: Plans, key: tuple[Any, int, int]) -> _Ready | None:
+def _ready(loss: Any, plans: Plans, key: tuple[Any, int, int, bool]) -> _Ready | None:
     """What calls on plain arrays have in common, found by dtype, derivatives and classes."""
     ready = None
-    dtype, derivatives, classes = key
+    dtype, derivatives, classes, apart = key
     options = loss.row_options()
     weights = options.class_weight
     fits = weights is None or weights.size == classes
@@ -159,7 +197,7 @@ def _ready(loss: Any, plans: Plans, key: tuple[Any, int, int]) -> _Ready | None:
         numbers = plans.numbers(loss, real)
         program = row_plans.program_of(loss, plans, real, derivatives, True, classes)
         if program.by_label:
-            way = program.way or _way(program)
+            way = program.ways.get(apart) or _way(program, apart)
             found = row_plans.filled(options, numbers, program, way.reals)
             inverse = float(found.reals[_INVERSE_TEMPERATURE])
             ready = _Ready(found.reals, found.parameters, found, way, inverse)
@@ -169,11 +207,12 @@ def _ready(loss: Any, plans: Plans, key: tuple[Any, int, int]) -> _Ready | None:
     return ready
 
 
-def _way(program: row_plans.Program) -> _Way:
+def _way(program: row_plans.Program, apart: bool) -> _Way:
     real, classes, ignored = program.kind.real, program.kind.classes, program.kind.ignored
     rows = program.rows.copy()
     address, width, few = 0, 1, 0
-    run = row_launches.Run(row_plans.Plan(rows.reals, program.memory, None, program), rows, [])
+    plan = row_plans.Plan(rows.reals, program.memory, None, program)
+    run = row_launches.Run(plan, rows, [0, 0, 0, int(apart)])
     if classes > piece_size(real):
         run.share(real, GROUP)
     else:
@@ -182,5 +221,6 @@ def _way(program: row_plans.Program) -> _Way:
     few = -1 if program.catching else few
     of_scan = scan.call_of(classes, ignored).words
     fits = classes <= long.STACK_PIECES * piece_size(real)
-    program.way = _Way(scan.address(), of_scan, address, width, few, fits, rows.reals)
-    return program.way
+    way = _Way(scan.address(), of_scan, address, width, few, fits, rows.reals)
+    program.ways[apart] = way
+    return way

@@ -13,7 +13,7 @@ from ..core.loss import domain
 from ..core.probes import Inspection, Weights
 from ..core.reductions import batch_length
 from ..core.request import Outcome, Request
-from ..formulas.plans import Plans
+from ..formulas.plans import plans_of
 from ..formulas.raised import Raised, exception_of, first_that_raises, place_of
 from . import threads
 from .movers import AS_THEY_LIE, arrange, with_asides
@@ -51,6 +51,27 @@ def _writes_direct(
     return weight is None or not np.may_share_memory(out, weight)
 
 
+def _writes_apart(
+    outputs: tuple[Any, Any, Any], prediction: np.ndarray, target: np.ndarray, weight: Any
+) -> bool:
+    """Whether kernels can write hessian and values to arrays as they are, apart from all others.
+
+    The first of the outputs, the gradient's, has been tested.
+    """
+    inputs = [one for one in (prediction, target, weight) if one is not None]
+    others = [*inputs, *[one for one in outputs if one is not None]]
+    for given in outputs[1:]:
+        if given is not None and not (
+            type(given) is np.ndarray
+            and given.dtype is prediction.dtype
+            and given.shape == prediction.shape
+            and given.flags.num & (_AS_IS | _WRITEABLE) == _AS_IS | _WRITEABLE
+            and sum(np.may_share_memory(given, one) for one in others) == (given.size > 0)
+        ):
+            return False
+    return True
+
+
 def _limited(loss: Any) -> bool:
     """Whether some predictions or targets are outside the loss's domain."""
     return not (domain(loss.target_domain).everything and domain(loss.prediction_domain).everything)
@@ -67,8 +88,10 @@ def run_direct(
     check: bool,
     out: Any = None,
     hessian_alone: bool = False,
+    hess_out: Any = None,
+    values_out: Any = None,
 ) -> tuple[Any, ...] | None:
-    """Value and derivatives of plain arrays, for the reductions "mean" and "sum".
+    """Value and derivatives of plain arrays, for the reductions "mean", "sum" and "none".
 
     None where the arguments are others, or bad: the general path handles them.
 
@@ -94,9 +117,13 @@ def run_direct(
         return None
     if out is not None and not _writes_direct(loss, check, out, prediction, target, weight):
         return None
+    if (hess_out is not None or values_out is not None) and not _writes_apart(
+        (out, hess_out, values_out), prediction, target, weight
+    ):
+        return None
     plans = loss.__dict__.get("_plans")
     if plans is None or plans.stale(loss):
-        plans = loss.__dict__["_plans"] = Plans(loss)
+        plans = plans_of(loss)
     # By dtypes, without their names and calls of `plan` and `plans_of`: 0.1 us.
     key = dtype, derivatives, weight is not None, check, kind
     found = plans.get(key) or plan_of_arrays(loss, plans, key)
@@ -106,7 +133,7 @@ def run_direct(
     size = prediction.size
     scale = gradient_scale / size if reduction == "mean" and size else gradient_scale
     handle = threads.handle
-    p, t, w, g, h = handle(prediction), handle(target), 0, 0, 0
+    p, t, w, v, g, h = handle(prediction), handle(target), 0, 0, 0, 0
     if weight is not None:
         w = handle(weight)
     if derivatives:
@@ -115,23 +142,28 @@ def run_direct(
             out = np.empty(shape, dtype) if out is None else out
             g = handle(out)
         if derivatives == 2:
-            hessian = np.empty(shape, dtype)
+            hessian = np.empty(shape, dtype) if hess_out is None else hess_out
             h = handle(hessian)
+    if reduction == "none":
+        values = np.empty(shape, dtype) if values_out is None else values_out
+        v = handle(values)
     # As `Plan.run` and `threads.launch` would do it, whose tuples and look-ups take 0.8 us.
     if launch is not None and size < threads.PARALLEL_SIZE:
         total, offenders = launch(
-            chunk, address, parameters, size, step, layouts, scale, p, t, w, 0, g, h
+            chunk, address, parameters, size, step, layouts, scale, p, t, w, v, g, h
         )
     else:
         try:
             direct: Any = program.direct
-            total, offenders = found.run(size, scale, direct, p, t, w, 0, g, h)
+            total, offenders = found.run(size, scale, direct, p, t, w, v, g, h)
         except Raised:
             return None
     if offenders and check:  # where nothing is to be checked they are negative weights
         return None
     if reduction == "mean":
         total = total / size if size else math.nan
+    elif reduction == "none":
+        total = values
     if derivatives == 2:
         return total, out, hessian
     return (total, out) if derivatives else (total,)

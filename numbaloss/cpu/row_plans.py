@@ -61,7 +61,8 @@ class Program:
         self.keep: list[Any] = []  # what addresses point to
         self.memory = np.zeros(HEADER + structure.size)  # that of parameters, before they are there
         self.rows = RowCall()  # what calls have in common, but for numbers of a loss
-        self.way: Any = None  # of calls on plain arrays: see `direct_rows`
+        # Of calls on plain arrays, without values of rows and with them: see `direct_rows`.
+        self.ways: dict[bool, Any] = {}
         self._describe(self.rows)
 
     def _describe(self, rows: RowCall) -> None:

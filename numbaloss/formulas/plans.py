@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from ..core.composition import Sum
+from ..core.parameters import declaration_of
 from ..rewriting.watch import Watch
 from .fitting import Fitting, lower_for
 from .structure import (
@@ -33,6 +34,8 @@ class Outline:
         self.structure = Structure(formulas, True) if weighted else formulas[0].alone
         self.whole = tuple([one.formula for one in whole])
         self.fitting: dict[str, Fitting] = {}
+        # By options of calls, what an engine has made of one of them.
+        self.examples: dict[Any, Any] = {}
         known = dict.fromkeys((*whole, *terms))
         # Nothing else of a single loss of ours can change than its `point`.
         fixed = not weighted and all(one.simple for one in known)
@@ -104,4 +107,5 @@ def plans_of(loss: Any, kind: str = "_plans") -> Plans:
     plans = loss.__dict__.get(kind)
     if plans is None or plans.stale(loss):
         plans = loss.__dict__[kind] = Plans(loss)
+        declaration_of(type(loss)).share(loss.__dict__)
     return plans

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Never
 
-from .. import engines, misuse
-from ..call.elementwise import evaluate
+from .. import misuse
+from ..call.elementwise import DIRECTLY, evaluate
 from ..call.outputs import NOT_WANTED
 from ..core.composition import Sum
 from ..core.contracts import ELEMENTWISE, absent
 from ..core.loss import Loss
 from ..core.recoding import Recoding, check_targets_parameter
+from ..core.reductions import DIRECT
 from .documentation import documented
 from .margins import Margins, agreed
 
 _SIGNED = Recoding(signed=True)
-_direct = engines.Direct("elementwise")
 
 
 @documented
@@ -151,9 +151,11 @@ class Elementwise(Margins, Loss):
         """
         if unknown:
             raise misuse.unknown_option(self, "__call__", unknown)
-        plain = device is None and mask is None and values_out is None
-        if plain and (reduction == "mean" or reduction == "sum"):
-            found = _direct.run(self, 0, prediction, target, sample_weight, reduction, 1.0, check)
+        if device is None and mask is None and reduction in DIRECT[values_out is not None]:
+            found = DIRECTLY.run(
+                self, 0, prediction, target, sample_weight, reduction, 1.0, check, None, False,
+                None, values_out,
+            )  # fmt: skip
             if found is not None:
                 return found[0]
         misuse.refuse_autograd(prediction)
@@ -198,11 +200,11 @@ class Elementwise(Margins, Loss):
             raise misuse.unknown_option(self, "value_and_grad", unknown)
         if type(gradient_scale) is not float:
             gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
-        plain = device is None and mask is None and values_out is None
-        if plain and (reduction == "mean" or reduction == "sum"):
-            found = _direct.run(
-                self, 1, prediction, target, sample_weight, reduction, gradient_scale, check, out
-            )
+        if device is None and mask is None and reduction in DIRECT[values_out is not None]:
+            found = DIRECTLY.run(
+                self, 1, prediction, target, sample_weight, reduction, gradient_scale, check, out,
+                False, None, values_out,
+            )  # fmt: skip
             if found is not None:
                 return found
         value, gradient, _ = evaluate(
@@ -247,12 +249,11 @@ class Elementwise(Margins, Loss):
             raise misuse.unknown_option(self, "value_grad_hess", unknown)
         if type(gradient_scale) is not float:
             gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
-        plain = out is None and hess_out is None and device is None and mask is None
-        plain = plain and values_out is None
-        if plain and (reduction == "mean" or reduction == "sum"):
-            found = _direct.run(
-                self, 2, prediction, target, sample_weight, reduction, gradient_scale, check
-            )
+        if device is None and mask is None and reduction in DIRECT[values_out is not None]:
+            found = DIRECTLY.run(
+                self, 2, prediction, target, sample_weight, reduction, gradient_scale, check, out,
+                False, hess_out, values_out,
+            )  # fmt: skip
             if found is not None:
                 return found
         return evaluate(
@@ -292,11 +293,10 @@ class Elementwise(Margins, Loss):
         reduction = "sum" if reduction == "none" else reduction
         if type(gradient_scale) is not float:
             gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
-        plain = out is None and device is None and mask is None
-        if plain and (reduction == "mean" or reduction == "sum"):
-            found = _direct.run(
+        if device is None and mask is None and reduction in DIRECT[0]:
+            found = DIRECTLY.run(
                 self, 2, prediction, target, sample_weight, reduction, gradient_scale, check,
-                None, True,
+                None, True, out,
             )  # fmt: skip
             if found is not None:
                 return found[2]

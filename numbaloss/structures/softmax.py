@@ -6,16 +6,15 @@ from typing import Any, ClassVar, Never
 
 import numpy as np
 
-from .. import engines, misuse
-from ..call.rows import evaluate
+from .. import misuse
+from ..call.rows import DIRECTLY, evaluate
 from ..core.contracts import ROWS, absent, brings
 from ..core.intervals import Interval
 from ..core.loss import Loss, domain
+from ..core.reductions import DIRECT
 from ..core.row_options import RowOptions
 from .documentation import documented
 from .row_margins import RowMargins
-
-_direct = engines.Direct("direct_rows")
 
 
 @documented
@@ -244,9 +243,10 @@ class Softmax(RowMargins, Loss):
         if unknown:
             raise misuse.unknown_option(self, "__call__", unknown)
         plain = sample_weight is None and mask is None and device is None and axis == -1
-        plain = plain and values_out is None
-        if plain and (reduction == "mean" or reduction == "sum"):
-            found = _direct.run(self, 0, prediction, target, reduction, 1.0)
+        if plain and reduction in DIRECT[values_out is not None]:
+            found = DIRECTLY.run(
+                self, 0, prediction, target, reduction, 1.0, None, None, values_out
+            )
             if found is not None:
                 return found[0]
         misuse.refuse_autograd(prediction)
@@ -293,9 +293,10 @@ class Softmax(RowMargins, Loss):
         if type(gradient_scale) is not float:
             gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
         plain = sample_weight is None and mask is None and device is None and axis == -1
-        plain = plain and values_out is None
-        if plain and (reduction == "mean" or reduction == "sum"):
-            found = _direct.run(self, 1, prediction, target, reduction, gradient_scale, out)
+        if plain and reduction in DIRECT[values_out is not None]:
+            found = DIRECTLY.run(
+                self, 1, prediction, target, reduction, gradient_scale, out, None, values_out
+            )
             if found is not None:
                 return found
         value, gradient, _ = evaluate(
@@ -342,9 +343,10 @@ class Softmax(RowMargins, Loss):
         if type(gradient_scale) is not float:
             gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
         plain = sample_weight is None and mask is None and device is None and axis == -1
-        plain = plain and values_out is None and out is None and hess_out is None
-        if plain and (reduction == "mean" or reduction == "sum"):
-            found = _direct.run(self, 2, prediction, target, reduction, gradient_scale)
+        if plain and reduction in DIRECT[values_out is not None]:
+            found = DIRECTLY.run(
+                self, 2, prediction, target, reduction, gradient_scale, out, hess_out, values_out
+            )
             if found is not None:
                 return found
         return evaluate(

@@ -206,6 +206,19 @@ def test_threads_with_other_parameters_see_nothing_of_each_other(size):
     assert wrong == []
 
 
+def test_losses_of_defaults_share_what_engines_keep_and_nothing_else():
+    nl.CrossEntropy()(ROWS, LABELS)
+    first, second = nl.CrossEntropy(), nl.CrossEntropy()
+    assert first.__dict__["_plans"] is second.__dict__["_plans"]
+    other = nl.CrossEntropy(temperature=2.0)
+    assert "_plans" not in other.__dict__
+    assert other(ROWS, LABELS) == nl.CrossEntropy()(ROWS * 0.5, LABELS)
+    assert nl.CrossEntropy(temperature=1.0)(ROWS, LABELS) == first(ROWS, LABELS)
+    whole = nl.LogCosh() + nl.LogCosh()
+    whole(P, T)
+    assert parameters.declaration_of(type(whole)).kept == {}
+
+
 class Bounded(nl.Elementwise):
     a: float = 1.0
     b: float = -1.0
