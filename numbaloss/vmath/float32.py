@@ -24,6 +24,7 @@ from .bits import (
     multiply_add,
     polynomial,
     polynomial_in_chain,
+    polynomial_of_logarithm,
     select,
     shift_left,
     shift_right,
@@ -199,7 +200,7 @@ def sigmoid(x):
 def beyond_log1p(e):
     """1 - log(1 + e) / e for e in [0, 1]."""
     # In powers of e, unlike in float64: the terms need not wait for a quotient.
-    return e * polynomial(e, LOG1P_UNIT)
+    return e * polynomial_of_logarithm(e, LOG1P_UNIT)
 
 
 @body
