@@ -153,7 +153,12 @@ def _scale(
     if options.reduction == "none":
         if structure != "elementwise":
             of_value = of_value.unsqueeze(options.axis if structure == "rows" else -1)
-    elif _may_be_read(of_value, gradients) and of_value.item() == 1.0:
+    elif _may_be_read(of_value, gradients):
+        # A number of Python's: a tensor would be rounded to the dtype of half precisions first.
+        number = of_value.item()
+        if number != 1.0:
+            for one in gradients:
+                one.mul_(number)
         return
     for one in gradients:
         one.mul_(of_value)

@@ -143,12 +143,13 @@ def _evaluate(
                 f"{loss!r} cannot be called inside torch.func.grad, vmap, jvp and their like; "
                 f"torch.autograd.grad(value, prediction) gives its gradient"
             )
-        if mask is None and len(inputs) == 2 and form.inputs == 1:
+        # Values that depend on one another's inputs are differentiated apart, by operators.
+        apart = options.reduction == "none" and form.in_batch
+        if mask is bias is None and len(inputs) == 2 and form.inputs == 1 and not apart:
             found = eager.evaluate_plain(loss, key, options, *inputs, sample_weight)
             if found is not None:
                 return found
         tensors = _tensors(form, inputs, sample_weight, mask, bias)
-        apart = options.reduction == "none" and form.in_batch
         if not apart and eager.plain(tensors):
             return eager.evaluate(loss, key, tensors, options)
     else:

@@ -1,6 +1,8 @@
 """The float32 functions of kernels, on the machine in Python, whose special function unit is as
 wrong as PTX allows."""
 
+import struct
+
 import numpy as np
 import pytest
 
@@ -56,7 +58,7 @@ def computed(name, x, halves=False):
     memory = Memory()
     source, target = memory.array(x.size, np.float32), memory.array(x.size, np.float32)
     source[...] = x
-    program.run(memory, 1, 32, [source.ctypes.data, target.ctypes.data, x.size])
+    program.run(memory, 1, 32, struct.pack("@3q", source.ctypes.data, target.ctypes.data, x.size))
     return target.copy()
 
 

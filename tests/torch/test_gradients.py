@@ -120,6 +120,22 @@ def test_rows_beside_differences(reduction):
     )
 
 
+def test_values_of_a_batch_may_count_by_any_number():
+    embeddings, identity = randoms(6, 3).requires_grad_(), torch.tensor([0, 1, 0, 1, 2, 2])
+    factors = torch.tensor([1.0, -2.0, 0.0, 0.5, -0.25, 3.0], dtype=torch.float64)
+
+    def weighted(vectors):
+        return (Loss(nl.SupervisedContrastive(), "none")(vectors, identity) * factors).sum()
+
+    assert gradcheck(weighted, (embeddings,))
+    both = embeddings, randoms(6, 3, seed=1).requires_grad_()
+    keyed = Loss(nl.InfoNCE(symmetric=True), "none")
+    assert gradcheck(lambda a, b: (keyed(a, b) * factors).sum(), both)
+    linear, weight = Loss(nl.LinearCrossEntropy(), "none"), randoms(3, 4, seed=5)
+    inputs = embeddings, weight.requires_grad_()
+    assert gradcheck(lambda h, w: (linear(h, w, identity) * factors).sum(), inputs)
+
+
 @pytest.mark.parametrize("reduction", ["mean", "none"])
 def test_every_vector_has_its_gradient(reduction):
     first, second, third = (randoms(5, 3, seed=i).requires_grad_() for i in range(3))

@@ -199,7 +199,7 @@ def test_gradients_of_plain_calls_lie_there_too():
         (lambda p: Loss("huber"), TypeError, "takes a loss of numbaloss"),
         (lambda p: evaluate("huber", p, p), TypeError, "loss must be a loss"),
         (lambda p: Loss(nl.Huber(), "average"), ValueError, "reduction must be one of mean"),
-        (lambda p: Loss(nl.Huber())(p), TypeError, "takes 2 tensors, not 1"),
+        (lambda p: Loss(nl.Huber())(p), TypeError, "takes 2 arrays, not 1"),
         (lambda p: Loss(nl.Huber())(p, p), ValueError, "target requires a gradient"),
         (lambda p: Loss(nl.Huber())(p, p.detach(), bias=p), TypeError, "bias is for"),
         (lambda p: Loss(nl.InfoNCE())(p, p, mask=p), TypeError, "take no mask"),

@@ -1,5 +1,7 @@
 """The machine itself: it computes what PTX says, and tells what a GPU may not do."""
 
+import struct
+
 import numpy as np
 import pytest
 
@@ -21,7 +23,7 @@ def ran(body, array, threads=32, shared=""):
     """The array, once a kernel has run."""
     given = MEMORY.array(array.shape, array.dtype)
     given[...] = array
-    program(body, shared).run(MEMORY, 1, threads, [given.ctypes.data])
+    program(body, shared).run(MEMORY, 1, threads, struct.pack("@q", given.ctypes.data))
     return given
 
 
@@ -119,7 +121,6 @@ def test_machine_tells_what_a_gpu_may_not(body, error, message):
 
 
 def test_machine_wants_the_arguments_of_the_kernel():
-    with pytest.raises(TypeError, match="1 parameters"):
-        program("").run(MEMORY, 1, 32, [1, 2])
-    with pytest.raises(TypeError, match="u64"):
-        program("").run(MEMORY, 1, 32, [True])
+    for block in (b"", bytes(16)):
+        with pytest.raises(TypeError, match=f"{len(block)} bytes for 8 of parameters"):
+            program("").run(MEMORY, 1, 32, block)

@@ -5,7 +5,6 @@ kernels, but for roundings.
 """
 
 from contextlib import nullcontext
-from types import SimpleNamespace
 
 import ml_dtypes
 import numpy as np
@@ -13,11 +12,13 @@ import pytest
 
 from tests.support.gpu.kernels import without_gpu
 from tests.support.gpu.ptx_machine import Memory, Program
+from tests.support.gpu.stub import read_launch
 
 pytest.importorskip("numba_cuda")
 
 from numbaloss.cuda import backend, embedding_batch, products
 from numbaloss.cuda.kernel import Kernel
+from numbaloss.cuda.packing import Launch, Packing
 
 DEVICE = 99  # no GPU's number, so that nothing that is kept for one is this machine's
 CAPABILITY = 9, 0
@@ -109,16 +110,15 @@ class Machine:
         if program is None:
             with without_gpu(CAPABILITY):
                 program = self.programs[kernel] = Program(kernel.ptx(CAPABILITY))
-        name = kernel.function.__name__
-        handle = SimpleNamespace(kernel=lambda *given: self.run(name, program, *given))
-        library = SimpleNamespace(get_cufunc=lambda: handle)
-        compiled = SimpleNamespace(overloads={0: SimpleNamespace(_codelibrary=library)})
-        return kernel._short_path(compiled, SimpleNamespace(stream=0), blocks, shared, threads)
+        handle = kernel.function.__name__, program
+        return Launch(self, handle, Packing(kernel.arguments), 0, (blocks, threads, shared))
 
-    def run(self, name, program, config, arguments):
-        (blocks, *_), (threads, *_) = config.grid, config.block
+    def cuLaunchKernel(self, handle, *rest):
+        started = read_launch(handle, *rest)
+        (name, program), blocks, threads, shared, parameters = started
         self.launched.append((name, blocks))
-        program.run(MEMORY, blocks, threads, arguments, config.shmem_size)
+        program.run(MEMORY, blocks, threads, parameters, shared)
+        return (0,)
 
 
 _machine = Machine()
@@ -126,9 +126,6 @@ _machine = Machine()
 
 def installed(monkeypatch):
     """The machine in the place of a GPU, with blocks of 64 threads and two multiprocessors."""
-    core = pytest.importorskip("cuda.core")
-    monkeypatch.setattr(core, "LaunchConfig", SimpleNamespace)
-    monkeypatch.setattr(core, "launch", lambda stream, config, handle, *flat: handle(config, flat))
     for name, stand_in in {
         "THREADS": 64,
         "require": lambda: None,

@@ -53,6 +53,16 @@ class Started(NamedTuple):
     parameters: bytes
 
 
+def read_launch(handle: Any, *rest: Any) -> Started:
+    """What the driver's ``cuLaunchKernel`` makes of its arguments."""
+    blocks, _, _, threads, _, _, shared, _, parameters, extra = rest
+    assert parameters == 0  # those and a block would be one too many
+    words = (ctypes.c_size_t * 5).from_address(extra)
+    assert (words[0], words[2], words[4]) == (1, 2, 0)
+    size = ctypes.c_size_t.from_address(words[3]).value
+    return Started(handle, blocks, threads, shared, ctypes.string_at(words[1], size))
+
+
 class Driver:
     """Calls that reach the driver, by name, and its launches."""
 
@@ -66,14 +76,8 @@ class Driver:
         return (0, *self.places[parameter]) if known else (1, 0, 0)
 
     def cuLaunchKernel(self, handle: Any, *rest: Any) -> tuple[int]:
-        blocks, _, _, threads, _, _, shared, _, parameters, extra = rest
-        assert parameters == 0  # those and a block would be one too many
-        words = (ctypes.c_size_t * 5).from_address(extra)
-        assert (words[0], words[2], words[4]) == (1, 2, 0)
-        size = ctypes.c_size_t.from_address(words[3]).value
-        block = ctypes.string_at(words[1], size)
         self.calls.append("cuLaunchKernel")
-        self.started.append(Started(handle, blocks, threads, shared, block))
+        self.started.append(read_launch(handle, *rest))
         return (self.status,)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import re
+import struct
 from typing import Any
 
 import numpy as np
@@ -115,13 +116,11 @@ class Program(Translation):
 
     # Running.
 
-    def run(
-        self, memory: Memory, blocks: int, threads: int, arguments: Any, shared: int = 0
-    ) -> None:
+    def run(self, memory: Memory, blocks: int, threads: int, given: bytes, shared: int = 0) -> None:
         """Run so many blocks, one after another, the last one first."""
         if threads % WARP:
             raise ValueError(f"{threads} threads are not whole warps")
-        parameters = self._checked(arguments)
+        parameters = self._read(given)
         for block in reversed(range(blocks)):  # none may rely on those before it
             own = Shared(self.static + shared)
             launch = Launch(block, blocks, threads, shared, parameters, memory, own)
@@ -132,17 +131,13 @@ class Program(Translation):
                 error.add_note(f"in block {block}") if hasattr(error, "add_note") else None
                 raise
 
-    def _checked(self, arguments: Any) -> list[Any]:
-        """The arguments of a launch, which have to be of the size that the kernel expects."""
-        if len(arguments) != len(self.parameters):
-            raise TypeError(f"{len(arguments)} arguments for {len(self.parameters)} parameters")
-        found = []
-        for (kind, name), value in zip(self.parameters, arguments):
-            expected = {"u64": int, "f32": ctypes.c_float, "f64": ctypes.c_double, "u8": bool}
-            if type(value) is not expected[kind]:
-                raise TypeError(f"{name} is {kind}, not {value!r}")
-            found.append(value % (1 << 64) if kind == "u64" else getattr(value, "value", value))
-        return found
+    def _read(self, block: bytes) -> list[Any]:
+        """The parameters, each at a multiple of its size, as the driver copies them."""
+        codes = {"u64": "Q", "f32": "f", "f64": "d", "u8": "?"}
+        layout = "@" + "".join(codes[kind] for kind, _ in self.parameters)
+        if len(block) != struct.calcsize(layout):
+            raise TypeError(f"{len(block)} bytes for {struct.calcsize(layout)} of parameters")
+        return list(struct.unpack(layout, block))
 
     def _block(self, team: list[Thread]) -> None:
         warps = [team[start : start + WARP] for start in range(0, len(team), WARP)]
