@@ -126,7 +126,8 @@ def test_autocast_with_scaled_gradients_loses_none():
         functional.huber_loss(wide, target).backward()
         expected = wide.grad * (65536.0 * 1e-6)
         error = (prediction.grad.float() - expected).abs().max() / expected.abs().max()
-        assert error < 2.0 ** (-8 if dtype == torch.bfloat16 else -11)
+        # bfloat16 is rounded as a gradient, and as a multiple of it.
+        assert error < 2.0 ** (-7 if dtype == torch.bfloat16 else -11)
 
 
 def test_autocast_mixes_dtypes():
