@@ -100,7 +100,8 @@ def refuse_autograd(*given: Any) -> None:
         if isinstance(one, torch.Tensor) and one.requires_grad and torch.is_grad_enabled():
             raise TypeError(
                 "a tensor requires a gradient, of which the value of a loss knows nothing: "
-                "take value, gradient = loss.value_and_grad(...) and hand the gradient on by "
+                "numbaloss.torch.Loss(loss) makes a module of the loss, whose value knows; or take "
+                "value, gradient = loss.value_and_grad(...) and hand the gradient on by "
                 "tensor.backward(gradient); where the value alone is wanted, detach() the tensor "
                 "or call the loss under torch.no_grad()"
             )
