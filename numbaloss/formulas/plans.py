@@ -33,6 +33,8 @@ class Outline:
         formulas = tuple([one.formula for one in terms])
         self.structure = Structure(formulas, True) if weighted else formulas[0].alone
         self.whole = tuple([one.formula for one in whole])
+        # The name of the first parameter, and its default.
+        self.first = next(iter(declaration_of(whole[0].formula.cls).defaults.items()), ("", None))
         self.fitting: dict[str, Fitting] = {}
         # By options of calls, what an engine has made of one of them.
         self.examples: dict[Any, Any] = {}
@@ -106,6 +108,10 @@ def plans_of(loss: Any, kind: str = "_plans") -> Plans:
     """The plans of a loss, empty again once one of its formulas has changed."""
     plans = loss.__dict__.get(kind)
     if plans is None or plans.stale(loss):
-        plans = loss.__dict__[kind] = Plans(loss)
-        declaration_of(type(loss)).share(loss.__dict__)
+        own = loss.__dict__
+        plans = own[kind] = Plans(loss)
+        # Asked here first: most losses that are made in a call have a parameter of their own.
+        name, default = plans.outline.first
+        if not name or own.get(name) is default:
+            declaration_of(type(loss)).share(own)
     return plans
