@@ -182,6 +182,7 @@ def test_fisher_is_what_the_model_expects(loss):
     assert (hessian > 0.0).all()
 
 
+@pytest.mark.exhaustive
 def test_fisher_of_other_links():
     prediction = np.array([-1.0, 0.5, 2.0])
     target = np.array([1.0, 2.0, 3.0])

@@ -96,7 +96,7 @@ def test_float64_results_are_exact_to_a_few_ulp(loss, spread):
             )
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(6)
 @pytest.mark.parametrize("loss", LOSSES, ids=identify)
 def test_gradient_agrees_with_central_differences(loss):
     prediction, target = inputs(loss, 400, seed=3)

@@ -41,7 +41,7 @@ def norm(rows):
     return np.max(np.abs(rows), axis=-1, keepdims=True)
 
 
-@pytest.mark.every(2)
+@pytest.mark.every(4)
 @pytest.mark.parametrize(("loss", "form"), ROW_CASES, ids=identify)
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "class weights"])
 def test_results_agree_with_naive_formulas_at_every_width(loss, form, weighted):
@@ -143,7 +143,7 @@ def test_order_of_the_classes_does_not_matter(loss, form, dtype):
             assert (np.abs(one - wanted[:, order]) <= precision * (norm(wanted) + 1e-3)).all()
 
 
-@pytest.mark.every(5)
+@pytest.mark.every(10)
 @pytest.mark.parametrize(("loss", "form"), ROW_CASES, ids=identify)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_results_agree_whatever_is_computed_beside_them(loss, form, dtype):

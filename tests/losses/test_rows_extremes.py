@@ -24,7 +24,7 @@ def test_rows_do_not_know_of_each_other(loss, form):
                 np.testing.assert_array_equal(one, other[part], err_msg=f"{classes} {part}")
 
 
-@pytest.mark.every(2)
+@pytest.mark.every(4)
 @pytest.mark.parametrize(("loss", "form"), EACH_ROW_CASE, ids=identify)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("classes", [2, 3, 9, 17, 130, 5000])

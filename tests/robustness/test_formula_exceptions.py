@@ -175,7 +175,7 @@ def test_whoever_knows_that_indices_are_right_may_say_so():
     assert not raises(Structure.of(Trusting()), "float64", "point")
 
 
-@pytest.mark.every(2)
+@pytest.mark.every(4)
 @pytest.mark.parametrize("classes", [7, 300])
 def test_rows_name_the_first_that_raises(classes):
     logits = np.zeros((1000, classes))

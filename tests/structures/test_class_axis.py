@@ -26,7 +26,7 @@ def images(loss, form, classes, axis, dtype=np.float64, shape=SHAPE):
     return last, target, moved, np.ascontiguousarray(np.moveaxis(target, -1, axis))
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(6)
 @pytest.mark.parametrize("axis", [0, 1, -3, -2, -1, 3, np.int8(2)])
 @pytest.mark.parametrize("form", ["labels", "dense"])
 def test_any_axis_may_be_that_of_the_classes(form, axis):
@@ -142,7 +142,7 @@ def same_bits(loss, last, target, moved, of_moved, **options):
             np.testing.assert_array_equal(np.moveaxis(one, 1, -1), other)
 
 
-@pytest.mark.every(5)
+@pytest.mark.every(10)
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
 @pytest.mark.parametrize("classes", [3, 17, 130, 5000])
 @pytest.mark.parametrize("form", ["labels", "dense"])

@@ -9,7 +9,7 @@ from tests.support.gpu.machine import DTYPES, agree, host, launched, pair, put, 
 from tests.support.own_losses import Branching
 
 
-@pytest.mark.every(5)
+@pytest.mark.every(10)
 @pytest.mark.parametrize("kind", DTYPES)
 @pytest.mark.parametrize("size", [1, 33, 700])
 def test_vectors_of_elements(machine, kind, size):
@@ -20,7 +20,7 @@ def test_vectors_of_elements(machine, kind, size):
     assert (blocks > 1) == (size == 700)
 
 
-@pytest.mark.every(5)
+@pytest.mark.every(10)
 @pytest.mark.parametrize("reduction", ["mean", "weighted_mean", "sum", "none"])
 @pytest.mark.parametrize("kind", ["float32", "bfloat16"])
 def test_weighted_elements(machine, kind, reduction):
@@ -50,7 +50,7 @@ def test_whole_blocks_of_elements(machine, monkeypatch):
     assert machine.launched == [("elementwise_vectors", 3)]
 
 
-@pytest.mark.every(5)
+@pytest.mark.every(10)
 @pytest.mark.parametrize("kind", ["float64", "float16"])
 @pytest.mark.parametrize("labels", ["int8", "bool", "uint32", "int64", "float16"])
 def test_elements_of_any_strides_and_dtypes(machine, kind, labels):

@@ -8,7 +8,7 @@ from numbaloss.cuda import narrow_rows, register_rows, softmax, staged
 from tests.support.gpu.machine import DTYPES, agree, launched, put, rows, same
 
 
-@pytest.mark.every(5)
+@pytest.mark.every(10)
 @pytest.mark.parametrize("kind", ["float32", "float16"])
 @pytest.mark.parametrize("shape", [(40, 5), (3, 77)], ids=str)
 def test_general_rows(machine, kind, shape):
@@ -58,7 +58,7 @@ def test_rows_in_place(machine):
     same([found], [expected], "float32")
 
 
-@pytest.mark.every(5)
+@pytest.mark.every(10)
 @pytest.mark.parametrize("label", [12, -1, 2**40])
 @pytest.mark.parametrize("path", ["narrow", "registers", "staged", "whole", "split"])
 def test_labels_out_of_range_reach_nothing(machine, monkeypatch, label, path):

@@ -10,7 +10,7 @@ from tests.support.gpu.machine import DTYPES, MEMORY, Array, agree, launched, pu
 SMOOTHED = nl.CrossEntropy(label_smoothing=0.1, z_loss=0.01, temperature=0.7)
 
 
-@pytest.mark.every(7)
+@pytest.mark.every(14)
 @pytest.mark.parametrize("kind", DTYPES)
 @pytest.mark.parametrize("shape", [(600, 2), (257, 7), (300, 10), (140, 16), (1, 13)], ids=str)
 def test_rows_of_a_thread(machine, kind, shape):
@@ -49,7 +49,7 @@ def test_rows_in_registers(machine, kind, offset, shape):
     assert set(launched(machine)) == {"softmax_registers", "softmax_scan"}
 
 
-@pytest.mark.every(2)
+@pytest.mark.every(4)
 @pytest.mark.parametrize(("kind", "classes"), [("float32", 17_000), ("bfloat16", 16_640)])
 def test_rows_in_the_registers_of_1024_threads(machine, kind, classes):
     agree(nl.CrossEntropy(), *rows(kind, 1, classes))
@@ -60,7 +60,7 @@ def test_rows_in_the_registers_of_1024_threads(machine, kind, classes):
 WIDTHS = [(70, 3), (1, 1), (33, 6), (9, 29), (40, 67), (130, 130), (2, 300)]
 
 
-@pytest.mark.every(5)
+@pytest.mark.every(10)
 @pytest.mark.parametrize("shape", WIDTHS, ids=str)
 @pytest.mark.parametrize("kind", ["float32", "float16"])
 def test_staged_rows(machine, no_registers, kind, shape):
@@ -69,7 +69,7 @@ def test_staged_rows(machine, no_registers, kind, shape):
     assert "softmax_staged" in launched(machine)
 
 
-@pytest.mark.every(6)
+@pytest.mark.every(12)
 @pytest.mark.parametrize("kind", ["float64", "bfloat16"])
 @pytest.mark.parametrize("reduction", ["mean", "weighted_mean", "none"])
 def test_staged_rows_with_all_options(machine, kind, reduction):
@@ -81,7 +81,7 @@ def test_staged_rows_with_all_options(machine, kind, reduction):
     agree(loss, prediction, target, derivatives=2, reduction=reduction, **options)
 
 
-@pytest.mark.every(4)
+@pytest.mark.every(8)
 @pytest.mark.parametrize("labels", ["int64", "int32", "uint8", "int16"])
 def test_staged_rows_of_any_strides(machine, labels):
     prediction, target = rows("float32", 5 * 6, 9)
@@ -90,7 +90,7 @@ def test_staged_rows_of_any_strides(machine, labels):
     agree(nl.CrossEntropy(), prediction, target, reduction="none")
 
 
-@pytest.mark.every(5)
+@pytest.mark.every(10)
 @pytest.mark.parametrize("kind", ["float32", "float16"])
 @pytest.mark.parametrize("path", ["staged", "whole", "split"])
 def test_rows_that_begin_between_vectors(machine, no_registers, monkeypatch, kind, path):
@@ -116,7 +116,7 @@ def test_rows_that_are_not_finite(machine):
     agree(nl.CrossEntropy(), prediction, target, reduction="none")
 
 
-@pytest.mark.every(5)
+@pytest.mark.every(10)
 @pytest.mark.parametrize("kind", DTYPES)
 @pytest.mark.parametrize("least", [10**9, 16], ids=["whole", "split"])
 def test_long_rows(machine, no_registers, monkeypatch, kind, least):

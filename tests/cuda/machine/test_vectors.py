@@ -27,7 +27,7 @@ def agree_on_vectors(loss, given, offset=0, **options):
     same([loss(*arrays, **options)], [expected[0]], kind)
 
 
-@pytest.mark.every(12)
+@pytest.mark.every(24)
 @pytest.mark.parametrize("kind", ["float32", "bfloat16"])
 @pytest.mark.parametrize("length", [1, 7, 16, 24, 67, 144])
 def test_vectors_of_pairs_and_triplets(machine, kind, length):
@@ -38,7 +38,7 @@ def test_vectors_of_pairs_and_triplets(machine, kind, length):
     assert launched(machine) == ["embedding_rows"]
 
 
-@pytest.mark.every(5)
+@pytest.mark.every(10)
 @pytest.mark.parametrize("kind", ["float32", "float16"])
 @pytest.mark.parametrize("length", [1032, 1091])
 def test_vectors_of_a_whole_block(machine, kind, length):

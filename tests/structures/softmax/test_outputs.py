@@ -28,7 +28,7 @@ def test_outputs_receive_the_results(form, dtype, classes):
         assert_same(found, expected)
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(6)
 @pytest.mark.parametrize(("loss", "form"), EACH_ROW_CASE, ids=identify)
 @pytest.mark.parametrize("layout", ["contiguous", "strided", "half", "weighted", "fortran"])
 @pytest.mark.parametrize("classes", FEW_WIDTHS)

@@ -77,7 +77,7 @@ def test_weights_and_masks_are_one_a_row_or_one_for_all_rows_behind(form):
             CE(logits, target, **{name: wrong})
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(6)
 @pytest.mark.parametrize(("loss", "form"), EACH_ROW_CASE, ids=identify)
 @pytest.mark.parametrize("by", ["weight", "mask"])
 @pytest.mark.parametrize("classes", FEW_WIDTHS)
