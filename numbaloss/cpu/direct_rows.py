@@ -15,6 +15,7 @@ from ..formulas.raised import Raised
 from ..jobs.rows import RowCall
 from . import long, row_launches, row_plans, scan, threads
 from .pieces import GROUP, piece_size
+from .plain_arrays import AS_IS, WRITEABLE, writes_apart
 
 
 class _Way(NamedTuple):
@@ -43,8 +44,6 @@ class _Ready(NamedTuple):
 _FEW = 1 << 15
 _LABELS = frozenset(np.dtype(f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32))
 _FLOAT32, _FLOAT64, _INT64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
-# C-contiguous, aligned; writeable: NumPy's flags as one number.
-_AS_IS, _WRITEABLE = 0x101, 0x400
 _UNKNOWN: Any = object()
 # Where a call's own numbers go. Words, not a `RowCall`: its properties take 0.3 us each.
 _SCALE, _HESSIAN_SCALE, _INVERSE_TEMPERATURE = (
@@ -75,20 +74,20 @@ def run_direct(
         and (target.dtype is _INT64 or (size <= _FEW and target.dtype in _LABELS))
         and size
         and target.shape == shape[:-1]
-        and prediction.flags.num & target.flags.num & _AS_IS == _AS_IS
+        and prediction.flags.num & target.flags.num & AS_IS == AS_IS
     ):
         return None
     if out is not None and not (
         type(out) is np.ndarray
         and out.dtype is dtype
         and out.shape == shape
-        and out.flags.num & (_AS_IS | _WRITEABLE) == _AS_IS | _WRITEABLE
+        and out.flags.num & (AS_IS | WRITEABLE) == AS_IS | WRITEABLE
         and not np.may_share_memory(out, target)
         and (out is prediction or not np.may_share_memory(out, prediction))
     ):
         return None
-    if (hess_out is not None or values_out is not None) and not _writes_apart(
-        (out, hess_out, values_out), prediction, target
+    if (hess_out is not None or values_out is not None) and not writes_apart(
+        (out, hess_out, values_out), (shape, shape[:-1]), [prediction, target]
     ):
         return None
     if target.dtype is not _INT64:
@@ -144,27 +143,6 @@ def run_direct(
     if derivatives == 2:
         return value, out, hessian
     return (value, out) if derivatives else (value,)
-
-
-def _writes_apart(
-    outputs: tuple[Any, Any, Any], prediction: np.ndarray, target: np.ndarray
-) -> bool:
-    """Whether kernels can write hessian and values to arrays as they are, apart from all others.
-
-    The first of the outputs, the gradient's, has been tested.
-    """
-    others = [prediction, target, *[one for one in outputs if one is not None]]
-    shapes = prediction.shape, prediction.shape[:-1]
-    for given, shape in zip(outputs[1:], shapes):
-        if given is not None and not (
-            type(given) is np.ndarray
-            and given.dtype is prediction.dtype
-            and given.shape == shape
-            and given.flags.num & (_AS_IS | _WRITEABLE) == _AS_IS | _WRITEABLE
-            and sum(np.may_share_memory(given, one) for one in others) == 1
-        ):
-            return False
-    return True
 
 
 def _of_many(

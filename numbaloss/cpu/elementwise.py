@@ -17,13 +17,10 @@ from ..formulas.plans import plans_of
 from ..formulas.raised import Raised, exception_of, first_that_raises, place_of
 from . import threads
 from .movers import AS_THEY_LIE, arrange, with_asides
+from .plain_arrays import AS_IS, WRITEABLE, writes_apart
 from .plans import CONVERTED, plan, plan_of_arrays
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
-
-
-# C-contiguous, aligned, writeable: NumPy's flags as one number.
-_AS_IS, _WRITEABLE = 0x101, 0x400
 
 
 def _writes_direct(
@@ -39,7 +36,7 @@ def _writes_direct(
         type(out) is not np.ndarray
         or out.dtype is not prediction.dtype
         or out.shape != prediction.shape
-        or out.flags.num & (_AS_IS | _WRITEABLE) != _AS_IS | _WRITEABLE
+        or out.flags.num & (AS_IS | WRITEABLE) != AS_IS | WRITEABLE
         or np.may_share_memory(out, target)
     ):
         return False
@@ -49,27 +46,6 @@ def _writes_direct(
     if np.may_share_memory(out, prediction):
         return False
     return weight is None or not np.may_share_memory(out, weight)
-
-
-def _writes_apart(
-    outputs: tuple[Any, Any, Any], prediction: np.ndarray, target: np.ndarray, weight: Any
-) -> bool:
-    """Whether kernels can write hessian and values to arrays as they are, apart from all others.
-
-    The first of the outputs, the gradient's, has been tested.
-    """
-    inputs = [one for one in (prediction, target, weight) if one is not None]
-    others = [*inputs, *[one for one in outputs if one is not None]]
-    for given in outputs[1:]:
-        if given is not None and not (
-            type(given) is np.ndarray
-            and given.dtype is prediction.dtype
-            and given.shape == prediction.shape
-            and given.flags.num & (_AS_IS | _WRITEABLE) == _AS_IS | _WRITEABLE
-            and sum(np.may_share_memory(given, one) for one in others) == (given.size > 0)
-        ):
-            return False
-    return True
 
 
 def _limited(loss: Any) -> bool:
@@ -105,21 +81,22 @@ def run_direct(
         (dtype is _FLOAT32 or dtype is _FLOAT64)
         and (kind is dtype or kind in CONVERTED)
         and target.shape == shape
-        and prediction.flags.num & target.flags.num & _AS_IS == _AS_IS
+        and prediction.flags.num & target.flags.num & AS_IS == AS_IS
     ):
         return None
     if weight is not None and not (
         type(weight) is np.ndarray
         and weight.dtype is dtype
         and weight.shape == shape
-        and weight.flags.num & _AS_IS == _AS_IS
+        and weight.flags.num & AS_IS == AS_IS
     ):
         return None
     if out is not None and not _writes_direct(loss, check, out, prediction, target, weight):
         return None
-    if (hess_out is not None or values_out is not None) and not _writes_apart(
-        (out, hess_out, values_out), prediction, target, weight
-    ):
+    if (hess_out is not None or values_out is not None) and not writes_apart(
+        (out, hess_out, values_out), (shape, shape),
+        [prediction, target] if weight is None else [prediction, target, weight],
+    ):  # fmt: skip
         return None
     plans = loss.__dict__.get("_plans")
     if plans is None or plans.stale(loss):
