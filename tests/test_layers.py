@@ -14,7 +14,7 @@ PACKAGE = ROOT / "numbaloss"
 # Each line may import from the lines above it, and its rooms from one another where they say so.
 LAYERS = (
     ("engines", "forking", "misuse", "numba_settings", "sources"),
-    ("arrays", "jobs", "vmath"),
+    ("arrays", "disk", "jobs", "vmath"),
     ("device_value", "rewriting"),
     ("jets",),
     ("core",),

@@ -30,6 +30,12 @@ app = typer.Typer(
 class Precision(StrEnum):
     float32 = "float32"
     float64 = "float64"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+# The processor computes half precisions in float32.
+_OF_CPU = [Precision.float32, Precision.float64]
 
 
 def _show_version(wanted: bool) -> None:
@@ -158,7 +164,11 @@ def warmup(
     ] = None,
     dtype: Annotated[
         list[Precision] | None,
-        typer.Option(metavar="NAME", help="float32 or float64; default: both.", show_default=False),
+        typer.Option(
+            metavar="NAME",
+            help="float32, float64; for a GPU bfloat16, float16 too; default: all.",
+            show_default=False,
+        ),
     ] = None,
     classes: Annotated[
         list[int] | None,
@@ -167,6 +177,17 @@ def warmup(
             metavar="N",
             help="For rows of so many classes; default: of any number.",
             show_default=False,
+        ),
+    ] = None,
+    device: Annotated[
+        options.Device, typer.Option(metavar="NAME", help="What to compile for: cpu or cuda.")
+    ] = options.Device.cpu,
+    compute_capability: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N",
+            help="For a GPU that is elsewhere, such as 90.",
+            show_default="that of the GPU here",
         ),
     ] = None,
     clear: Annotated[
@@ -178,7 +199,20 @@ def warmup(
     if clear:
         warming.clear()
         return
-    reals = [one.value for one in dtype or list(Precision)]
+    if device is options.Device.cuda:
+        from . import warming_gpu
+
+        kinds = [one.value for one in dtype or list(Precision)]
+        capability = warming_gpu.capability(compute_capability)
+        with _progress("Compiling") as progress:
+            warmed = warming.warm_gpu(loss or [], kinds, classes or [], capability, progress)
+        warming.print_warmed(warmed)
+        return
+    if compute_capability is not None:
+        raise UsageFailure("--compute-capability is of --device cuda")
+    if set(dtype or []) - set(_OF_CPU):
+        raise UsageFailure("the processor computes half precisions in float32: --dtype float32")
+    reals = [one.value for one in dtype or _OF_CPU]
     with _progress("Compiling") as progress:
         warmed = warming.warm(loss or [], reals, classes or [], progress)
     warming.print_warmed(warmed)

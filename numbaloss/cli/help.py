@@ -121,4 +121,7 @@ build. Rows of fewer than 16 classes have code for their number: --classes
 names those that are wanted, where it need not be all. The code is kept per
 version of numbaloss, Numba and processor. NUMBALOSS_CACHE_DIR names another
 place for it.
+
+--device cuda compiles for the GPU here, or with --compute-capability for one
+that is elsewhere: all but losses of all pairs of a batch, and linear ones.
 """

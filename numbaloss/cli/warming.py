@@ -17,7 +17,7 @@ from .. import registry
 from ..core.loss import Loss, Parameter
 from ..structures.elementwise import Elementwise
 from ..structures.embedding import Embedding
-from . import warming_rows, warming_vectors
+from . import warming_gpu, warming_rows, warming_vectors
 from .failures import Failure, UsageFailure, harmless
 from .report import console, counted, duration
 from .specification import Scorable, choose, read
@@ -60,6 +60,38 @@ def warm(
             done += 1
             progress(done / (len(tasks) + len(maps)))
     names = texts or {type(loss) for loss in (*losses, *vectors)}
+    return Warmed(len(names), compiled, time.perf_counter() - started)
+
+
+def warm_gpu(
+    texts: list[str],
+    kinds: list[str],
+    widths: list[int],
+    capability: tuple[int, int],
+    progress: Callable[[float], None],
+) -> Warmed:
+    """The same for a GPU of a compute capability, which need not be here."""
+    started = time.perf_counter()
+    check_place()
+    losses, vectors = _asked_for(texts) if texts else (registered(), warming_vectors.registered())
+    all_pairs = [loss for loss in vectors if loss.contract.in_batch]
+    if texts and all_pairs:
+        raise UsageFailure(
+            f"{all_pairs[0]!r} takes products of matrices of another library's, and needs a GPU: "
+            f"its code is kept from the first call on"
+        )
+    chosen = [*losses, *(loss for loss in vectors if not loss.contract.in_batch)]
+    rows = tuple(widths) or warming_gpu.WIDTHS
+    tasks: list[Task] = [
+        (warming_gpu.compile_task, (loss, kind, capability, rows))
+        for kind in kinds
+        for loss in chosen
+    ]
+    compiled = 0
+    for done, fresh in enumerate(_each(tasks), start=1):
+        compiled += fresh
+        progress(done / len(tasks))
+    names = texts or {type(loss) for loss in chosen}
     return Warmed(len(names), compiled, time.perf_counter() - started)
 
 
@@ -157,7 +189,7 @@ def compile_task(loss: Elementwise, real: str) -> int:
 
 def check_place() -> None:
     """Raise where machine code could be kept nowhere, before any is made."""
-    from ..cpu.disk_cache import place
+    from ..disk.cache import place
 
     reasons = place()
     if reasons:
@@ -169,7 +201,7 @@ def check_place() -> None:
 
 def kept() -> tuple[Path, int, int]:
     """The folder with the code of this version, its files and their bytes."""
-    from ..cpu import disk_cache
+    from ..disk import cache as disk_cache
 
     found = disk_cache.kept()
     if not found:
@@ -195,8 +227,8 @@ def print_warmed(warmed: Warmed) -> None:
 
 def clear() -> None:
     """Delete the machine code of all versions, and nothing else that may lie there."""
-    from ..cpu import disk_cache
-    from ..cpu.trust import Distrusted
+    from ..disk import cache as disk_cache
+    from ..disk.trust import Distrusted
 
     try:
         size = disk_cache.clear()

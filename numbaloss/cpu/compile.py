@@ -21,8 +21,8 @@ from numba.core.environment import Environment
 from numba.core.registry import cpu_target
 
 from .. import forking, numba_settings, sources
-from . import disk_cache
-from .disk_cache import Entry
+from ..disk import cache as disk_cache
+from ..disk.cache import Entry
 
 # Not through its own methods, which know no time limit.
 if hasattr(global_compiler_lock, "_lock"):

@@ -31,15 +31,14 @@ def require() -> None:
         availability.require()
 
 
-def _learn_functions() -> None:
+@cache
+def learn_functions() -> None:
+    """Let formulas call NumPy's functions: before the first compilation, which code from disk does
+    without. The import takes 0.2 s."""
     from numba.cuda import ufuncs
     from numba.cuda.np import arraymath, ufunc_db
 
     numpy_functions.teach(ufuncs.ufunc_db(), ufunc_db, arraymath)
-
-
-if not SIMULATED:
-    _learn_functions()
 
 
 @cache
@@ -80,6 +79,47 @@ def stream_of(place: Place) -> Any:
     if key not in _streams:
         _streams[key] = cuda.external_stream(place.stream)
     return _streams[key]
+
+
+def stream_handle(place: Place) -> Any:
+    """What the driver calls a stream."""
+    return (stream_of(place) or cuda.default_stream()).handle
+
+
+def capability() -> tuple[int, int]:
+    """The compute capability of the current device."""
+    major, minor = cuda.get_current_device().compute_capability
+    return int(major), int(minor)
+
+
+class _Stand:
+    """What compilations ask a GPU for."""
+
+    def __init__(self, capability: tuple[int, int]) -> None:
+        self.compute_capability = capability
+
+
+@contextmanager
+def compiling_for(capability: tuple[int, int]) -> Iterator[None]:
+    """Compile for a compute capability, of a GPU that need not be there.
+
+    Functions that kernels call are compiled for that of the current device.
+    """
+    from numba.cuda import api, dispatcher
+
+    was = api.get_current_device, dispatcher.get_current_device
+    api.get_current_device = dispatcher.get_current_device = lambda: _Stand(capability)
+    try:
+        yield
+    finally:
+        api.get_current_device, dispatcher.get_current_device = was
+
+
+def capabilities() -> list[tuple[int, int]]:
+    """What the compiler that is installed compiles for."""
+    from numba.cuda.cudadrv.nvrtc import get_supported_ccs
+
+    return sorted(get_supported_ccs())
 
 
 def on_device(device: int) -> Any:
@@ -219,6 +259,21 @@ def copy_out(device_array: Any, host: np.ndarray, place: Place) -> None:
 def address(array: Any) -> int:
     """Address of the first element of an array of Numba's own."""
     return int(array.__cuda_array_interface__["data"][0])
+
+
+def driver() -> Any:
+    """The driver's functions, by the names that it gives them."""
+    from cuda.bindings import driver
+
+    return driver
+
+
+def settings() -> tuple[str, ...]:
+    """Numba's settings that machine code depends on."""
+    from numba.cuda import config
+
+    switches = "OPT", "CUDA_DEBUGINFO_DEFAULT", "CUDA_ENABLE_NRT", "FORCE_CUDA_CC"
+    return tuple(str(getattr(config, switch, None)) for switch in switches)
 
 
 def device_of(address: int) -> int:

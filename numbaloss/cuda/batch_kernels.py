@@ -8,7 +8,7 @@ columns, and the warps then compare. Arithmetic is in the compute type; sums run
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, wraps
 
 import numpy as np
 from numba import types
@@ -19,7 +19,7 @@ from ..vmath.overloads import install as install_vmath
 from .backend import device_function
 from .dtypes import compute_type
 from .fields import kernel_type
-from .kernel import Kernel
+from .kernel import Kernel, kept_on_disk
 from .memory import raw_reader
 
 _flag = BatchFlags.bit
@@ -28,7 +28,8 @@ _flag = BatchFlags.bit
 def plain(make: Callable[[str], Callable]) -> Callable[[str], Kernel]:
     """A kernel that depends on no loss, one a dtype."""
 
-    @cache
+    @kept_on_disk
+    @wraps(make)
     def kernel(kind: str) -> Kernel:
         install_vmath()
         real = np.dtype(compute_type(kind)).name
@@ -41,7 +42,8 @@ def plain(make: Callable[[str], Callable]) -> Callable[[str], Kernel]:
 def of_loss(make: Callable[[str], Callable]) -> Callable[[Structure, str], Kernel]:
     """A kernel that calls the map of a loss, one a loss and compute type."""
 
-    @cache
+    @kept_on_disk
+    @wraps(make)
     def kernel(structure: Structure, kind: str) -> Kernel:
         install_vmath()
         arguments = kernel_type(CudaBatchBlock), kernel_type(BatchNumbers, kind)

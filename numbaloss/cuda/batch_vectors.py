@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from .backend import cuda, device_function
 from .batch_kernels import plain
 from .dtypes import compute_type
 from .fields import kernel_type
-from .kernel import Kernel
+from .kernel import Kernel, kept_on_disk
 from .memory import raw_reader, reader, writer
 from .reduce import SCRATCH, block_max, block_sum
 
@@ -197,7 +196,7 @@ def finish(kind: str) -> Callable:
     return embedding_finish
 
 
-@cache
+@kept_on_disk
 def total(kind: str) -> Kernel:
     """The sum of the values of the rows, weighted; and the values where they belong."""
     real = compute_type(kind)

@@ -32,7 +32,7 @@ from . import reduce
 from .backend import cuda, device_function
 from .dtypes import compute_type, lanes
 from .fields import kernel_type
-from .kernel import Kernel
+from .kernel import Kernel, kept_on_disk
 from .memory import any_reader, of_halves, raw_reader, reader, unforeseen, writer
 from .points import recoded, several, unusual, weighed, with_questions
 from .reduce import SCRATCH
@@ -53,7 +53,7 @@ def _signature(structure: Structure, real: str) -> tuple[Any, ...]:
     )
 
 
-@cache
+@kept_on_disk
 def vectors(structure: Structure, kind: str, derivatives: int, signed: bool = False) -> Kernel:
     """The kernel for contiguous arrays of one dtype, at addresses of whole vectors.
 
@@ -152,7 +152,7 @@ def _one_by_one(kind: str, derivatives: int) -> Callable:
     return compute
 
 
-@cache
+@kept_on_disk
 def strided(structure: Structure, kind: str, derivatives: int) -> Kernel:
     """The kernel for any arrays: targets and weights of any dtype, all of any strides."""
     install_vmath()
@@ -248,7 +248,7 @@ def _pairer(kind: str) -> Callable:
     return target_of
 
 
-@cache
+@kept_on_disk
 def sum_kernel() -> Kernel:
     """The kernel that sums what counts of an array of any dtype and strides, in float64."""
     load_any, number, byte = any_reader("float64"), raw_reader("int64"), raw_reader("bool")

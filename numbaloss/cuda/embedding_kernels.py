@@ -28,7 +28,7 @@ from .backend import cuda, device_function
 from .dtypes import compute_type, lanes
 from .embedding_maths import finisher, form_of, slopes, sums
 from .fields import kernel_type
-from .kernel import Kernel
+from .kernel import Kernel, kept_on_disk
 from .memory import any_reader, raw_reader, reader, writer
 from .reduce import SCRATCH
 from .rows import group
@@ -48,7 +48,7 @@ def signature(structure: Structure, real: str) -> tuple[Any, ...]:
     )
 
 
-@cache
+@kept_on_disk
 def kernel(structure: Structure, kind: str, derivatives: int, traversed: bool = False) -> Kernel:
     """The kernel of a loss for one dtype, and for rows along one axis or along several ones."""
     install_vmath()

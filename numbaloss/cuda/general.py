@@ -28,7 +28,7 @@ from ..vmath.overloads import install as install_vmath
 from . import reduce
 from .backend import cuda, device_function
 from .dtypes import compute_type
-from .kernel import Kernel
+from .kernel import Kernel, kept_on_disk
 from .memory import any_reader, reader, writer
 from .reduce import SCRATCH
 from .rows import decay, describer, group, signature, value_writer
@@ -37,7 +37,7 @@ from .strides import beginnings
 _flag, _axis = RowFlags.bit, RowAxis.column
 
 
-@cache
+@kept_on_disk
 def kernel(structure: Structure, kind: str, derivatives: int, traversed: bool = False) -> Kernel:
     """The kernel of a loss for one dtype, and for rows along one axis or along several ones."""
     install_vmath()

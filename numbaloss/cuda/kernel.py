@@ -1,4 +1,4 @@
-"""Kernels for a GPU: compiled for one list of argument types, and launched."""
+"""Kernels for a GPU: compiled for one list of argument types or loaded from disk, and launched."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import cache, wraps
+from typing import Any, ParamSpec
 
 import numba
 import numpy as np
@@ -14,9 +15,12 @@ import numpy as np
 from ..formulas.messages import complaint
 from ..formulas.refusals import refuse_exceptions
 from ..formulas.structure import Structure
-from . import backend, numpy_functions, packing
+from . import backend, binaries, numpy_functions
 from .backend import Place, cuda, stream_of
 from .fields import Fields, named
+from .packing import Launch, Packing, places_of
+
+Options = ParamSpec("Options")
 
 
 class Kernel:
@@ -33,12 +37,16 @@ class Kernel:
         # a time; 0: the compiler takes what it likes.
         self.function, self.arguments, self.of = function, arguments, of
         self.bounds = bounds
+        # What names it in all processes; empty where nothing does: see :func:`kept_on_disk`.
+        self.what = ""
         self._compiled: dict[tuple[int, int], Any] = {}
+        self._loaded: dict[tuple[int, int], Any] = {}
         self._ready: OrderedDict[Any, Any] = OrderedDict()
 
     def ptx(self, capability: tuple[int, int]) -> str:
         """The kernel in PTX, for a compute capability; needs no GPU."""
         self._refuse()
+        backend.learn_functions()
         with self._blamed():
             text, _ = cuda.compile_ptx(
                 self.function, self.arguments, cc=capability, **self._bounds()
@@ -94,19 +102,73 @@ class Kernel:
         self, place: Place, blocks: int, shared: int, threads: int
     ) -> Callable[..., None]:
         self._refuse()
-        capability = tuple(cuda.get_current_device().compute_capability)
+        capability = backend.capability()
+        if capability not in self._loaded:
+            self._loaded[capability] = self._load(capability)
+        loaded = self._loaded[capability]
+        if loaded is None:
+            return self._by_numba(capability, place, (blocks, threads, shared))
+        driver, handle, packing = loaded
+        stream = backend.stream_handle(place)
+        return Launch(driver, handle, packing, stream, (blocks, threads, shared))
+
+    def _load(self, capability: tuple[int, int]) -> tuple[Any, Any, Packing] | None:
+        """The driver, its handle of the kernel, and how the arguments lie.
+
+        None where ``cuda.bindings`` or the driver are not what this leans on: the driver is asked
+        where each parameter lies, and has to agree with :class:`Packing`.
+        """
+        try:
+            driver, packing = backend.driver(), Packing(self.arguments)
+            for anew in (False, True):
+                found = binaries.binary(self, capability, anew)
+                handle = None if found is None else binaries.load(found, driver)
+                if handle is not None:
+                    agreed = places_of(driver, handle) == packing.places()
+                    return (driver, handle, packing) if agreed else None
+                if found is None or found.origin != "disk":
+                    break
+        except (ImportError, AttributeError, KeyError):
+            pass
+        return None
+
+    def _by_numba(
+        self, capability: tuple[int, int], place: Place, grid: tuple[int, int, int]
+    ) -> Callable[..., None]:
+        """A launch by Numba's own means, which take longer."""
         compiled = self._compiled.get(capability)
         if compiled is None:
+            backend.learn_functions()
             with self._blamed():
                 signature = numba.types.void(*self.arguments)
                 compiled = cuda.jit(signature, **self._bounds())(self.function)
             self._compiled[capability] = compiled
+        blocks, threads, shared = grid
         with warnings.catch_warnings():
             # Small arrays make small grids: nothing to warn of.
             warnings.simplefilter("ignore")
             configured = compiled[blocks, threads, stream_of(place), shared]
-        packed = packing.launch(compiled, configured, self.arguments, (blocks, threads, shared))
-        return packed or (lambda *given: configured(*_as_tuples(given, self.arguments)))
+        return lambda *given: configured(*_as_tuples(given, self.arguments))
+
+
+def kept_on_disk(make: Callable[Options, Kernel]) -> Callable[Options, Kernel]:
+    """Decorates what makes kernels: the same arguments give the same kernel, in all processes.
+
+    Its code may then be kept on disk. So nothing but the arguments and the package's sources may
+    decide what the kernel does.
+    """
+
+    @cache
+    @wraps(make)
+    def kernel(*options: Any, **named_options: Any) -> Kernel:
+        found = make(*options, **named_options)  # type: ignore[call-arg, arg-type]
+        given = [*options, *(part for pair in sorted(named_options.items()) for part in pair)]
+        names = [one.name if isinstance(one, Structure) else repr(one) for one in given]
+        makers = (f"{one.__module__}.{one.__qualname__}" for one in (make, found.function))
+        found.what = f"{' '.join(makers)}({', '.join(names)})"
+        return found
+
+    return kernel  # type: ignore[return-value]
 
 
 def _as_tuples(arguments: tuple[Any, ...], kinds: tuple[Any, ...]) -> list[Any]:

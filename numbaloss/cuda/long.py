@@ -20,7 +20,7 @@ from . import reduce
 from .backend import cuda, device_function
 from .dtypes import compute_type, lanes
 from .fields import positions
-from .kernel import Kernel
+from .kernel import Kernel, kept_on_disk
 from .memory import reader, writer
 from .powers import larger, power
 from .reduce import SCRATCH
@@ -259,7 +259,7 @@ def _chooser(kind: str) -> Callable:
     return chosen_of
 
 
-@cache
+@kept_on_disk
 def kernel(structure: Structure, kind: str, derivatives: int, traversed: bool = False) -> Kernel:
     """The kernel of a loss for one dtype, and for rows along one axis or along several ones."""
     real = compute_type(kind)

@@ -24,7 +24,7 @@ from ..jobs.cuda_rows import RowFlags
 from . import backend, reduce
 from .backend import cuda, device_function
 from .dtypes import compute_type, itemsize, lanes
-from .kernel import Kernel
+from .kernel import Kernel, kept_on_disk
 from .memory import reader, writer
 from .powers import power
 from .reduce import SCRATCH, WARP, WARP_LOG2
@@ -206,7 +206,7 @@ def _taker(real: str, count: int) -> tuple[Callable, Callable]:
     return take_several, put_several
 
 
-@cache
+@kept_on_disk
 def kernel(
     structure: Structure, kind: str, derivatives: int, classes: int, each: int, smooth: bool = False
 ) -> Kernel:

@@ -95,27 +95,6 @@ def _described_block(size: int) -> tuple[Any, Any, Any]:
     return block, (ctypes.c_void_p * len(addresses))(*addresses), length
 
 
-def launch(
-    compiled: Any, configured: Any, kinds: Sequence[Any], grid: tuple[int, int, int]
-) -> Launch | None:
-    """The launch of a compiled kernel of numba-cuda; ``grid``: blocks, threads, shared bytes.
-
-    None where numba-cuda, ``cuda.bindings`` or the driver are not what it leans on: the driver is
-    asked where each parameter lies, and has to agree with :class:`Packing`.
-    """
-    try:
-        from cuda.bindings import driver
-
-        (kernel,) = compiled.overloads.values()
-        handle, stream = kernel._codelibrary.get_cufunc().kernel.handle, configured.stream.handle
-        packing = Packing(kinds)
-        if places_of(driver, handle) != packing.places():
-            return None
-    except (ImportError, AttributeError, TypeError, ValueError):
-        return None
-    return Launch(driver, handle, packing, stream, grid)
-
-
 def places_of(driver: Any, handle: Any) -> list[tuple[int, int]]:
     """Offset and size of each parameter of a kernel, as its driver has them."""
     found: list[tuple[int, int]] = []

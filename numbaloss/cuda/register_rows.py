@@ -24,7 +24,7 @@ from ..jobs.cuda_rows import RowFlags
 from . import backend, reduce
 from .backend import cuda, device_function
 from .dtypes import compute_type, lanes
-from .kernel import Kernel
+from .kernel import Kernel, kept_on_disk
 from .memory import reader, writer
 from .powers import power
 from .reduce import SCRATCH
@@ -100,7 +100,7 @@ def _power_of_two(number: int) -> int:
     return 1 << (number - 1).bit_length()
 
 
-@cache
+@kept_on_disk
 def kernel(
     structure: Structure,
     kind: str,

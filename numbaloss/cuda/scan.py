@@ -6,15 +6,13 @@ there, and the host does not wait.
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 
 from ..jobs.cuda_rows import CudaRows, RowAxis, RowFlags
 from . import reduce
 from .backend import cuda, device_function
 from .fields import kernel_type
-from .kernel import Kernel
+from .kernel import Kernel, kept_on_disk
 from .memory import any_reader
 from .reduce import SCRATCH
 from .rows import (
@@ -26,7 +24,7 @@ from .strides import beginnings
 _flag, _axis = RowFlags.bit, RowAxis.column
 
 
-@cache
+@kept_on_disk
 def kernel(traversed: bool) -> Kernel:
     """The kernel that counts rows, or sums their weights; a thread takes a row at a time.
 

@@ -21,7 +21,7 @@ from ..jobs.cuda_rows import RowAxis, RowFlags
 from . import backend, reduce
 from .backend import cuda, device_function
 from .dtypes import VECTOR_BYTES, compute_type, itemsize, lanes
-from .kernel import Kernel
+from .kernel import Kernel, kept_on_disk
 from .memory import reader, writer
 from .powers import power
 from .reduce import SCRATCH
@@ -96,7 +96,7 @@ def movers(kind: str) -> tuple[Callable, Callable]:
     return copy_in, copy_out
 
 
-@cache
+@kept_on_disk
 def kernel(structure: Structure, kind: str, derivatives: int, traversed: bool = False) -> Kernel:
     """The kernel of a loss for one dtype, and for rows along one axis or along several ones."""
     real = compute_type(kind)

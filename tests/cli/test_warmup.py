@@ -6,7 +6,7 @@ import pytest
 import numbaloss as nl
 from numbaloss.cli import warming_vectors
 from numbaloss.cli.warming import registered
-from numbaloss.cpu.disk_cache import MARK, MARKER
+from numbaloss.disk.cache import MARK, MARKER
 
 
 @pytest.fixture
@@ -139,3 +139,60 @@ def test_every_formula_of_a_loss_of_vectors_is_warmed():
     found = {repr(loss) for loss in warming_vectors.registered()}
     assert repr(nl.BatchTriplet(mining="semi-hard")) in found
     assert repr(nl.InfoNCE(symmetric=True)) in found
+
+
+@pytest.fixture
+def gpu_code(monkeypatch):
+    """What would be compiled for GPUs, and is not: kernels, by what names them."""
+    pytest.importorskip("numba_cuda")
+    from numbaloss.cuda import binaries
+
+    found = []
+
+    def binary(kernel, capability, anew=False):
+        found.append((kernel.what.partition(" ")[2], capability))
+        return binaries.Binary("kernel", b"code", "compiler")
+
+    monkeypatch.setattr(binaries, "binary", binary)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("loss", "classes", "kernels"),
+    [
+        (nl.Huber(), (), {"elementwise_vectors": 3, "sum_numbers": 1}),
+        (nl.BinaryCrossEntropy(targets="signed"), (), {"elementwise_vectors": 3, "sum_numbers": 1}),
+        (nl.Triplet(), (), {"embedding_rows": 1}),
+        (
+            nl.CrossEntropy(),
+            (10, 50_000),
+            {"softmax_narrow": 2, "softmax_scan": 1, "softmax_general": 3, "softmax_long": 3,
+             "softmax_staged": 1},
+        ),
+    ],
+)  # fmt: skip
+def test_calls_say_which_kernels_a_gpu_needs(gpu_code, loss, classes, kernels):
+    from numbaloss.cli import warming_gpu
+
+    count = warming_gpu.compile_task(loss, "float32", (9, 0), classes)
+    assert count == len(gpu_code) == sum(kernels.values())
+    names = [what.partition("(")[0].rpartition(".")[2] for what, _ in gpu_code]
+    assert {name: names.count(name) for name in names} == kernels
+    assert {capability for _, capability in gpu_code} == {(9, 0)}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("--device", "cuda", "--compute-capability", "hopper"), 2, "must be like 90 or 9.0"),
+        (("--device", "cuda", "--compute-capability", "12"), 2, "knows no compute capability 1.2"),
+        (("--compute-capability", "90"), 2, "is of --device cuda"),
+        (("--dtype", "float16"), 2, "computes half precisions in float32"),
+        (("info_nce", "--device", "cuda", "--compute-capability", "90"), 2, "needs a GPU"),
+    ],
+)
+def test_what_cannot_be_compiled_for_a_gpu_is_an_error(cache, command, arguments, code, says):
+    pytest.importorskip("numba_cuda")
+    found = command("warmup", *(() if "info_nce" in arguments else ("mae",)), *arguments)
+    assert (found.code, found.out) == (code, "")
+    assert says in found.err.replace("\n", " ")

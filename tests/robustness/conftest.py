@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numbaloss.cpu import disk_cache
+from numbaloss.disk import cache as disk_cache
 from tests.support.processes import PACKAGE, Processes, environment_for
 
 LAYERS = ("workqueue", "omp", "tbb")

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from numbaloss import sources
-from numbaloss.cpu import disk_cache, trust
-from numbaloss.cpu.disk_cache import MARK, MARKER, Entry
-from numbaloss.cpu.trust import CacheWarning
+from numbaloss.disk import cache as disk_cache
+from numbaloss.disk import trust
+from numbaloss.disk.cache import MARK, MARKER, Entry
+from numbaloss.disk.trust import CacheWarning
 
 pytestmark = pytest.mark.skipif(not trust.CHECKED, reason="owners are not checked here")
 needs_root = pytest.mark.skipif(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from numbaloss.cpu.disk_cache import KEPT_DIGESTS, MARKER
+from numbaloss.disk.cache import KEPT_DIGESTS, MARKER
 from tests.support.processes import Processes
 
 # Prints results of the losses named on the command line, and how much Numba compiled for

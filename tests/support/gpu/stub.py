@@ -7,6 +7,7 @@ the driver, can be seen without a GPU.
 from __future__ import annotations
 
 import ctypes
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import count
@@ -14,6 +15,8 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 import numpy as np
+
+from .kernels import without_gpu
 
 _MEMORY = count(1 << 40, 1 << 33)  # addresses that nobody reads
 
@@ -63,6 +66,41 @@ def read_launch(handle: Any, *rest: Any) -> Started:
     return Started(handle, blocks, threads, shared, ctypes.string_at(words[1], size))
 
 
+class LoadedKernel(NamedTuple):
+    """What a driver makes of a cubin: a kernel, with offset and size of each parameter."""
+
+    name: bytes
+    places: tuple[tuple[int, int], ...]
+
+
+def places_in(cubin: bytes, name: str) -> list[tuple[int, int]]:
+    """Offset and size of each parameter of a kernel, which a cubin tells its driver."""
+    information = _sections(cubin).get(f".nv.info.{name}", b"")
+    found, at = {}, 0
+    while at < len(information):
+        form, attribute, size = struct.unpack_from("<BBH", information, at)
+        at += 4
+        if form == 4:  # the only one that brings more than the two bytes of the size
+            if attribute == 0x17:  # of a parameter
+                _, place, offset, rest = struct.unpack_from("<IHHI", information, at)
+                found[place] = offset, rest >> 18
+            at += size
+    return [found[place] for place in sorted(found)]
+
+
+def _sections(elf: bytes) -> dict[str, bytes]:
+    """The sections of an ELF file of 64 bits, by name."""
+    (start,) = struct.unpack_from("<Q", elf, 40)
+    each, count, of_names = struct.unpack_from("<HHH", elf, 58)
+    headers = [struct.unpack_from("<IIQQQQ", elf, start + each * one) for one in range(count)]
+    contents = [elf[offset : offset + size] for *_, offset, size in headers]
+    names = contents[of_names]
+    return {
+        names[header[0] :].partition(b"\0")[0].decode(): content
+        for header, content in zip(headers, contents)
+    }
+
+
 class Driver:
     """Calls that reach the driver, by name, and its launches."""
 
@@ -71,9 +109,19 @@ class Driver:
         self.calls: list[str] = []
         self.started: list[Started] = []
 
+    def cuLibraryLoadData(self, code: bytes, *options: Any) -> tuple[int, Any]:
+        self.calls.append("cuLibraryLoadData")
+        assert options == ([], [], 0, [], [], 0)
+        return (0, code) if code[:4] == b"\x7fELF" else (200, None)
+
+    def cuLibraryGetKernel(self, library: bytes, name: bytes) -> tuple[int, Any]:
+        places = places_in(library, name.decode())
+        return (0, LoadedKernel(name, tuple(places))) if places else (500, None)
+
     def cuKernelGetParamInfo(self, handle: Any, parameter: int) -> tuple[int, int, int]:
-        known = parameter < len(self.places)
-        return (0, *self.places[parameter]) if known else (1, 0, 0)
+        places = handle.places if isinstance(handle, LoadedKernel) else self.places
+        known = parameter < len(places)
+        return (0, *places[parameter]) if known else (1, 0, 0)
 
     def cuLaunchKernel(self, handle: Any, *rest: Any) -> tuple[int]:
         self.calls.append("cuLaunchKernel")
@@ -82,8 +130,11 @@ class Driver:
 
 
 @contextmanager
-def stub_gpu() -> Iterator[Driver]:
-    """Let public calls run on a GPU that is not there."""
+def stub_gpu(capability: tuple[int, int] | None = None) -> Iterator[Driver]:
+    """Let public calls run on a GPU that is not there.
+
+    With a compute capability, kernels are compiled for it, or found on disk, and loaded.
+    """
     from numbaloss.cuda import availability, backend, kernel, results
     from numbaloss.cuda.packing import Launch, Packing
 
@@ -104,7 +155,15 @@ def stub_gpu() -> Iterator[Driver]:
     def wait(*_: Any) -> None:
         driver.calls.append("cuStreamSynchronize")
 
+    if capability is None:
+        started_at_once = mock.patch.object(kernel.Kernel, "_configure", configure)
+    else:
+        started_at_once = nullcontext()
     with (
+        without_gpu(capability) if capability else nullcontext(),
+        mock.patch.object(backend, "capability", return_value=capability),
+        mock.patch.object(backend, "stream_handle", lambda place: place.stream),
+        mock.patch.object(backend, "driver", return_value=driver),
         mock.patch.object(availability, "require", return_value=None),
         mock.patch.object(backend, "require", return_value=None),
         mock.patch.object(backend, "device_count", return_value=1),
@@ -114,7 +173,7 @@ def stub_gpu() -> Iterator[Driver]:
         mock.patch.object(backend, "upload", upload),
         mock.patch.object(backend, "synchronize", wait),
         mock.patch.object(results, "_workspaces", {}),
-        mock.patch.object(kernel.Kernel, "_configure", configure),
+        started_at_once,
         mock.patch.object(kernel.Kernel, "launch", _unshared(kernel.Kernel.launch)),
     ):
         yield driver
