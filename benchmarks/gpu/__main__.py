@@ -24,7 +24,9 @@ from . import (
     linear,
     machine,
     race,
+    report,
     tables,
+    wheels,
 )
 from .cases import Case
 from .libraries import Library, Torch
@@ -56,13 +58,16 @@ def main(given: list[str] | None = None) -> int:
     if arguments.load:
         results = json.loads(arguments.load.read_text())
     else:
+        if arguments.report and not arguments.dry_run:
+            wheels.install(sys.argv[1:] if given is None else given)
         names, obstacles = (["torch"], []) if arguments.dry_run else libraries.usable()
         if not names:
             print(f"no CUDA GPU is usable: {', '.join(obstacles)}", file=sys.stderr)
             return NO_GPU
         results = _run(arguments, names, obstacles)
     tables.show(results)
-    return 1 if any("error" in one for one in results["results"]) else 0
+    failed = any("traceback" in step for step in results.get("steps", {}).values())
+    return 1 if failed or any("error" in one for one in results["results"]) else 0
 
 
 def _arguments(given: list[str] | None) -> argparse.Namespace:
@@ -73,6 +78,8 @@ def _arguments(given: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART",
                         help=f"some of {', '.join(PARTS)} [all]")  # fmt: skip
+    parser.add_argument("--report", action="store_true",
+                        help="what tells where we stand, tests too, in seven minutes")  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="few cases, no torch.compile")
     parser.add_argument("--seconds", type=float, metavar="N",
                         help="begin nothing later; what tells most comes first")  # fmt: skip
@@ -110,6 +117,7 @@ def _run(arguments: argparse.Namespace, names: list[str], obstacles: list[str]) 
         "copy": {},
         "results": [],
         "notes": [],
+        "steps": {},
     }  # fmt: skip
 
     def save() -> None:
@@ -129,14 +137,23 @@ def _run(arguments: argparse.Namespace, names: list[str], obstacles: list[str]) 
         notes=results["notes"],
         copies=results["copy"],
         options={"wait": False} if library.on_gpu else {},
-        compile_seconds={} if arguments.quick or arguments.no_compile else dict(compile_seconds),
+        compile_seconds={} if _without_compile(arguments) else dict(compile_seconds),
     )
     for obstacle in obstacles:
         work.note(obstacle)
-    _parts(arguments, work, names, seed)
+    if arguments.report:
+        report.run(work, names, seed, results["steps"], lambda when: _copy(work, when))
+    else:
+        _parts(arguments, work, names, seed)
     save()
     _say(f"{results['elapsed']:.0f} s")
     return results
+
+
+def _without_compile(arguments: argparse.Namespace) -> bool:
+    """Whether torch.compile is left out: it takes seconds a case, on a CPU too."""
+    dry_report = arguments.report and arguments.dry_run
+    return bool(arguments.quick or arguments.no_compile or dry_report)
 
 
 def _parts(arguments: argparse.Namespace, work: race.Run, names: list[str], seed: int) -> None:

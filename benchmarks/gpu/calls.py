@@ -14,7 +14,7 @@ from .libraries import Library, load
 from .race import Run, ours
 
 # Seconds of a call that does not wait for the device.
-TARGET = 60e-6
+TARGET = 20e-6
 REPEATS = 5
 WARM = 50
 
@@ -61,8 +61,37 @@ def _measure(work: Run, library: Library, case: Case, calls: int, plain: dict[st
         if complaint := reference.complaint(case, found):
             plain["error"] = complaint
             return
+    if plain["kind"] != "peer" and library.on_gpu:
+        plain["driver_calls"] = driver_calls(lambda: step(0))
     total, queued = per_call(lambda: step(0), library.synchronize, calls)
     plain |= {"seconds": total.plain(), "queued": queued.plain()}
+
+
+def driver_calls(step: Callable[[], Any]) -> dict[str, int]:
+    """What a call asks of the driver, by kind; the memory of results is their library's."""
+    from numbaloss.cuda import backend
+    from numbaloss.cuda.packing import Launch
+
+    found: dict[str, int] = {}
+
+    def counted(function: Any, kind: str) -> Any:
+        def call(*given: Any, **options: Any) -> Any:
+            found[kind] = found.get(kind, 0) + 1
+            return function(*given, **options)
+
+        return call
+
+    places = [(backend, "empty"), (backend, "upload"), (backend, "download"),
+              (backend, "synchronize"), (Launch, "__call__")]  # fmt: skip
+    usual = [(where, name, getattr(where, name)) for where, name in places]
+    try:
+        for where, name, function in usual:
+            setattr(where, name, counted(function, "launch" if where is Launch else name))
+        step()
+    finally:
+        for where, name, function in usual:
+            setattr(where, name, function)
+    return found
 
 
 def per_call(

@@ -17,6 +17,8 @@ from .race import Run, Skipped
 
 SIZES = (16_384, 256)
 DRY_SIZES = (48, 8)
+# Rows of the report.
+REPORTED = 16_384, 65_536
 # Rows that are compared with float64, and the bytes of a block there: several blocks.
 CHECKED, CHECKED_WORKSPACE = 1024, 1 << 20
 BOUND = 1e-4
@@ -56,6 +58,17 @@ def run(work: Run) -> None:
                  "shape": (elements // LENGTH, LENGTH), "target": TARGET,
                  "bytes": 8 * count * elements}  # fmt: skip
         work.add(f"{title}, rows", partial(_of_rows, work), plain)
+
+
+def report(work: Run) -> None:
+    """InfoNCE and SupCon alone, at two sizes; the larger one is not compared with all pairs."""
+    for rows in REPORTED if work.library.on_gpu else DRY_SIZES[:1]:
+        sizes = rows, SIZES[1] if work.library.on_gpu else DRY_SIZES[1]
+        for name in ("infonce", "supcon") if work.library.on_gpu else ("infonce",):
+            title, count = IN_BATCH[name]
+            plain = {"part": "embeddings", "loss": name, "title": title, "shape": sizes,
+                     "dtype": "float32", "plain": count, "peer": rows < REPORTED[1]}  # fmt: skip
+            work.add(f"{title}, {rows:,} rows", partial(_in_batch, work), plain)
 
 
 def loss_of(name: str) -> Any:
@@ -105,7 +118,7 @@ def _in_batch(work: Run, plain: dict[str, Any]) -> None:
     plain |= {f"{which}_bytes": count for which, count in extra_memory(library, step).items()}
     plain["products"] = work.clock.time(products(library, given, plain["plain"]), 1).plain()
     library.release()
-    if formula is not None:
+    if formula is not None and plain.get("peer", True):
         plain["peers"] = {"torch": _peer(work, formula, given)}
 
 

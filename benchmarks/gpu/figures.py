@@ -47,7 +47,7 @@ def _met(one: Result) -> bool | None:
     if target is None or "seconds" not in one:
         return None
     if one["part"] == "calls":
-        return one["seconds"]["median"] <= target
+        return one.get("queued", one["seconds"])["median"] <= target
     if one["part"] == "linear":
         if "other_share" not in one:
             return None
@@ -163,15 +163,19 @@ def _embeddings(some: list[Result]) -> Table:
     header = ["", "ms", "/ products", "share", "target", "MB", "PyTorch", "its MB"]
     title = f"Embeddings, {_shape(some[0]['shape'])} float32, beside products; rows beside a copy"
     table = Table(title, header)
+    in_batch = {tuple(one["shape"]) for one in some if "plain" in one}
     for one in some:
+        name = one["title"]
+        if len(in_batch) > 1 and "plain" in one:
+            name += f", {one['shape'][0]:,}"
         if "seconds" not in one:
             state = "error" if "error" in one else "left out"
-            table.rows.append([one["title"], state, *["-"] * 6])
+            table.rows.append([name, state, *["-"] * 6])
             continue
         products, peer = one.get("products"), one.get("peers", {}).get("torch", {})
         median, share = one["seconds"]["median"], one.get("share")
         table.rows.append([
-            one["title"],
+            name,
             f"{median * 1e3:.2f}",
             f"{median / products['median']:.2f} of {one['plain']}" if products else "-",
             "-" if share is None else f"{share:.0%}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from typing import Any
 
-from . import figures
+from . import figures, summary
 from .figures import Table
 
 WIDTH = 80
@@ -22,7 +22,7 @@ def show(results: dict[str, Any]) -> None:
     console = Console(highlight=False, width=WIDTH)
     for line in figures.machine_lines(results):
         console.print(line, style="dim", markup=False)
-    for table in figures.tables(results):
+    for table in summary.tables(results) if results.get("steps") else figures.tables(results):
         console.print(_rich(table))
     for line in figures.problems(results):
         console.print(line, style="red" if line.startswith("ERROR") else "dim", markup=False)

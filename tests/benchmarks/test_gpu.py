@@ -1,10 +1,12 @@
 """The benchmark for GPUs, as far as it runs without one."""
 
+import json
+
 import numpy as np
 import pytest
 
 from benchmarks.gpu import __main__ as command
-from benchmarks.gpu import cases, clock, figures, libraries, reference, tables
+from benchmarks.gpu import cases, clock, figures, libraries, race, reference, report, tables, wheels
 from benchmarks.gpu.cases import Case
 
 
@@ -196,3 +198,52 @@ def test_tables_show_what_was_measured(capsys):
     assert "ERROR: rows, Brier, 10 x 100: gradient is off" in printed
     assert "3 of 5 targets are met" in printed
     assert all(len(line) <= tables.WIDTH for line in printed.splitlines())
+
+
+def test_the_report_runs_without_a_gpu_and_fits_a_terminal(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.setattr(report, "tests", lambda *given: 1 / 0)
+    file = tmp_path / "report.json"
+    assert command.main(["--report", "--dry-run", "--json", str(file), "--seed", "1"]) == 1
+    found = json.loads(file.read_text())
+    names = ["copy", "compile", "checks", "pytest", "rows", "elementwise", "calls", "linear",
+             "embeddings", "hosts", "first call", "copy again"]  # fmt: skip
+    assert list(found["steps"]) == names
+    # The one that fails is told, and keeps no other from running.
+    assert "ZeroDivisionError" in found["steps"].pop("pytest")["traceback"]
+    assert not any("traceback" in step for step in found["steps"].values())
+    assert [one for one in found["results"] if "error" in one] == []
+    parts = {one["part"] for one in found["results"]}
+    assert parts == {"checks", "rows", "elementwise", "calls", "linear", "embeddings", "hosts",
+                     "first call"}  # fmt: skip
+    printed = capsys.readouterr().out
+    assert "3 of 3 agree with the CPU" in printed
+    assert all(len(line) <= tables.WIDTH for line in printed.splitlines())
+    assert "| Huber |" in tables.render(found)  # for the README
+
+
+def test_the_report_takes_seven_minutes():
+    pytest.importorskip("torch")
+    work = race.Run(libraries.Torch("cpu"), None, 0, print, print)
+    boxes = [step.seconds for step in report.steps(work, ["torch"], 0)]
+    copies = 2 * 5
+    assert sum(boxes) + copies <= 420 < report.LAST
+
+
+def test_targets_of_rows_depend_on_how_often_they_are_read():
+    found = {(case.shape[1], case.dtype): case.target for case in cases.report_rows()}
+    assert found[256, "float32"] == 0.70
+    assert found[1024, "bfloat16"] == found[32768, "float32"] == found[65536, "bfloat16"] == 0.90
+    assert found[65536, "float32"] == found[262144, "bfloat16"] == 0.62
+    assert {case.target for case in cases.report_elementwise()} == {0.95}
+
+
+def test_wheels_are_those_of_missing_packages(tmp_path, monkeypatch):
+    for name in ("numpy-2.0-py3-none-any", "no_such.package-1.0-py3-none-any"):
+        (tmp_path / f"{name}.whl").touch()
+    assert [path.name[:7] for path in wheels.missing(tmp_path)] == ["no_such"]
+    started = []
+    monkeypatch.setattr(wheels.subprocess, "run", lambda command, **_: started.append(command))
+    monkeypatch.setattr(wheels, "missing", lambda folder: [])
+    wheels.install(["--report"], tmp_path)
+    assert started == []
