@@ -55,7 +55,7 @@ def kernel(structure: Structure, kind: str, derivatives: int, traversed: bool = 
     real = compute_type(kind)
     computed, form = np.dtype(real).name, form_of(structure)
     zero, store_value = real(0), writer(computed)
-    find, (total_of, _) = beginnings(traversed, VectorAxis.count), group()
+    find, (total_of, _, _) = beginnings(traversed, VectorAxis.count), group()
     cosine, with_gradient = form == "cosine", derivatives > 0
     several = form != "distance"
     describe, measure = _describer(form, kind, traversed), _measurer(form, kind)

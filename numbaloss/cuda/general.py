@@ -1,15 +1,10 @@
 """Rows of any softmax loss and any targets: every class has a φ of its own.
 
-With S, S', S'' the sums of φ and its derivatives and p the softmax,
-
-    value     S + R
-    gradient  φ'_k + p_k (R' - S')
-    hessian   φ''_k (1 - 2 p_k) + p_k² (S'' + R'') + p_k (1 - p_k) (R' - S')
-
-A loss relative to its label (a margin) is the same with the label's 0 or 1 in the place of p, which
-has no derivatives of its own; a loss of rows as they are (of probabilities), with 0 in the place of
-p. The threads that share a row read it for its maximum, for the sum of exponentials, for φ, and for
-the derivatives; what they read again is in a cache, if the row is not very long.
+The threads that share a row read it for its maximum, for the sum of exponentials, for φ, and for
+the derivatives, an element at a time; what they read again is in a cache, if the row is not very
+long.
+This is for arrays of any strides and dtypes, and for rows that registers cannot keep: see
+:mod:`.all_classes`, and :mod:`.class_terms` for the formulas.
 """
 
 from __future__ import annotations
@@ -24,9 +19,11 @@ from ..core.contracts import brings
 from ..formulas.points import normalizer, point
 from ..formulas.structure import Structure
 from ..jobs.cuda_rows import RowAxis, RowFlags
+from ..jobs.rows import MARGIN, PLAIN, SOFTMAX
 from ..vmath.overloads import install as install_vmath
 from . import reduce
 from .backend import cuda, device_function
+from .class_terms import of_class
 from .dtypes import compute_type
 from .kernel import Kernel, kept_on_disk
 from .memory import any_reader, reader, writer
@@ -120,7 +117,7 @@ def _maxima(kind: str) -> Callable:
     real = compute_type(kind)
     zero, one, lowest = real(0), real(1), real(-np.inf)
     load, load_any = reader(kind), any_reader(np.dtype(real).name)
-    _, maximum_of = group()
+    _, maximum_of, _ = group()
 
     @device_function
     def maxima(job, numbers, at, of_targets, size, lane, thread, scratch):
@@ -155,7 +152,7 @@ def _exponentials(kind: str) -> Callable:
     real = compute_type(kind)
     computed = np.dtype(real).name
     zero, load, load_any, falling = real(0), reader(kind), any_reader(computed), decay(computed)
-    total_of, _ = group()
+    total_of, _, _ = group()
 
     @device_function
     def exponentials(job, numbers, at, of_targets, size, base, other_base, lane, thread, scratch):
@@ -238,7 +235,7 @@ def _terms(kind: str) -> Callable:
 @cache
 def _sums(kind: str, derivatives: int) -> Callable:
     """The sums of φ and its derivatives over a row."""
-    zero, terms, (total_of, _) = compute_type(kind)(0), _terms(kind), group()
+    zero, terms, (total_of, _, _) = compute_type(kind)(0), _terms(kind), group()
     with_gradient, with_hessian = derivatives > 0, derivatives > 1
 
     @device_function
@@ -266,24 +263,21 @@ def _sums(kind: str, derivatives: int) -> Callable:
 def _emitter(kind: str, derivatives: int, traversed: bool) -> Callable:
     """Gradient, and hessian, of a thread's share of a row."""
     real = compute_type(kind)
-    zero, one = real(0), real(1)
+    zero = real(0)
     # Of the compute type: log-probabilities may exceed 0 by their rounding.
     exp, store, terms = vmath.exp, writer(kind), _terms(kind)
     find, with_hessian = beginnings(traversed, RowAxis.count), derivatives > 1
 
+    of_softmax, of_margin, plain = (of_class(kind, one) for one in (SOFTMAX, MARGIN, PLAIN))
+
     @device_function
     def derivatives_of(flags, terms_of_class, coefficients):
         _, b, c, logarithm, t = terms_of_class
-        slope_difference, second, factor, of_hessian = coefficients  # R' - S', R'' + S''
         if flags & _flag.plain:
-            return b * factor, c * of_hessian
+            return plain(zero, b, c, coefficients)
         if flags & _flag.margin:
-            g = (b + t * slope_difference) * factor
-            return g, (c * (one - (t + t)) + t * second) * of_hessian
-        p = real(exp(logarithm))
-        g = (b + p * slope_difference) * factor
-        own = c * (one - (p + p)) + p * p * second
-        return g, (own + p * (one - p) * slope_difference) * of_hessian
+            return of_margin(t, b, c, coefficients)
+        return of_softmax(real(exp(logarithm)), b, c, coefficients)
 
     @device_function
     def emit(loss, job, numbers, row, place, coefficients, size, lane):

@@ -86,6 +86,18 @@ def larger(real: str) -> Callable:
     """``larger(a, b)`` of two numbers; the other one where one is NaN. One instruction."""
     if backend.SIMULATED:
         return lambda a, b: a if a >= b or b != b else b
+    return _chosen(real, "max")
+
+
+@cache
+def smaller(real: str) -> Callable:
+    """The same with the smaller number."""
+    if backend.SIMULATED:
+        return lambda a, b: a if a <= b or b != b else b
+    return _chosen(real, "min")
+
+
+def _chosen(real: str, which: str) -> Callable:
     kind, code, letter = {
         "float32": (ir.FloatType(), "f32", "f"),
         "float64": (ir.DoubleType(), "f64", "d"),
@@ -93,11 +105,11 @@ def larger(real: str) -> Callable:
     number = getattr(types, real)
 
     @intrinsic
-    def larger_(typing_context: Any, a: Any, b: Any) -> Any:
+    def chosen(typing_context: Any, a: Any, b: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             assembly = ir.InlineAsm(
                 ir.FunctionType(kind, [kind, kind]),
-                f"max.{code} $0, $1, $2;",
+                f"{which}.{code} $0, $1, $2;",
                 f"={letter},{letter},{letter}",
                 side_effect=False,
             )
@@ -105,4 +117,4 @@ def larger(real: str) -> Callable:
 
         return number(number, number), generate
 
-    return larger_
+    return chosen

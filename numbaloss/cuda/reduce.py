@@ -27,6 +27,7 @@ WARP_LOG2 = 5
 ALL_LANES = 0xFFFFFFFF
 # Numbers of shared memory that a reduction takes: one a warp; one a thread without shuffles.
 SCRATCH = 256 if backend.SIMULATED else 32
+PAIRS = 2 * SCRATCH  # of two sums at a time
 
 TAIL = kernel_type(Tail)  # of every kernel's last argument
 _SUMS, _BLOCK = positions(LaunchSums), positions(BlockSums)
@@ -110,6 +111,27 @@ def _blocks(group: Callable) -> Callable:
 
 block_sum = _blocks(group_sum)
 block_max = _blocks(group_max)
+
+
+@device_function
+def block_sums(one, other, thread, scratch):
+    """Two sums over all threads of a block, by the same barriers; ``scratch`` holds two numbers a
+    warp."""
+    if backend.SIMULATED:
+        one = block_sum(one, thread, scratch)
+        return one, block_sum(other, thread, scratch)
+    one = group_sum(one, WARP, thread, scratch)
+    other = group_sum(other, WARP, thread, scratch)
+    if thread & (WARP - 1) == 0:
+        scratch[thread >> WARP_LOG2] = one
+        scratch[SCRATCH + (thread >> WARP_LOG2)] = other
+    cuda.syncthreads()
+    warps = cuda.blockDim.x >> WARP_LOG2
+    place = thread & (warps - 1)
+    one = group_sum(scratch[place], warps, thread, scratch)
+    other = group_sum(scratch[SCRATCH + place], warps, thread, scratch)
+    cuda.syncthreads()
+    return one, other
 
 
 @cache

@@ -8,7 +8,7 @@ classes of float32 are read once. Nothing passes through shared memory but the s
 How many threads share a row is no part of the code; how many vectors a thread keeps is, since
 registers have no index. Two numbers of vectors do for all widths.
 
-Not for hessians and logits whose classes are not neighbours in memory: see :mod:`.staged`.
+Not for logits whose classes are not neighbours in memory: see :mod:`.staged`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from .reduce import SCRATCH
 from .row_vectors import (
     combined,
     elements_before,
+    hessian_emitter,
     int32,
     loader,
     over_vectors,
@@ -61,6 +62,14 @@ def kept(kind: str) -> tuple[int, int]:
     return (4, 8) if kind == "float32" else (4, 4)
 
 
+class Limits(NamedTuple):
+    """What a kernel's threads keep, and how many there may be."""
+
+    usual: int  # vectors that a thread keeps
+    most: int  # and in the largest blocks
+    threads: int  # of the largest blocks
+
+
 class Shape(NamedTuple):
     """How a row is shared out."""
 
@@ -73,12 +82,19 @@ class Shape(NamedTuple):
         return self.threads if self.vectors > kept(kind)[0] else 0
 
 
-def shape(kind: str, classes: int, whole: bool, count: int, processors: int) -> Shape | None:
+def limits(kind: str) -> Limits:
+    """Those of this module's kernel."""
+    return Limits(*kept(kind), most_threads(kind))
+
+
+def shape(
+    kind: str, classes: int, whole: bool, count: int, processors: int, limits: Limits
+) -> Shape | None:
     """How rows are shared out; None for rows that are too long.
 
     ``whole``: all rows begin and end with whole vectors. ``count``: how many rows there are.
     """
-    each, (usual, most) = lanes(kind), kept(kind)
+    each, (usual, most, largest) = lanes(kind), limits
     vectors = -(-(classes + (0 if whole else each - 1)) // each)
     block, warp = backend.THREADS, min(reduce.WARP, backend.THREADS)
     # Where rows are few, each gets a block, whatever its length.
@@ -88,7 +104,7 @@ def shape(kind: str, classes: int, whole: bool, count: int, processors: int) -> 
         return Shape(usual, width, block)
     if backend.SIMULATED:
         return Shape(usual, width, width) if width == block else None
-    width, largest = max(width, LEAST_THREADS), most_threads(kind)
+    width = max(width, LEAST_THREADS)
     if width > largest // 2 and most > usual:  # two blocks at a time hide each other's barriers
         width = largest // 2 if vectors <= largest // 2 * most else largest
         return Shape(most, width, width) if vectors <= width * most else None
@@ -122,7 +138,9 @@ def kernel(
     load, load_row, store_value = reader(kind), loader(kind, vectors, whole), writer(computed)
     power_of, describe, wait = power(kind), describer(kind, False), reduce.wait_for_warp
     sums, emit = _sums(kind, vectors, whole, smooth), _emitter(kind, vectors, whole, smooth)
-    finish, with_gradient = finisher(structure, kind, derivatives), derivatives > 0
+    emit_hessian = hessian_emitter(kind, vectors, whole)
+    finish = finisher(structure, kind, derivatives)
+    with_gradient, with_hessian = derivatives > 0, derivatives > 1
     begin, leave = reduce.begin(computed), reduce.leave()
 
     def softmax_registers(loss, job, numbers, tail):
@@ -156,11 +174,11 @@ def kernel(
             base, others, spread, e = sums(
                 job, numbers, x, j, step, size_, label, width, thread, scratch
             )
-            value = factor = shift = at_label = zero
+            value = factor = shift = at_label = r = square = linear = hessian = zero
             if size_ > 0:
                 distance = chosen - base
                 own = power_of(distance, high, low)
-                value, factor, shift, at_label, _, _, _, _ = finish(
+                value, factor, shift, at_label, r, square, linear, hessian = finish(
                     loss, numbers, flags, scale,
                     (base, others, distance * inverse, own, spread, weight, own_weight),
                 )  # fmt: skip
@@ -171,6 +189,9 @@ def kernel(
                     total += np.float64(value)
                     if job.value != 0:
                         store_value(job.value, row * job.value_row_stride, value)
+                if with_hessian:
+                    place, of_p = row * job.hessian_row_stride, (r, square, linear)
+                    emit_hessian(job.hessian, place, j, step, classes, e, of_p, label, hessian)
                 if with_gradient:
                     coefficients = factor, shift, at_label
                     emit(job, row, e, j, step, classes, label, coefficients)
@@ -188,7 +209,7 @@ def _sums(kind: str, vectors: int, whole: bool, smooth: bool) -> Callable:
     computed, numbers_ = np.dtype(real).name, vectors * count
     zero, lowest = real(0), real(-np.inf)
     largest, total_of_thread = combined(computed, numbers_, True), combined(computed, numbers_)
-    (total_of, maximum_of), powers_of = group(), powers_of_vectors(kind, vectors)
+    (total_of, maximum_of, _), powers_of = group(), powers_of_vectors(kind, vectors)
     weighted = over_vectors(weighted_sum(kind, count, whole), count, vectors)
 
     @device_function

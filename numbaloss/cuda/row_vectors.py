@@ -84,18 +84,18 @@ def combined(real: str, count: int, largest: bool = False) -> Callable:
 
 
 @cache
-def _load_some(kind: str, count: int) -> Callable:
+def load_some(kind: str, count: int, missing: float) -> Callable:
     """``load(address, at, j, classes)``: a vector of which some elements lie outside of the row."""
-    load, lowest = reader(kind), compute_type(kind)(-np.inf)
+    load, nothing = reader(kind), compute_type(kind)(missing)
     if count == 1:
 
         @device_function
         def single(address, at, j, classes):
-            return (load(address, at + j) if j >= 0 and j < classes else lowest,)
+            return (load(address, at + j) if j >= 0 and j < classes else nothing,)
 
         return single
     half = count // 2
-    part = _load_some(kind, half)
+    part = load_some(kind, half, missing)
 
     @device_function
     def some(address, at, j, classes):
@@ -105,14 +105,14 @@ def _load_some(kind: str, count: int) -> Callable:
 
 
 @cache
-def loader(kind: str, vectors: int, whole: bool) -> Callable:
+def loader(kind: str, vectors: int, whole: bool, missing: float = -np.inf) -> Callable:
     """``load(address, at, j, step, classes)``: a thread's logits; -inf where the row has none.
 
     ``j`` is the class of the first element, ``step`` leads from vector to vector.
     """
     count = lanes(kind)
-    loads, some = vector_reader(kind), _load_some(kind, count)
-    nothing = (compute_type(kind)(-np.inf),) * count
+    loads, some = vector_reader(kind), load_some(kind, count, missing)
+    nothing = (compute_type(kind)(missing),) * count
     if vectors == 1:
 
         @device_function
@@ -125,7 +125,7 @@ def loader(kind: str, vectors: int, whole: bool) -> Callable:
 
         return one
     half = vectors // 2
-    part = loader(kind, half, whole)
+    part = loader(kind, half, whole, missing)
 
     @device_function
     def several(address, at, j, step, classes):
@@ -212,8 +212,8 @@ def scaled(count: int) -> Callable:
 
 
 @cache
-def _store_some(kind: str, count: int) -> Callable:
-    """What :func:`_load_some` is for loads."""
+def put_some(kind: str, count: int) -> Callable:
+    """What :func:`load_some` is for loads."""
     store = writer(kind)
     if count == 1:
 
@@ -224,7 +224,7 @@ def _store_some(kind: str, count: int) -> Callable:
 
         return single
     half = count // 2
-    part = _store_some(kind, half)
+    part = put_some(kind, half)
 
     @device_function
     def some(address, at, j, classes, numbers):
@@ -238,7 +238,7 @@ def _store_some(kind: str, count: int) -> Callable:
 def storer(kind: str, vectors: int, whole: bool) -> Callable:
     """``store(address, at, j, step, classes, numbers, factor, label, at_label)``."""
     count = lanes(kind)
-    store, stores, some = writer(kind), vector_writer(kind), _store_some(kind, count)
+    store, stores, some = writer(kind), vector_writer(kind), put_some(kind, count)
     times = scaled(count)
     if vectors == 1:
 
@@ -265,6 +265,54 @@ def storer(kind: str, vectors: int, whole: bool) -> Callable:
         part(address, at, j, step, classes, numbers[:middle], factor, label, at_label)
         further = int32(j + half * step)
         part(address, at, further, step, classes, numbers[middle:], factor, label, at_label)
+
+    return several
+
+
+@cache
+def _hessians(count: int) -> Callable:
+    """Hessians p (p square + linear) of exponentials; r is one over their sum."""
+    if count == 1:
+
+        @device_function
+        def single(e, r, square, linear):
+            p = e[0] * r
+            return (p * (p * square + linear),)
+
+        return single
+    half = count // 2
+    part, rest = _hessians(half), _hessians(count - half)
+
+    @device_function
+    def several(e, r, square, linear):
+        return part(e[:half], r, square, linear) + rest(e[half:], r, square, linear)
+
+    return several
+
+
+@cache
+def hessian_emitter(kind: str, vectors: int, whole: bool) -> Callable:
+    """``emit(address, at, j, step, classes, e, of_p, label, at_label)``: a vector at a time."""
+    count, one_ = lanes(kind), compute_type(kind)(1)
+    store, hessians = storer(kind, 1, whole), _hessians(count)
+    if vectors == 1:
+
+        @device_function
+        def one(address, at, j, step, classes, e, of_p, label, at_label):
+            r, square, linear = of_p
+            h = hessians(e, r, square, linear)
+            store(address, at, j, step, classes, h, one_, label, at_label)
+
+        return one
+    half = vectors // 2
+    middle = half * count
+    part = hessian_emitter(kind, half, whole)
+
+    @device_function
+    def several(address, at, j, step, classes, e, of_p, label, at_label):
+        part(address, at, j, step, classes, e[:middle], of_p, label, at_label)
+        further = int32(j + half * step)
+        part(address, at, further, step, classes, e[middle:], of_p, label, at_label)
 
     return several
 

@@ -209,8 +209,9 @@ def _hessians(kind: str) -> Callable:
 
 
 @cache
-def group() -> tuple[Callable, Callable]:
-    """Sum and maximum over the threads that share a row: part of a warp, or the whole block."""
+def group() -> tuple[Callable, Callable, Callable]:
+    """Sum and maximum over the threads that share a row: part of a warp, or the whole block; and
+    two sums at a time."""
 
     @device_function
     def total(number, width, thread, scratch):
@@ -224,4 +225,11 @@ def group() -> tuple[Callable, Callable]:
             return reduce.block_max(number, thread, scratch)
         return reduce.group_max(number, width, thread, scratch)
 
-    return total, maximum
+    @device_function
+    def totals(one, other, width, thread, scratch):
+        if width > reduce.WARP:
+            return reduce.block_sums(one, other, thread, scratch)
+        one = reduce.group_sum(one, width, thread, scratch)
+        return one, reduce.group_sum(other, width, thread, scratch)
+
+    return total, maximum, totals

@@ -13,17 +13,16 @@ from ..core.reductions import batch_length
 from ..core.request import Request
 from ..jobs.cuda_rows import EMIT, MEASURE, WHOLE_ROWS, CudaRows, RowFlags
 from ..jobs.rows import LabelPiece
-from . import backend, general, long, narrow_rows, reduce, register_rows, rows, scan, staged
+from . import backend, general, in_registers, long, reduce, rows, scan, staged
 from .backend import Place
 from .calls import Call, Operands, address, blocks_for, code, layout
 from .dtypes import VECTOR_BYTES, itemsize
 from .fields import copied, new
+from .in_registers import BLOCKS_EACH
 from .results import DeviceSums
 from .row_plans import plan
 
 _flag = RowFlags.bit
-# Blocks of a launch for each multiprocessor.
-BLOCKS_EACH = 16
 # A warp takes a row of up to so many classes, if there are rows enough; then the block takes one.
 WARP_CLASSES = 1024
 # Threads take so many classes each, where a row needs less than a warp of them.
@@ -227,15 +226,17 @@ class _Run:
         numbers.lowest, numbers.highest, numbers.near_lowest, numbers.near_highest = limits
         head = found.parameters, numbers
         make = found.structure, kind, derivatives, traversed
+        if not traversed:
+            rows = found.structure, kind, derivatives, target.kind, self.call.place.device
+            choice = in_registers.choose(job, in_registers.Rows(*rows), found.by_label)
+            if choice is not None:
+                kernel, *shape = choice
+                return self._go(kernel, job, head, *shape, **options)
         if not found.by_label:
             _share_rows(job, self.count, self.classes, 0, self.call.place.device)
             blocks = self._blocks(job)
             return self._go(general.kernel(*make), job, head, blocks, **options)
         direct = self._direct(job, outputs, traversed)
-        quick = self._quick(job, make, direct, outputs)
-        if quick is not None:
-            kernel, *shape = quick
-            return self._go(kernel, job, head, *shape, **options)
         if self.classes <= staged.most_classes(real):
             job.flags |= direct[0]
             row_bytes = self.classes * np.dtype(real).itemsize
@@ -249,55 +250,6 @@ class _Run:
     def _blocks(self, job: CudaRows) -> int:
         per_block = backend.THREADS >> job.row_threads_log2
         return blocks_for(-(-self.count // per_block), self.call.place.device, BLOCKS_EACH)
-
-    def _quick(
-        self, job: CudaRows, make: Any, direct: tuple[int, int], outputs: Operands
-    ) -> tuple[Any, ...] | None:
-        """The kernel that keeps rows in registers, its blocks, their shared memory and threads.
-
-        None where registers cannot keep them.
-        """
-        structure, kind, derivatives, traversed = make
-        gradient, place, classes = outputs[1], self.call.place, self.classes
-        smooth = bool(job.flags & _flag.smooth)
-        if derivatives > 1 or traversed:
-            return None
-        if (gradient is None) is (derivatives > 0) or classes > register_rows.MOST_CLASSES:
-            return None
-        few = narrow_rows.shape(kind, classes)
-        if few is not None and self._is_stretch(job):
-            job.flags |= 0 if job.prediction % VECTOR_BYTES else _flag.vectors_in
-            job.flags |= 0 if job.gradient % VECTOR_BYTES else _flag.vectors_out
-            kernel = narrow_rows.kernel(structure, kind, derivatives, classes, few.rows, smooth)
-            units = -(-self.count // (few.threads * few.rows))
-            each = BLOCKS_EACH * backend.THREADS // few.threads
-            blocks = blocks_for(units, place.device, each)
-            return kernel, blocks, few.shared, few.threads
-        wanted = _flag.vectors_in | (0 if gradient is None else _flag.vectors_out)
-        if direct[1] & wanted != wanted:
-            return None
-        size = itemsize(kind)
-        steps = classes * size, job.prediction_row_stride * size, job.prediction
-        whole = all(one % VECTOR_BYTES == 0 for one in steps)
-        processors = backend.processors(place.device)
-        shape = register_rows.shape(kind, classes, whole, self.count, processors)
-        if shape is None:
-            return None
-        job.row_threads, job.row_threads_log2 = shape.width, shape.width.bit_length() - 1
-        form = shape.vectors, whole, smooth, shape.fixed(kind)
-        kernel = register_rows.kernel(structure, kind, derivatives, *form)
-        units = -(-self.count // (shape.threads // shape.width))
-        each = max(2, BLOCKS_EACH * backend.THREADS // shape.threads)
-        return kernel, blocks_for(units, place.device, each), 0, shape.threads
-
-    def _is_stretch(self, job: CudaRows) -> bool:
-        """Whether logits, and gradients, follow one another without gaps."""
-        return (
-            job.prediction_class_stride == 1
-            and job.prediction_row_stride == self.classes
-            and job.gradient_class_stride in (0, 1)
-            and job.gradient_row_stride in (0, self.classes)
-        )
 
     def _go(
         self,

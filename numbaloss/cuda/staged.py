@@ -196,7 +196,7 @@ def _measurer(kind: str) -> Callable:
     real = compute_type(kind)
     zero, lowest = real(0), real(-np.inf)
     power_of, load_real = power(kind), reader(np.dtype(real).name)
-    total_of, maximum_of = group()
+    total_of, maximum_of, _ = group()
 
     @device_function
     def measure(job, numbers, logits, here, size, label, lane, thread, scratch):

@@ -5,18 +5,60 @@ import pytest
 
 import numbaloss as nl
 from numbaloss.cuda import narrow_rows, register_rows, softmax, staged
-from tests.support.gpu.machine import DTYPES, agree, launched, put, rows, same
+from tests.support.gpu.machine import DTYPES, Array, agree, launched, put, rows, same
+
+
+def dense(kind, count, classes):
+    """Probabilities of classes."""
+    return np.random.default_rng(1).dirichlet(np.ones(classes), count).astype(DTYPES[kind])
 
 
 @pytest.mark.every(10)
 @pytest.mark.parametrize("kind", ["float32", "float16"])
 @pytest.mark.parametrize("shape", [(40, 5), (3, 77)], ids=str)
-def test_general_rows(machine, kind, shape):
+def test_general_rows(machine, no_registers, kind, shape):
     prediction, target = rows(kind, *shape)
     agree(nl.Brier(), prediction, target, derivatives=2)
-    dense = np.random.default_rng(1).dirichlet(np.ones(shape[1]), shape[0])
-    agree(nl.CrossEntropy(), prediction, dense.astype(DTYPES[kind]), derivatives=2)
+    agree(nl.CrossEntropy(), prediction, dense(kind, *shape), derivatives=2)
     assert "softmax_general" in launched(machine)
+
+
+@pytest.mark.every(14)
+@pytest.mark.parametrize("kind", DTYPES)
+@pytest.mark.parametrize("offset", [0, 3])
+@pytest.mark.parametrize("shape", [(70, 3), (40, 16), (5, 144), (3, 1032)], ids=str)
+def test_rows_of_all_classes_in_registers(machine, kind, offset, shape):
+    prediction, labels = rows(kind, *shape)
+    labels[::3] = -100
+    targets = dense(kind, *shape)
+    for loss, target in ((nl.Brier(), labels), (nl.CrossEntropy(), targets)):
+        for derivatives in range(3):
+            agree(loss, prediction, target, derivatives=derivatives)
+    # In place, so that vectors begin at the same classes of all arrays.
+    given = Array.copy(prediction, offset), Array.copy(targets, offset)
+    loss = nl.CrossEntropy(class_weight=np.arange(shape[1]) % 5, temperature=0.7)
+    expected = loss.value_and_grad(prediction, targets, reduction="none")
+    same(loss.value_and_grad(*given, out=given[0], reduction="none"), expected, kind)
+    teacher = rows(kind, *shape, seed=2)[0]
+    given = Array.copy(prediction, offset), Array.copy(teacher, offset)
+    expected = nl.Distillation().value_and_grad(prediction, teacher)
+    same(nl.Distillation().value_and_grad(*given, out=given[0]), expected, kind, 100)
+    assert set(launched(machine)) == {"softmax_classes", "softmax_scan"}
+
+
+@pytest.mark.parametrize(("kind", "of_targets"), [("bfloat16", "float32"), ("float32", "float64")])
+def test_targets_of_a_larger_dtype_come_in_vectors(machine, kind, of_targets):
+    prediction, _ = rows(kind, 5, 40)
+    agree(nl.CrossEntropy(), prediction, dense(of_targets, 5, 40))
+    assert launched(machine) == ["softmax_classes"]
+
+
+@pytest.mark.parametrize("offset", [0, 2])
+def test_targets_that_are_cut_elsewhere_go_another_way(machine, offset):
+    prediction, targets = rows("float32", 5, 40)[0], dense("float32", 5, 40)
+    found = nl.CrossEntropy().value_and_grad(put(prediction), Array.copy(targets, offset))
+    same(found, nl.CrossEntropy().value_and_grad(prediction, targets), "float32")
+    assert launched(machine) == ["softmax_general" if offset else "softmax_classes"]
 
 
 def test_margins_of_rows_weigh_as_their_labels(machine):
@@ -93,11 +135,11 @@ def test_targets_a_rounding_beyond_their_domain_are_its_bound(machine):
     near = np.float32(1) + 8 * np.spacing(np.float32(1))
     first, second = (np.random.default_rng(seed).normal(size=(6, 4)) for seed in (0, 1))
     first, second = first.astype(np.float32), second.astype(np.float32)
-    dense = np.eye(6, 4, dtype=np.float32)
+    one_hot = np.eye(6, 4, dtype=np.float32)
     calls = [
-        (nl.BinaryCrossEntropy(), (first * 9,), dense),
-        (nl.BinaryCrossEntropy(), (first[:, :3] * 9,), dense[:, :3]),
-        (nl.Brier(), (first,), dense),
+        (nl.BinaryCrossEntropy(), (first * 9,), one_hot),
+        (nl.BinaryCrossEntropy(), (first[:, :3] * 9,), one_hot[:, :3]),
+        (nl.Brier(), (first,), one_hot),
     ]
     for loss, given, target in calls:
         rounded = np.where(target == 1, near, target)

@@ -35,6 +35,7 @@ def test_rows_in_registers(machine, kind, offset, shape):
     prediction, target = rows(kind, *shape)
     target[::3] = -100
     agree(nl.CrossEntropy(temperature=0.6), prediction, target, derivatives=0, offset=offset)
+    agree(SMOOTHED, prediction, target, derivatives=2)
     # In place, so that vectors begin at the same classes of both arrays.
     on_machine, loss = Array.copy(prediction, offset), nl.CrossEntropy()
     found = loss.value_and_grad(on_machine, put(target), out=on_machine, reduction="none")

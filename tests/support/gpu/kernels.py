@@ -37,6 +37,8 @@ OF_NO_LOSS = (
 )  # fmt: skip
 # Rows of losses that read the label alone, without hessians and walks.
 IN_REGISTERS = "narrow_rows", "register_rows"
+# Those of losses that read all classes, by what their targets are.
+OF_CLASSES = "all_classes", "all_classes_dense"
 OF_FORMS = {
     "softmax": ("positives", "emit"),
     "pairs": ("emit_pairs",),
@@ -160,6 +162,8 @@ def reached() -> dict[str, list[tuple[tuple[type, ...], bool]]]:
         "register_rows": by_label,
         "staged": by_label,
         "long": by_label,
+        "all_classes": general,
+        "all_classes_dense": general,
         "general": general,
         "embedding_rows": list(of_vectors),
     }
@@ -182,6 +186,8 @@ def of_one_loss() -> list[tuple[Case, bool]]:
         Case("staged", (nl.Brier,), False, "float16", 0),
         Case("long", (LogLikelihood,), False, "float32", 1, False, (8, 0)),
         Case("long", (nl.Brier,), False, "float32", 2, True),
+        Case("all_classes", (nl.Brier,), False, "float32", 1),
+        Case("all_classes_dense", (LogLikelihood,), False, "float32", 2, False, (8, 0)),
         Case("general", (multiclass._Fading,), False, "float32", 2),
         Case("general", (nl.Brier,), False, "float16", 0),
         Case("embedding_rows", (nl.Contrastive,), False, "float32", 1),
@@ -197,6 +203,10 @@ def of_one_loss() -> list[tuple[Case, bool]]:
         Case("staged", (nl.Poly1,), False, "float32", 1, False, (8, 0)),
         Case("staged", (multiclass._WithZLoss,), False, "float32", 2, True, (8, 0)),
         Case("long", (nl.Brier,), False, "bfloat16", 2, True, (8, 0)),
+        Case("register_rows", (LogLikelihood,), False, "float32", 2),
+        Case("all_classes", (multiclass._LinearMargin,), False, "float32", 1),
+        Case("all_classes_dense", (nl.Distillation,), False, "bfloat16", 1, False, (8, 0)),
+        Case("all_classes_dense", (nl.JensenShannon,), False, "float64", 1),
         Case("general", (nl.JensenShannon,), False, "float64", 2, True, (8, 0)),
         Case("embedding_rows", (nl.Contrastive,), False, "float32", 0),
         Case("embedding_rows", (nl.CosineEmbedding,), False, "bfloat16", 0, True),
@@ -210,8 +220,9 @@ def of_one_loss() -> list[tuple[Case, bool]]:
 def every_case() -> Iterator[Case]:
     """Each kernel with each loss, one at a time, for all that it may be compiled for."""
     for name, losses in reached().items():
-        shapes = (False,) if name in ("vectors", "strided", *IN_REGISTERS) else (False, True)
-        derivatives = (0, 1) if name in ("embedding_rows", *IN_REGISTERS) else (0, 1, 2)
+        along_one = "vectors", "strided", *IN_REGISTERS, *OF_CLASSES
+        shapes = (False,) if name in along_one else (False, True)
+        derivatives = (0, 1) if name in ("embedding_rows", "narrow_rows") else (0, 1, 2)
         for loss, *rest in product(losses, KINDS, derivatives, shapes, CAPABILITIES):
             yield Case(name, *loss, *rest)
 
@@ -224,7 +235,7 @@ def sums_of_all() -> Iterator[Case]:
     sums.
     """
     size = {"vectors": 8, "strided": 11, "staged": 10, "long": 10, "general": 7}
-    size |= dict.fromkeys(IN_REGISTERS, 10)
+    size |= dict.fromkeys(IN_REGISTERS, 10) | dict.fromkeys(OF_CLASSES, 2)
     for name, losses in reached().items():
         if name == "embedding_rows":
             for place, loss in enumerate(losses):
@@ -236,12 +247,13 @@ def sums_of_all() -> Iterator[Case]:
         for turn, kind in enumerate(KINDS, start=len(name)):
             traversed = name in ("staged", "general") and turn % 4 > 1
             # Hessians take the vectors out of long rows' stores.
-            gradients = name in ("long", *IN_REGISTERS)
+            gradients = name in ("long", *IN_REGISTERS, *OF_CLASSES)
             rest = kind, 1 if gradients else 2, traversed, CAPABILITIES[turn % 2]
             for start in range(0, len(singles), size[name]):
                 # Halves are float32 between other moves, and so are elements of any strides those
                 # of vectors; dense rows run the code of the losses whatever the dtype.
-                moved = name in ("strided", "general") or (name == "vectors" and kind in KINDS[2:])
+                moved = name in ("strided", "general", *OF_CLASSES)
+                moved = moved or (name == "vectors" and kind in KINDS[2:])
                 if moved and (turn + start // size[name]) % 2:
                     continue
                 yield Case(name, tuple(singles[start : start + size[name]]), True, *rest)
@@ -279,6 +291,8 @@ def kernel_of(case: Case) -> Any:
         return make(structure, case.kind) if case.losses else make(case.kind)
     if case.kernel in ("vectors", "strided"):
         return getattr(elementwise_kernels, case.kernel)(structure, case.kind, case.derivatives)
+    if case.kernel in OF_CLASSES:
+        return _of_classes(case, structure)
     name = {"embedding_rows": "embedding_kernels"}.get(case.kernel, case.kernel)
     module = importlib.import_module(f"numbaloss.cuda.{name}")
     if case.kernel == "narrow_rows":
@@ -288,6 +302,22 @@ def kernel_of(case: Case) -> Any:
         vectors = module.kept(case.kind)[0]
         return module.kernel(structure, case.kind, case.derivatives, vectors, case.whole)
     return module.kernel(structure, case.kind, case.derivatives, case.traversed)
+
+
+def _of_classes(case: Case, structure: Any) -> Any:
+    from numbaloss.cuda import all_classes
+    from numbaloss.cuda.class_terms import DENSE, LABELS, LOGITS, Form
+    from numbaloss.jobs.rows import MARGIN, PLAIN, SOFTMAX
+
+    (first, *_), dense = case.losses, case.kernel == "all_classes_dense"
+    reading = MARGIN if first.relative_to_label else SOFTMAX
+    if first.takes_logits is False:
+        reading = PLAIN
+    targets = LABELS if not dense else LOGITS if first.dense_logits else DENSE
+    form = Form(
+        case.kind, case.derivatives, reading, targets, case.kind if dense else "", False, case.whole
+    )
+    return all_classes.kernel(structure, form, all_classes.limits(case.kind).usual)
 
 
 @contextmanager
