@@ -18,7 +18,7 @@ from ..formulas.raised import Raised, exception_of, first_that_raises, place_of
 from . import threads
 from .movers import AS_THEY_LIE, arrange, with_asides
 from .plain_arrays import AS_IS, WRITEABLE, writes_apart
-from .plans import CONVERTED, plan, plan_of_arrays
+from .plans import CONVERTED, plan, plan_of_arrays, plan_of_first_call
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
@@ -98,12 +98,14 @@ def run_direct(
         [prediction, target] if weight is None else [prediction, target, weight],
     ):  # fmt: skip
         return None
-    plans = loss.__dict__.get("_plans")
-    if plans is None or plans.stale(loss):
-        plans = plans_of(loss)
     # By dtypes, without their names and calls of `plan` and `plans_of`: 0.1 us.
     key = dtype, derivatives, weight is not None, check, kind
-    found = plans.get(key) or plan_of_arrays(loss, plans, key)
+    plans = loss.__dict__.get("_plans")
+    found = plan_of_first_call(loss, key) if plans is None else None
+    if found is None:
+        if plans is None or plans.stale(loss):
+            plans = plans_of(loss)
+        found = plans.get(key) or plan_of_arrays(loss, plans, key)
     launch, chunk, address, parameters, step, layouts, _, _, program = found
     if not layouts:
         return None

@@ -12,7 +12,7 @@ from ..core.intervals import Interval
 from ..core.loss import domain
 from ..core.recoding import SHARES, Recoding
 from ..formulas.catching import HEADER, ONCE
-from ..formulas.plans import Plans, plans_of
+from ..formulas.plans import MET, Plans, outline_of_one, plans_of
 from ..formulas.raised import Raised
 from ..formulas.structure import Structure
 from ..rewriting.bytecode import names_in
@@ -181,6 +181,31 @@ def _program(
         catching,
         code,
     )
+
+
+def plan_of_first_call(loss: Any, key: tuple[Any, ...]) -> Plan | None:
+    """That of a loss which no call has met yet, and maybe no other will: nothing is kept with it.
+
+    None where more than its numbers has to be asked. It takes a third of what `plans_of` and
+    `plan_of_arrays` do, for people who make losses in calls.
+    """
+    outline = outline_of_one(type(loss))
+    if outline is None:
+        return None
+    own = loss.__dict__
+    name, default = outline.first
+    like = outline.examples.get(key)
+    # Losses of default parameters share what is kept with one of them.
+    if like is None or own.get(name) is default or "targets" in own:
+        return None
+    program, target_domain, prediction_domain, real = like
+    if target_domain is not loss.target_domain or prediction_domain is not loss.prediction_domain:
+        return None
+    numbers = outline.fitting[real].numbers(loss, None)
+    if numbers is None:
+        return None
+    own["_plans"] = MET
+    return _filled(program, numbers, None)
 
 
 def plan_of_arrays(loss: Any, plans: Plans, key: tuple[Any, ...]) -> Plan:

@@ -8,6 +8,8 @@ made.
 
 from __future__ import annotations
 
+import marshal
+from collections.abc import Hashable
 from functools import lru_cache
 from typing import Any
 
@@ -22,6 +24,7 @@ from .structure import (
     check_fields,
     known_of,
     lowered_terms,
+    met,
     parameter_values,
 )
 
@@ -104,14 +107,83 @@ class Plans(dict):
         return found
 
 
+class _Met:
+    """In the place of plans: one call has met the loss, and the next will make them."""
+
+    def stale(self, loss: Any) -> bool:
+        return True
+
+
+MET = _Met()
+
+
+def outline_of_one(cls: type) -> Outline | None:
+    """What losses of a class have in common that stand for themselves, if nothing else is watched.
+
+    None where it is not known yet, or where more than the class has to be asked.
+    """
+    known: Known | None = met(cls)
+    if known is None or not known.simple or known.outline is None or known.outline.watch:
+        return None
+    return known.outline if known.unchanged(cls) else None
+
+
+# By kinds of plans, those of losses of the package by all that is in a loss. They have an end:
+# schedules change a parameter at every step.
+_kept: dict[str, dict[Hashable, Plans]] = {}
+_MOST_KEPT = 256
+_MOST_BYTES = 4096  # of the values of a loss, class weights among them
+
+
 def plans_of(loss: Any, kind: str = "_plans") -> Plans:
-    """The plans of a loss, empty again once one of its formulas has changed."""
-    plans = loss.__dict__.get(kind)
-    if plans is None or plans.stale(loss):
-        own = loss.__dict__
+    """The plans of a loss, empty again once one of its formulas has changed.
+
+    Losses of the same class and values share them, wherever they were made.
+    """
+    own = loss.__dict__
+    plans: Plans | None = own.get(kind)
+    if plans is not None and not plans.stale(loss):
+        return plans
+    key = _all_of(loss)
+    if key is None:
         plans = own[kind] = Plans(loss)
-        # Asked here first: most losses that are made in a call have a parameter of their own.
-        name, default = plans.outline.first
-        if not name or own.get(name) is default:
-            declaration_of(type(loss)).share(own)
+        return plans
+    kept = _kept.setdefault(kind, {})
+    plans = kept.get(key)
+    if plans is None or plans.stale(loss):
+        plans = Plans(loss)
+        if len(kept) >= _MOST_KEPT:
+            kept.clear()
+        kept[key] = plans
+    own[kind] = plans
+    # Asked here first: most losses that are made in a call have a parameter of their own.
+    name, default = plans.outline.first
+    if not name or own.get(name) is default:
+        declaration_of(type(loss)).share(own)
     return plans
+
+
+def _all_of(loss: Any) -> Hashable | None:
+    """A key of all that there is in a loss; None for classes from elsewhere, and many numbers.
+
+    Those may have what no parameter tells. Numbers go in by their bits, so that 0.0 and -0.0 differ.
+    """
+    cls = type(loss)
+    if isinstance(loss, Sum):
+        parts: list[Hashable] = [cls]
+        for weight, term in loss.terms:
+            part = _all_of(term)
+            if part is None:
+                return None
+            parts += (marshal.dumps(weight, 2), part)
+        return tuple(parts)
+    known = met(cls) or known_of(cls)
+    if not known.ours:
+        return None
+    values = marshal.dumps(loss.values(), 2)  # a third of what `repr` takes; of arrays their bytes
+    return (cls, *_domains(cls), values) if len(values) <= _MOST_BYTES else None
+
+
+def _domains(cls: Any) -> tuple[Any, Any]:
+    """What a class declares, a property among it: somebody may replace it."""
+    return getattr(cls, "target_domain", None), getattr(cls, "prediction_domain", None)

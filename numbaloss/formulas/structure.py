@@ -94,6 +94,11 @@ def formula_of(cls: type[Loss]) -> Formula:
     return known_of(cls).formula
 
 
+def met(cls: type[Loss]) -> Known | None:
+    """What was known of a class when it was last asked for; None: never."""
+    return _known.get(id(cls))
+
+
 def known_of(cls: type[Loss]) -> Known:
     """What is known of a class as it is now."""
     found: Known | None = _known.get(id(cls))
