@@ -1,5 +1,6 @@
 """Which cases of tests run, and how many threads wait."""
 
+import gc
 import os
 from collections import Counter
 
@@ -8,6 +9,10 @@ import pytest
 # As many processes run tests as there are processors, and each has as many threads: threads of
 # OpenMP that spin while they wait take a fifth of the time from the others.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# Compilers make millions of small objects that stay: looking for garbage among them so often as
+# Python does takes 7 % of the time.
+gc.set_threshold(50_000, 20, 50)
 
 
 @pytest.hookimpl(tryfirst=True)

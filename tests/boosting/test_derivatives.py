@@ -44,7 +44,7 @@ def sample(loss, rng, count=300):
     return rng.normal(0.5, 1.0, count), target
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(7)
 @pytest.mark.parametrize("loss", BOOSTED, ids=repr)
 def test_auto_gives_gradients_and_hessians_that_trees_can_divide_by(loss):
     rng = np.random.default_rng(0)
@@ -205,6 +205,7 @@ def test_fisher_of_other_links():
         assert (hessian > 0.0).all()
 
 
+@pytest.mark.exhaustive
 def test_upper_absolute_library_and_floors():
     rng = np.random.default_rng(4)
     rows, labels, weight = rng.normal(size=(30, 5)), rng.integers(0, 5, 30), rng.random(30)
@@ -234,6 +235,7 @@ def test_upper_absolute_library_and_floors():
     np.testing.assert_allclose(hessian, np.exp(prediction + 0.7), rtol=1e-12)
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize(
     "loss",
     [nl.CrossEntropy(), nl.CrossEntropy(class_weight=[1.0, 2.0, 0.5], label_smoothing=0.1),

@@ -34,9 +34,8 @@ def test_code_is_compiled_once_and_then_found(cache, start, tmp_path):
     assert sorted(cache.rglob("*")) == before
 
 
-@pytest.mark.parametrize(
-    "names", [["brier"], pytest.param(["brier", "multi_margin:p=2"], marks=pytest.mark.exhaustive)]
-)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("names", [["brier"], ["brier", "multi_margin:p=2"]])
 def test_losses_of_rows_are_compiled_for_numbers_of_classes(cache, start, tmp_path, names):
     arguments = ("warmup", *names, "--dtype", "float32", "--classes", 20)
     out, err = start(*arguments).communicate(timeout=300)

@@ -7,7 +7,7 @@ import numbaloss as nl
 from catalogue.cases import EACH, identify, inputs
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(6)
 @pytest.mark.parametrize("loss", EACH, ids=identify)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_one_answer_everywhere(loss, dtype):

@@ -78,7 +78,7 @@ OF_ROWS = [
 ]
 
 
-@pytest.mark.every(2)
+@pytest.mark.every(6)
 @pytest.mark.parametrize(("loss", "form", "classes"), OF_ROWS, ids=str)
 def test_means_of_rows_keep_the_digits_of_their_terms(loss, form, classes):
     rows = 3000 if classes < 300 else 40

@@ -145,6 +145,7 @@ def test_kernels_over_similarities_are_what_they_should_be(case):
     assert not list(complaints(case))
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("case", OF_ONE_LOSS)
 def test_kernels_of_one_loss_are_what_they_should_be(case):
     assert not list(complaints(case))

@@ -74,7 +74,7 @@ LOOSE = {
 }
 
 
-@pytest.mark.every(4)
+@pytest.mark.every(9)
 @pytest.mark.parametrize(
     ("loss", "twin"),
     [(loss, twin_of(loss)) for loss in SINGLE]
@@ -97,7 +97,7 @@ def test_elementwise_losses_are_the_derivatives_of_their_values(loss, twin):
             assert error.max() <= LOOSE.get((type(loss), name), 8), (kind, name, error.max())
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(6)
 @pytest.mark.parametrize(("loss", "form"), EACH_OF_ROWS, ids=identify)
 def test_losses_of_rows_are_the_derivatives_of_their_values(loss, form):
     """φ and its derivatives, through the softmax."""
@@ -119,7 +119,7 @@ def of_vectors(loss):
     return (a, b) if isinstance(loss, nl.KeyedEmbedding) else (a, rng.integers(0, 6, 30))
 
 
-@pytest.mark.every(2)
+@pytest.mark.every(4)
 @pytest.mark.parametrize(
     "loss",
     [

@@ -23,6 +23,7 @@ from tests.support.calls_of_vectors import (
 from tests.support.reference.embeddings import differences
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("family", EVERY, ids=name_of)
 def test_any_call_agrees_with_dense_formulas(family):
     @settings(max_examples=15 * MORE, deadline=None)
@@ -33,6 +34,7 @@ def test_any_call_agrees_with_dense_formulas(family):
     run()
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("family", [*KEYED, *SIMILARITIES, *MINED], ids=name_of)
 def test_blocks_of_any_size_give_the_same(family):
     loss, rng = family[-1], np.random.default_rng(1)

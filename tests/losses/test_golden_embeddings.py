@@ -36,6 +36,7 @@ def test_numbers_are_met(row):
     assert_met(row, np.float64, 1e-12, 1e-13)
 
 
+@pytest.mark.every(4)
 @pytest.mark.parametrize("row", ROWS, ids=IDS)
 def test_numbers_are_met_in_float32(row):
     assert_met(row, np.float32, 1e-5, 5e-6)

@@ -72,6 +72,7 @@ def test_results_agree_with_naive_formulas_at_every_width(loss, form, weighted):
     assert not wrong
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize(("loss", "form"), ROW_CASES, ids=identify)
 @pytest.mark.parametrize("spread", [1.5, 12.0], ids=["centre", "tails"])
 def test_float64_results_are_exact_to_a_few_ulp_of_their_row(loss, form, spread):
@@ -100,6 +101,7 @@ def test_float64_results_are_exact_to_a_few_ulp_of_their_row(loss, form, spread)
     assert worst < (256 if steep else 64)
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize(("loss", "form"), ROW_CASES, ids=identify)
 def test_float32_follows_float64(loss, form):
     wrong = []
@@ -164,6 +166,7 @@ def test_results_agree_whatever_is_computed_beside_them(loss, form, dtype):
 # Relative accuracy in the tails, where p of the label is almost 1
 
 
+@pytest.mark.every(4)
 @pytest.mark.parametrize(
     "loss",
     [
@@ -199,6 +202,7 @@ def test_certain_and_right_keeps_all_digits(loss, distance):
         np.testing.assert_allclose(others, float(slopes[1]) / (classes - 1), rtol=rounding)
 
 
+@pytest.mark.every(4)
 @pytest.mark.parametrize(("loss", "form"), ROW_CASES, ids=identify)
 def test_gradient_agrees_with_central_differences(loss, form):
     for classes in (1, 2, 7, 40, 130):

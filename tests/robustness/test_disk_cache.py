@@ -120,6 +120,7 @@ def test_an_edited_source_means_new_results_and_new_code(run, planted, tmp_path)
     assert measure() == (original, 4.0, False)
 
 
+@pytest.mark.exhaustive
 def test_sources_edited_while_a_process_runs_never_get_its_old_code(run, planted, tmp_path):
     """As when pip upgrades the package under a process that has imported it already."""
     options = {"package": planted, "NUMBALOSS_CACHE_DIR": tmp_path / "cache"}
@@ -224,6 +225,7 @@ def test_a_read_only_package_and_home_change_no_result(run, package_copy, tmp_pa
     assert run(MEASURE, "huber", **options)["results"]["huber"] == RIGHT["huber"]
 
 
+@pytest.mark.exhaustive
 def test_a_read_only_package_keeps_its_code_in_the_users_folder(run, package_copy, tmp_path):
     (package_copy / "__pycache__").write_text("in the way")
     options = {"package": package_copy, "XDG_CACHE_HOME": tmp_path / "home"}
@@ -318,6 +320,7 @@ def test_code_from_many_processes_lives_together_in_one(run, tmp_path):
         assert passes == 0
 
 
+@pytest.mark.exhaustive
 def test_a_loss_from_elsewhere_leaves_no_file(run, filled_copy):
     # The code that knows no loss, and the launcher of calls of this size, are there.
     cache, files = {"NUMBALOSS_CACHE_DIR": filled_copy}, code_files(filled_copy)
@@ -351,6 +354,7 @@ def test_a_loss_from_elsewhere_leaves_no_file(run, filled_copy):
     assert code_files(filled_copy) == files
 
 
+@pytest.mark.exhaustive
 def test_old_digests_are_forgotten_the_oldest_first(run, package_copy, filled_copy):
     folder = filled_copy
     options = {"package": package_copy, "NUMBALOSS_CACHE_DIR": folder}
@@ -372,6 +376,7 @@ def test_old_digests_are_forgotten_the_oldest_first(run, package_copy, filled_co
     assert ages == list(range(1, KEPT_DIGESTS - 1))
 
 
+@pytest.mark.exhaustive
 def test_forgetting_touches_nothing_that_is_not_ours(run, tmp_path):
     """A cache folder shared with a tool that names its folders by MD5 sums, as many do."""
     folder = tmp_path / "cache"

@@ -111,7 +111,7 @@ def kinds():
     del sys.modules[f"{name}_inner"]
 
 
-@pytest.mark.every(4)
+@pytest.mark.every(8)
 @pytest.mark.filterwarnings("ignore:Jitted.value turns float32 into float64")
 @pytest.mark.parametrize("name", ["Global", "ByHand", "Helped", "Jitted", "Member", "LookUp"])
 def test_a_changed_constant_is_noticed_by_every_path(kinds, name):

@@ -54,6 +54,7 @@ def under(run, layer, shared_cache):
     return start
 
 
+@pytest.mark.every(3)
 def test_results_are_the_same_bits_for_any_number_of_threads(under):
     script = """
 from numbaloss.cpu.threads import CHUNK_ELEMENTS, PARALLEL_SIZE
@@ -112,6 +113,7 @@ result = differing
     assert under(script) == []
 
 
+@pytest.mark.every(3)
 def test_many_python_threads_at_once_get_the_results_of_one(under):
     script = """
 jobs = [
@@ -143,6 +145,7 @@ result = [sorted(done), wrong]
     assert under(script) == [list(range(8)), []]
 
 
+@pytest.mark.every(3)
 def test_first_calls_may_race(under, tmp_path):
     """Eight threads need code that nobody has compiled yet, some of them the same."""
     script = """
@@ -179,6 +182,7 @@ result = [got, failures]
     assert under(script, NUMBALOSS_CACHE_DIR=tmp_path / "cold") == [[True] * 8, []]
 
 
+@pytest.mark.every(3)
 def test_a_forked_child_computes_after_a_parallel_call_of_its_parent(under):
     script = """
 import multiprocessing, warnings

@@ -25,6 +25,7 @@ WEIGHT = np.random.default_rng(0).uniform(0.1, 2.0, len(Y))
 CLOSE = {"rtol": 1e-6, "atol": 1e-6}
 
 
+@pytest.mark.every(3)
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     "estimator",

@@ -53,6 +53,7 @@ def test_lists_and_scalars_become_float64():
 REDUCTIONS = ["mean", "weighted_mean", "sum", "none"]
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("loss", EACH, ids=identify)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_reductions_and_their_gradients_follow_from_the_values(loss, weighted):
@@ -112,6 +113,7 @@ def test_all_weights_zero_give_no_weighted_mean_and_no_gradient():
     np.testing.assert_array_equal(gradient, [0.0, 0.0])
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("loss", EACH, ids=identify)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_nan_stays_where_it_is(loss, dtype):
@@ -251,6 +253,7 @@ def test_read_only_outputs_are_refused():
 LIMITED = [loss for loss in EACH if not domain(loss.target_domain).everything]
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("loss", LIMITED, ids=identify)
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_targets_outside_the_domain_are_named(loss, dtype):

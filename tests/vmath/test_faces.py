@@ -45,6 +45,7 @@ def test_faces_keep_the_dtype_of_scalars_and_the_shape_of_arrays(name, dtype):
     assert got.dtype == dtype
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("integer", [np.int8, np.uint8, np.int64, int, bool])
 @pytest.mark.parametrize("name", vmath.__all__)
 def test_integers_compute_in_float64_in_faces_and_in_compiled_code(name, integer):

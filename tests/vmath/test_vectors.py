@@ -32,6 +32,7 @@ def samples(real):
     return np.resize(numbers, 1024).astype(real)
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("real", ["float32", "float64"])
 def test_bodies_give_the_same_bits(real):
     body = {"float32": float32, "float64": float64}[real]

@@ -56,6 +56,7 @@ def test_batches_of_pairs(machine, kind):
     assert "embedding_emit_pairs" in launched(machine)
 
 
+@pytest.mark.exhaustive
 @SHAPES
 def test_batches_of_triplets_that_are_hard(machine, kind, workspace):
     agree_on_batches(nl.BatchTriplet(), 37, 3, kind, workspace=workspace)

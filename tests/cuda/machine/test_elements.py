@@ -33,6 +33,7 @@ def test_weighted_elements(machine, kind, reduction):
     assert "elementwise_vectors" in launched(machine)
 
 
+@pytest.mark.exhaustive
 def test_sums_of_float32_keep_digits_and_range(machine):
     prediction = np.full(700, np.sqrt(3e37), np.float32)
     value, _ = nl.SquaredError().value_and_grad(put(prediction), put(np.zeros_like(prediction)))
@@ -102,6 +103,7 @@ def test_functions_of_numpy(machine, kind):
         np.testing.assert_allclose(host(one), other, rtol=4e-6 if kind == "float32" else 1e-13)
 
 
+@pytest.mark.exhaustive
 def test_elements_of_values_alone(machine):
     prediction, target = pair("float32", 40)
     total = nl.Huber() - 0.5 * Branching(0.5, 1.75)

@@ -67,6 +67,7 @@ def test_margins_of_rows_weigh_as_their_labels(machine):
     agree(loss, prediction, target, derivatives=2, reduction="weighted_mean")
 
 
+@pytest.mark.exhaustive
 def test_rows_of_probabilities(machine):
     rng = np.random.default_rng(5)
     p = rng.dirichlet(np.ones(5), 20).astype(np.float32)

@@ -27,7 +27,7 @@ def test_rows_of_a_thread(machine, kind, shape):
     assert set(launched(machine)) == {"softmax_narrow", "softmax_scan"}
 
 
-@pytest.mark.every(17)
+@pytest.mark.every(28)
 @pytest.mark.parametrize("kind", DTYPES)
 @pytest.mark.parametrize("offset", [0, 1, 3])
 @pytest.mark.parametrize("shape", [(40, 33), (9, 64), (7, 301), (5, 600), (6, 1032)], ids=str)

@@ -76,6 +76,7 @@ SPELLINGS = [
 ]
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("point", SPELLINGS, ids=lambda point: point.__name__)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_point_computes_what_python_does_and_stays_in_its_dtype(point, dtype):

@@ -9,6 +9,7 @@ from catalogue.cases import EACH_ROW_CASE, identify, row_inputs, with_class_weig
 from tests.support.rows import CE, FEW_WIDTHS, FORMS, assert_same, everything, rows
 
 
+@pytest.mark.every(4)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("loss", [CE, nl.Brier()], ids=identify)
@@ -25,7 +26,7 @@ def test_few_huge_rows_are_computed_as_they_are_among_others(loss, form, dtype):
         del among
 
 
-@pytest.mark.every(6)
+@pytest.mark.every(12)
 @pytest.mark.parametrize(("loss", "form"), EACH_ROW_CASE, ids=identify)
 @pytest.mark.parametrize("classes", FEW_WIDTHS)
 @pytest.mark.parametrize("kind", ["f2", "f4", ">f4", "f8", ">f8", ml_dtypes.bfloat16])
