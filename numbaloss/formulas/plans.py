@@ -166,7 +166,7 @@ def plans_of(loss: Any, kind: str = "_plans") -> Plans:
 def _all_of(loss: Any) -> Hashable | None:
     """A key of all that there is in a loss; None for classes from elsewhere, and many numbers.
 
-    Those may have what no parameter tells. Numbers go in by their bits, so that 0.0 and -0.0 differ.
+    Those may have what no parameter tells. Numbers go in by their bits: 0.0 and -0.0 differ.
     """
     cls = type(loss)
     if isinstance(loss, Sum):
