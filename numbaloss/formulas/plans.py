@@ -170,7 +170,7 @@ def _all_of(loss: Any) -> Hashable | None:
     """
     cls = type(loss)
     if isinstance(loss, Sum):
-        parts: list[Hashable] = [cls]
+        parts: list[Any] = [cls]
         for weight, term in loss.terms:
             part = _all_of(term)
             if part is None:
