@@ -1,4 +1,4 @@
-"""Which kernel keeps rows in registers, and how it is launched."""
+"""Which kernel keeps rows in registers, or in shared memory, and how it is launched."""
 
 from __future__ import annotations
 
@@ -7,16 +7,27 @@ from typing import Any, NamedTuple
 from ..formulas.structure import Structure
 from ..jobs.cuda_rows import CudaRows, RowFlags
 from ..jobs.rows import MARGIN, PLAIN, SOFTMAX
-from . import all_classes, backend, dense_targets, narrow_rows, register_rows
+from . import (
+    all_classes,
+    backend,
+    dense_targets,
+    kept_rows,
+    narrow_rows,
+    register_rows,
+    shared_memory,
+)
 from .calls import blocks_for
 from .class_terms import DENSE, LABELS, LOGITS, Form
 from .dtypes import VECTOR_BYTES, itemsize, lanes
 from .kernel import Kernel
 from .register_rows import Limits
+from .rows import most_threads
 
 _flag = RowFlags.bit
 # Blocks of a launch for each multiprocessor.
 BLOCKS_EACH = 16
+# Threads of a block for a long row, in those of others.
+LONG_THREADS = 4
 
 
 class Choice(NamedTuple):
@@ -40,13 +51,34 @@ class Rows(NamedTuple):
 
 def choose(job: CudaRows, rows: Rows, by_label: bool) -> Choice | None:
     """The kernel for rows along one axis; None where registers cannot keep them."""
-    if job.classes > register_rows.MOST_CLASSES:
-        return None
-    if (job.gradient != 0) is not (rows.derivatives > 0):
-        return None
-    if (job.hessian != 0) is not (rows.derivatives > 1):
+    if not _has_outputs(job, rows):
         return None
     return _by_label(job, rows) if by_label else _by_classes(job, rows)
+
+
+def _has_outputs(job: CudaRows, rows: Rows) -> bool:
+    """Whether all derivatives that are asked for have an array, and rows are not too long."""
+    return (
+        job.classes <= register_rows.MOST_CLASSES
+        and (job.gradient != 0) is (rows.derivatives > 0)
+        and (job.hessian != 0) is (rows.derivatives > 1)
+    )
+
+
+def kept(job: CudaRows, rows: Rows) -> Choice | None:
+    """The kernel for long rows of losses that read the label alone; a block takes a row."""
+    structure, kind, derivatives, _, device = rows
+    if backend.SIMULATED or not _has_outputs(job, rows) or not _cut_alike(job, kind, None):
+        return None
+    whole, smooth = _whole(job, kind), bool(job.flags & _flag.smooth)
+    kernel = kept_rows.kernel(structure, kind, derivatives, whole, smooth)
+    most = shared_memory.most(device)
+    row = -(-job.classes * itemsize(kind) // VECTOR_BYTES) * VECTOR_BYTES
+    keeps = min(row, most // VECTOR_BYTES * VECTOR_BYTES) if derivatives or smooth else 0
+    threads = min(LONG_THREADS * backend.THREADS, most_threads(kind))
+    # Few rows at the same time, so that what is read again is in the cache.
+    each = 2 if 2 * keeps <= most else 1
+    return Choice(kernel, blocks_for(job.rows, device, each), keeps, threads)
 
 
 def _by_label(job: CudaRows, rows: Rows) -> Choice | None:

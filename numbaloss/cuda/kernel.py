@@ -15,7 +15,7 @@ import numpy as np
 from ..formulas.messages import complaint
 from ..formulas.refusals import refuse_exceptions
 from ..formulas.structure import Structure
-from . import backend, binaries, numpy_functions
+from . import backend, binaries, numpy_functions, shared_memory
 from .backend import Place, cuda, stream_of
 from .fields import Fields, named
 from .packing import Launch, Packing, places_of
@@ -42,6 +42,7 @@ class Kernel:
         self._compiled: dict[tuple[int, int], Any] = {}
         self._loaded: dict[tuple[int, int], Any] = {}
         self._ready: OrderedDict[Any, Any] = OrderedDict()
+        self._granted: dict[int, bool] = {}  # see :mod:`.shared_memory`
 
     def ptx(self, capability: tuple[int, int]) -> str:
         """The kernel in PTX, for a compute capability; needs no GPU."""
@@ -107,8 +108,10 @@ class Kernel:
             self._loaded[capability] = self._load(capability)
         loaded = self._loaded[capability]
         if loaded is None:
+            shared = min(shared, shared_memory.UNASKED)
             return self._by_numba(capability, place, (blocks, threads, shared))
         driver, handle, packing = loaded
+        shared = shared_memory.granted(driver, handle, place.device, shared, self._granted)
         stream = backend.stream_handle(place)
         return Launch(driver, handle, packing, stream, (blocks, threads, shared))
 

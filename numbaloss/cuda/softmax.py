@@ -18,7 +18,7 @@ from .backend import Place
 from .calls import Call, Operands, address, blocks_for, code, layout
 from .dtypes import VECTOR_BYTES, itemsize
 from .fields import copied, new
-from .in_registers import BLOCKS_EACH
+from .in_registers import BLOCKS_EACH, LONG_THREADS
 from .results import DeviceSums
 from .row_plans import plan
 
@@ -226,9 +226,11 @@ class _Run:
         numbers.lowest, numbers.highest, numbers.near_lowest, numbers.near_highest = limits
         head = found.parameters, numbers
         make = found.structure, kind, derivatives, traversed
+        of_rows = in_registers.Rows(
+            found.structure, kind, derivatives, target.kind, self.call.place.device
+        )
         if not traversed:
-            rows = found.structure, kind, derivatives, target.kind, self.call.place.device
-            choice = in_registers.choose(job, in_registers.Rows(*rows), found.by_label)
+            choice = in_registers.choose(job, of_rows, found.by_label)
             if choice is not None:
                 kernel, *shape = choice
                 return self._go(kernel, job, head, *shape, **options)
@@ -244,8 +246,13 @@ class _Run:
             shared = (backend.THREADS >> job.row_threads_log2) * row_bytes + VECTOR_BYTES
             kernel = staged.kernel(*make)
             return self._go(kernel, job, head, self._blocks(job), shared, **options)
+        pieces = self._pieces()
+        choice = in_registers.kept(job, of_rows) if pieces < 2 and not traversed else None
+        if choice is not None:
+            kernel, *shape = choice
+            return self._go(kernel, job, head, *shape, **options)
         job.flags |= direct[1]
-        return self._long(long.kernel(*make), job, head, real, **options)
+        return self._long(long.kernel(*make), job, head, real, pieces, **options)
 
     def _blocks(self, job: CudaRows) -> int:
         per_block = backend.THREADS >> job.row_threads_log2
@@ -267,14 +274,19 @@ class _Run:
             kernel, blocks, arguments, shared=shared, threads=threads, **options
         )
 
-    def _long(self, kernel: Any, job: CudaRows, head: Any, real: str, **options: Any) -> DeviceSums:
+    def _pieces(self) -> int:
+        """Into how many pieces rows are cut for blocks to share them, where they are few."""
+        wanted = 4 * backend.processors(self.call.place.device)
+        return min(-(-wanted // self.count), -(-self.classes // LEAST_PIECE))
+
+    def _long(
+        self, kernel: Any, job: CudaRows, head: Any, real: str, pieces: int, **options: Any
+    ) -> DeviceSums:
         """Rows too long for shared memory: a block each, or shared where there are few."""
         device = self.call.place.device
         threads = backend.THREADS
         if not backend.SIMULATED:
-            threads = min(4 * threads, rows.most_threads(real))
-        wanted = 4 * backend.processors(device)
-        pieces = min(-(-wanted // self.count), -(-self.classes // LEAST_PIECE))
+            threads = min(LONG_THREADS * threads, rows.most_threads(real))
         if pieces < 2:
             job.piece_classes, job.step = self.classes, WHOLE_ROWS
             # Few rows at the same time, so that they are in the cache when they are read again.

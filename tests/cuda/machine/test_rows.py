@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import numbaloss as nl
-from numbaloss.cuda import backend, softmax, staged
+from numbaloss.cuda import backend, shared_memory, softmax, staged
 from tests.support.gpu.machine import DTYPES, MEMORY, Array, agree, launched, put, rows, same
 
 SMOOTHED = nl.CrossEntropy(label_smoothing=0.1, z_loss=0.01, temperature=0.7)
@@ -102,6 +102,52 @@ def test_rows_that_begin_between_vectors(machine, no_registers, monkeypatch, kin
         agree(nl.CrossEntropy(), *rows(kind, 7, 45), offset=offset)
 
 
+@pytest.fixture
+def kept(machine, no_registers, monkeypatch):
+    """Rows are kept in shared memory, of which there are so many bytes."""
+    monkeypatch.setattr(staged, "most_classes", lambda real: 8)
+    monkeypatch.setattr(softmax, "LEAST_PIECE", 10**9)
+    return lambda size: monkeypatch.setattr(shared_memory, "most", lambda device: size)
+
+
+@pytest.mark.every(18)
+@pytest.mark.parametrize("kind", DTYPES)
+@pytest.mark.parametrize("offset", [0, 1, 3])
+@pytest.mark.parametrize("size", [0, 1000, 1 << 16])
+def test_rows_kept_in_shared_memory(machine, kept, kind, offset, size):
+    kept(size)
+    for shape in ((3, 1301), (5, 2048), (2, 9)):
+        prediction, target = rows(kind, *shape)
+        target[0] = -100
+        agree(nl.CrossEntropy(temperature=0.6), prediction, target, derivatives=0, offset=offset)
+        # In place, so that vectors begin at the same classes of both arrays.
+        on_machine, loss = Array.copy(prediction, offset), nl.CrossEntropy()
+        found = loss.value_and_grad(on_machine, put(target), out=on_machine, reduction="none")
+        same(found, loss.value_and_grad(prediction, target, reduction="none"), kind)
+    assert set(launched(machine)) == {"softmax_kept", "softmax_scan"}
+
+
+@pytest.mark.every(2)
+@pytest.mark.parametrize("kind", ["float32", "bfloat16"])
+def test_kept_rows_with_all_options(machine, kept, kind):
+    kept(2000)
+    prediction, target = rows(kind, 4, 1307)
+    target[1] = -100
+    prediction[1] = np.nan  # of a row that does not count
+    rng = np.random.default_rng(1)
+    options = {"sample_weight": rng.random(4), "reduction": "weighted_mean"}
+    weight = rng.random(1307) * (rng.random(1307) < 0.8)
+    agree(SMOOTHED.replace(class_weight=weight), prediction, target, derivatives=2, **options)
+    prediction[2, :700], prediction[3, 3] = -np.inf, np.nan
+    agree(nl.CrossEntropy(), prediction, target, derivatives=2, reduction="none")
+    assert set(launched(machine)) == {"softmax_kept", "softmax_scan"}
+
+
+def test_rows_that_are_not_cut_alike_are_not_kept(machine, kept):
+    agree(nl.CrossEntropy(), *rows("float32", 3, 301), offset=1)
+    assert set(launched(machine)) == {"softmax_long", "softmax_scan"}
+
+
 def test_whole_blocks_of_rows(machine, monkeypatch):
     monkeypatch.setattr(backend, "THREADS", 256)
     agree(nl.CrossEntropy(), *rows("float32", 2, 1500))
@@ -124,7 +170,7 @@ def test_long_rows(machine, no_registers, monkeypatch, kind, least):
     monkeypatch.setattr(staged, "most_classes", lambda real: 8)
     monkeypatch.setattr(softmax, "LEAST_PIECE", least)
     for shape in ((3, 301), (5, 33), (1, 1000)):
-        agree(nl.CrossEntropy(), *rows(kind, *shape))
+        agree(nl.CrossEntropy(), *rows(kind, *shape), offset=int(least > 16))
     if kind == "float32":
         agree(nl.CrossEntropy(), *rows(kind, 3, 301), derivatives=0, reduction="none")
     # The pieces of split rows are measured first.

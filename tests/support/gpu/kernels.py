@@ -37,6 +37,8 @@ OF_NO_LOSS = (
 )  # fmt: skip
 # Rows of losses that read the label alone, without hessians and walks.
 IN_REGISTERS = "narrow_rows", "register_rows"
+# The same too long for registers.
+KEPT = "kept_rows"
 # Those of losses that read all classes, by what their targets are.
 OF_CLASSES = "all_classes", "all_classes_dense"
 OF_FORMS = {
@@ -160,6 +162,7 @@ def reached() -> dict[str, list[tuple[tuple[type, ...], bool]]]:
     return found | {
         "narrow_rows": by_label,
         "register_rows": by_label,
+        "kept_rows": by_label,
         "staged": by_label,
         "long": by_label,
         "all_classes": general,
@@ -182,6 +185,8 @@ def of_one_loss() -> list[tuple[Case, bool]]:
         Case("narrow_rows", (LogLikelihood,), False, "float32", 1),
         Case("register_rows", (LogLikelihood,), False, "float32", 1),
         Case("register_rows", (nl.Poly1,), False, "float16", 0, False, (8, 0)),
+        Case("kept_rows", (LogLikelihood,), False, "float32", 1),
+        Case("kept_rows", (nl.Poly1,), False, "bfloat16", 1, False, (8, 0)),
         Case("staged", (LogLikelihood,), False, "float32", 1),
         Case("staged", (nl.Brier,), False, "float16", 0),
         Case("long", (LogLikelihood,), False, "float32", 1, False, (8, 0)),
@@ -200,6 +205,8 @@ def of_one_loss() -> list[tuple[Case, bool]]:
         Case("narrow_rows", (nl.Poly1,), False, "bfloat16", 1),
         Case("register_rows", (nl.Poly1,), False, "float16", 1, False, (8, 0)),
         Case("register_rows", (nl.Poly1,), False, "float32", 0),
+        Case("kept_rows", (LogLikelihood,), False, "float16", 2),
+        Case("kept_rows", (LogLikelihood,), False, "float64", 1, False, (8, 0)),
         Case("staged", (nl.Poly1,), False, "float32", 1, False, (8, 0)),
         Case("staged", (multiclass._WithZLoss,), False, "float32", 2, True, (8, 0)),
         Case("long", (nl.Brier,), False, "bfloat16", 2, True, (8, 0)),
@@ -220,7 +227,7 @@ def of_one_loss() -> list[tuple[Case, bool]]:
 def every_case() -> Iterator[Case]:
     """Each kernel with each loss, one at a time, for all that it may be compiled for."""
     for name, losses in reached().items():
-        along_one = "vectors", "strided", *IN_REGISTERS, *OF_CLASSES
+        along_one = "vectors", "strided", *IN_REGISTERS, KEPT, *OF_CLASSES
         shapes = (False,) if name in along_one else (False, True)
         derivatives = (0, 1) if name in ("embedding_rows", "narrow_rows") else (0, 1, 2)
         for loss, *rest in product(losses, KINDS, derivatives, shapes, CAPABILITIES):
@@ -235,7 +242,7 @@ def sums_of_all() -> Iterator[Case]:
     sums.
     """
     size = {"vectors": 8, "strided": 11, "staged": 10, "long": 10, "general": 7}
-    size |= dict.fromkeys(IN_REGISTERS, 10) | dict.fromkeys(OF_CLASSES, 2)
+    size |= dict.fromkeys((*IN_REGISTERS, KEPT), 10) | dict.fromkeys(OF_CLASSES, 2)
     for name, losses in reached().items():
         if name == "embedding_rows":
             for place, loss in enumerate(losses):
@@ -247,7 +254,7 @@ def sums_of_all() -> Iterator[Case]:
         for turn, kind in enumerate(KINDS, start=len(name)):
             traversed = name in ("staged", "general") and turn % 4 > 1
             # Hessians take the vectors out of long rows' stores.
-            gradients = name in ("long", *IN_REGISTERS, *OF_CLASSES)
+            gradients = name in ("long", *IN_REGISTERS, KEPT, *OF_CLASSES)
             rest = kind, 1 if gradients else 2, traversed, CAPABILITIES[turn % 2]
             for start in range(0, len(singles), size[name]):
                 # Halves are float32 between other moves, and so are elements of any strides those
@@ -298,6 +305,8 @@ def kernel_of(case: Case) -> Any:
     if case.kernel == "narrow_rows":
         rows = module.shape(case.kind, CLASSES).rows
         return module.kernel(structure, case.kind, case.derivatives, CLASSES, rows)
+    if case.kernel == KEPT:
+        return module.kernel(structure, case.kind, case.derivatives, case.whole)
     if case.kernel == "register_rows":
         vectors = module.kept(case.kind)[0]
         return module.kernel(structure, case.kind, case.derivatives, vectors, case.whole)

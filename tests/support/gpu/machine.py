@@ -16,7 +16,7 @@ from tests.support.gpu.stub import read_launch
 
 pytest.importorskip("numba_cuda")
 
-from numbaloss.cuda import backend, embedding_batch, products
+from numbaloss.cuda import backend, embedding_batch, products, shared_memory
 from numbaloss.cuda.kernel import Kernel
 from numbaloss.cuda.packing import Launch, Packing
 
@@ -29,6 +29,7 @@ DTYPES = {
     "bfloat16": np.dtype(ml_dtypes.bfloat16),
 }
 MEMORY = Memory()
+SHARED_BYTES = 64 * 1024  # that a block may have, if it asks
 
 
 class Array:
@@ -140,6 +141,7 @@ def installed(monkeypatch):
         "free_memory": lambda device: 1 << 30,
     }.items():
         monkeypatch.setattr(backend, name, stand_in)
+    monkeypatch.setattr(shared_memory, "most", lambda device: SHARED_BYTES)
     monkeypatch.setattr(embedding_batch, "library", lambda family: Products())
     monkeypatch.setattr(Kernel, "_configure", lambda self, *given: _machine.configure(self, *given))
     _machine.launched.clear()

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import count
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -104,10 +105,31 @@ def _sections(elf: bytes) -> dict[str, bytes]:
 class Driver:
     """Calls that reach the driver, by name, and its launches."""
 
+    CUdevice_attribute = SimpleNamespace(
+        CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN="most shared"
+    )
+    CUfunction_attribute = SimpleNamespace(
+        CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES="dynamic"
+    )
+
     def __init__(self, places: Any = (), status: int = 0) -> None:
         self.places, self.status = places, status
         self.calls: list[str] = []
         self.started: list[Started] = []
+        # Bytes of shared memory that blocks may have, if the driver does not refuse them.
+        self.shared, self.refuses = 227 * 1024, False
+        self.asked: list[tuple[str, int, str]] = []
+
+    def cuDeviceGet(self, ordinal: int) -> tuple[int, str]:
+        return (0, f"device {ordinal}")
+
+    def cuDeviceGetAttribute(self, which: str, device: str) -> tuple[int, int]:
+        return (0, self.shared) if which == "most shared" and self.shared else (1, 0)
+
+    def cuKernelSetAttribute(self, which: str, number: int, handle: Any, device: str) -> tuple[int]:
+        self.calls.append("cuKernelSetAttribute")
+        self.asked.append((which, number, device))
+        return (1,) if self.refuses else (0,)
 
     def cuLibraryLoadData(self, code: bytes, *options: Any) -> tuple[int, Any]:
         self.calls.append("cuLibraryLoadData")
@@ -135,7 +157,7 @@ def stub_gpu(capability: tuple[int, int] | None = None) -> Iterator[Driver]:
 
     With a compute capability, kernels are compiled for it, or found on disk, and loaded.
     """
-    from numbaloss.cuda import availability, backend, kernel, results
+    from numbaloss.cuda import availability, backend, kernel, results, shared_memory
     from numbaloss.cuda.packing import Launch, Packing
 
     driver = Driver()
@@ -162,6 +184,7 @@ def stub_gpu(capability: tuple[int, int] | None = None) -> Iterator[Driver]:
     with (
         without_gpu(capability) if capability else nullcontext(),
         mock.patch.object(backend, "capability", return_value=capability),
+        mock.patch.object(shared_memory, "most", shared_memory.most.__wrapped__),
         mock.patch.object(backend, "stream_handle", lambda place: place.stream),
         mock.patch.object(backend, "driver", return_value=driver),
         mock.patch.object(availability, "require", return_value=None),
