@@ -8,6 +8,7 @@ Native(Huber(delta=2.0), hessian='auto')
 
 from __future__ import annotations
 
+import sys
 from inspect import signature
 from typing import Any
 
@@ -48,6 +49,11 @@ def objective(loss: Any, hessian: str | float = "auto") -> Native:
     Returns
     -------
     callable of (margins, Dataset), which pickles
+
+    Notes
+    -----
+    Workers of Dask cannot add up hessians: there those of ``"secant"`` are left as they are, in
+    units of the target, against which ``min_sum_hessian_in_leaf`` and ``lambda_l2`` count.
     """
     return Native(loss, hessian)
 
@@ -145,8 +151,27 @@ def _of(
     if isinstance(loss, Softmax) and prediction.ndim == 1:
         raise ValueError(f"{loss!r} has a margin a class: give LightGBM num_class")
     return objective.derivatives(
-        prediction, np.asarray(target), None if weight is None else np.asarray(weight), order="F"
-    )
+        prediction, np.asarray(target), None if weight is None else np.asarray(weight), order="F",
+        total=_as_they_are if _is_worker() else None,
+    )  # fmt: skip
+
+
+def _is_worker() -> bool:
+    """Whether this is a worker of Dask: LightGBM tells nobody that it trains with others."""
+    distributed = sys.modules.get("distributed")
+    if distributed is None:
+        return False
+    try:
+        distributed.get_worker()
+    except ValueError:
+        return False
+    return True
+
+
+def _as_they_are(sums: np.ndarray) -> np.ndarray:
+    """Sums that leave derivatives as they are: nobody can add them over LightGBM's workers, and
+    each of them would multiply by another number."""
+    return np.ones_like(sums)
 
 
 class NativeMetric(Metric):

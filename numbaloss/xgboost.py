@@ -28,6 +28,8 @@ __all__ = [
     "Classifier", "Regressor", "check", "metric", "objective", "params", "sklearn_objective",
 ]  # fmt: skip
 
+# Whether each class and each output can start from a number of its own.
+_ROW_OF_STARTS = tuple(int(one) for one in xgboost.__version__.split(".")[:2]) >= (3, 1)
 # Objectives of XGBoost with the same link, so that its own predict inverts it. "reg:gamma" and
 # not "count:poisson", which would bound the steps too.
 _TWINS = {"identity": "reg:squarederror", "log": "reg:gamma", "logit": "binary:logistic"}
@@ -106,22 +108,25 @@ def params(
     Returns
     -------
     dict
-        For losses of classes it has ``num_class``, and no start: XGBoost starts all classes
-        from one number. :class:`Classifier` starts them where they should.
+        For losses of classes it has ``num_class``. XGBoost before 3.1 starts all classes, and all
+        outputs, from one number: there they start from 0, and :class:`Classifier` starts them where
+        they should.
     """
     found: dict[str, Any] = {"disable_default_eval_metric": True}
     if isinstance(loss, Softmax):
         start = loss.best_constant(y, sample_weight, classes=classes)
         twin = "multi:softprob" if loss.link_function == "softmax" else "reg:squarederror"
-        found |= {"objective": twin, "num_class": len(start), "base_score": 0.5}
+        rows = [float(one) for one in start] if _ROW_OF_STARTS else 0.5
+        found |= {"objective": twin, "num_class": len(start), "base_score": rows}
         return found
     link = loss.link_function if loss.link_function in _TWINS else "identity"
     start = loss.best_constant(y, sample_weight)
     found["objective"] = _TWINS[link]
-    if np.ndim(start) == 0:
-        # What XGBoost takes for its start is a mean.
-        mean = start if link == "identity" else float(loss.inverse_link(start))
-        found["base_score"] = min(max(mean, 1e-7), 1 - 1e-7) if link == "logit" else mean
+    # What XGBoost takes for its start is a mean.
+    mean = np.asarray(start if link == "identity" else loss.inverse_link(start), np.float64)
+    mean = np.clip(mean, 1e-7, 1 - 1e-7) if link == "logit" else mean
+    if _ROW_OF_STARTS or not mean.ndim:
+        found["base_score"] = mean.tolist()
     return found
 
 

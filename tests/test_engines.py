@@ -55,9 +55,8 @@ def test_an_engine_that_was_registered_computes_from_then_on(plain):
     engines.register("cpu", "tests.support.plain_engine")
     nl.SquaredError()(np.ones(1), np.ones(1))
     nl.CrossEntropy()(np.ones((1, 2)), np.zeros(1, np.int64))
-    from numbaloss.call import elementwise as of_numbers
-    from numbaloss.call import rows as of_rows
+    from numbaloss.call import near
     from tests.support.plain_engine import elementwise, rows
 
-    assert of_numbers.DIRECTLY.run is elementwise.run_direct
-    assert of_rows.DIRECTLY.run is rows.run_direct
+    assert near.DIRECT_ELEMENTS.run is elementwise.run_direct
+    assert near.DIRECT_ROWS.run is rows.run_direct

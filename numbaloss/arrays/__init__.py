@@ -13,8 +13,8 @@ from . import gpu
 from .operands import FLOATS, NO_LABEL, NUMBERS, Family, Operand, gpu_view, numbers
 
 __all__ = [
-    "FLOATS", "NO_LABEL", "NUMBERS", "Family", "Operand", "gpu_view", "numbers", "on_host",
-    "operand", "output",
+    "FLOATS", "NO_LABEL", "NUMBERS", "Family", "Operand", "gpu_view", "host_view", "numbers",
+    "on_host", "operand", "output",
 ]  # fmt: skip
 
 
@@ -64,6 +64,55 @@ def operand(given: Any, name: str) -> tuple[Operand, Family]:
     if array.dtype.kind in "iub" and not hasattr(given, "__array__"):
         array = array.astype(np.float64)
     return _numpy_operand(array, name), NUMPY
+
+
+def host_view(given: Any, whole: bool = False) -> tuple[np.ndarray, Family] | None:
+    """An array of the host as NumPy's, and whose it is; None where :func:`operand` has to ask more.
+
+    Of arrays as they come most often, in 0.2 to 2 us where :func:`operand` takes up to 10.
+    ``whole`` says that integers of lists stay integers.
+    """
+    kind = type(given)
+    if kind is np.ndarray:
+        return given, NUMPY
+    if kind is list or kind is tuple:
+        try:
+            array = np.asarray(given)
+        except ValueError:
+            return None
+        return array if whole or array.dtype.kind not in "iub" else array.astype(np.float64), NUMPY
+    modules = sys.modules
+    torch = modules.get("torch")
+    if torch is not None and (kind is torch.Tensor or kind is torch.nn.Parameter):
+        strided = given.layout is torch.strided and given.dtype in _known_to_numpy(torch)
+        if not strided or not given.is_cpu or given.is_neg() or _traced(torch):
+            return None
+        return (given.detach() if given.requires_grad else given).numpy(), TORCH
+    pandas = modules.get("pandas")
+    if pandas is not None and (kind is pandas.Series or kind is pandas.DataFrame):
+        return given.to_numpy(), NUMPY  # by `np.asarray` it takes 8 us longer
+    jax = modules.get("jax")
+    if jax is not None and isinstance(given, jax.Array) and not isinstance(given, jax.core.Tracer):
+        if any(device.platform != "cpu" for device in given.devices()):
+            return None
+        return np.asarray(given), JAX
+    return None
+
+
+# The dtypes of tensors that become NumPy's.
+TORCH_NUMBERS = (
+    "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool",
+)  # fmt: skip
+
+
+@lru_cache
+def _known_to_numpy(torch: Any) -> frozenset[Any]:
+    return frozenset(getattr(torch, name) for name in TORCH_NUMBERS)
+
+
+def _traced(torch: Any) -> bool:
+    """Whether PyTorch hands what is done to tensors to somebody else."""
+    return bool(torch._C._len_torch_dispatch_stack())
 
 
 def on_host(given: Any) -> Any:
@@ -153,7 +202,19 @@ def _torch_of(shape: tuple[int, ...], dtype: str) -> Any:
 
 
 def _jax_finish(like: Any, array: np.ndarray) -> Any:
-    return sys.modules["jax"].numpy.asarray(array)
+    jax = sys.modules["jax"]
+    only = _only_device(jax)
+    if only is None or not array.ndim:
+        return jax.numpy.asarray(array)
+    # A third of the time of `asarray`. The array is bound to its device, of which there is one.
+    return jax.make_array_from_callback(array.shape, only, lambda _: array)
+
+
+@lru_cache
+def _only_device(jax: Any) -> Any:
+    """The device of JAX, where it has one alone."""
+    devices = jax.devices()
+    return jax.sharding.SingleDeviceSharding(devices[0]) if len(devices) == 1 else None
 
 
 def _dlpack_finish(like: Any, array: np.ndarray) -> Any:

@@ -21,6 +21,7 @@ LIBRARIES = ("xgboost", "lightgbm", "catboost")
 LEAST = 1e-16
 # Predictions of a loss that ends somewhere stay as far away from its end: as in XGBoost.
 _MARGIN = 1e-6
+_REALS = frozenset((np.dtype(np.float32), np.dtype(np.float64)))
 
 
 def derivatives(
@@ -106,23 +107,33 @@ def derivatives(
     ([-1.0, 1.0, 1.0], [0.5, 0.25, 1.0])
     """
     refuse_other_than_margins(loss)
-    mode = hessian_mode(loss, hessian)
-    given = np.asarray(prediction)
-    if given.dtype not in (np.float32, np.float64):
-        given = given.astype(np.float64)
-    target = np.asarray(target)
+    weight = None if sample_weight is None else np.asarray(sample_weight)
+    given, target = np.asarray(prediction), np.asarray(target)
+    return of_mode(loss, hessian_mode(loss, hessian), given, target, weight, library, order)
+
+
+def of_mode(
+    loss: Any,
+    mode: str | float,
+    prediction: np.ndarray,
+    target: np.ndarray,
+    weight: np.ndarray | None,
+    library: str | None = None,
+    order: str = "C",
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same by a mode that :func:`hessian_mode` has found."""
+    if prediction.dtype not in _REALS:
+        prediction = prediction.astype(np.float64)
     of = domain(loss.prediction_domain)
     if not of.everything:
-        given = np.maximum(given, given.dtype.type(of.low + _MARGIN))
-    if sample_weight is not None:
-        sample_weight = np.asarray(sample_weight)
-    call = modes.Call(loss, given, target, sample_weight, order)
+        prediction = np.maximum(prediction, prediction.dtype.type(of.low + _MARGIN))
+    call = modes.Call(loss, prediction, target, weight, order)
     gradient, found = _computed(call, mode, library)
     if mode != "exact":
         np.maximum(found, found.dtype.type(LEAST), out=found)
     if not isinstance(mode, str):
-        weight = call.weight_of(found)
-        np.maximum(found, mode if weight is None else mode * weight, out=found)
+        own = call.weight_of(found)
+        np.maximum(found, mode if own is None else mode * own, out=found)
     return gradient, found
 
 

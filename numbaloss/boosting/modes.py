@@ -91,7 +91,11 @@ def _median(size: np.ndarray) -> float:
     """The median of some of many numbers, of those that are finite."""
     few = size.ravel()[:: -(-size.size // _FEW) or 1]
     few = few[np.isfinite(few)]
-    return float(np.median(few)) if len(few) else 0.0
+    if not len(few):
+        return 0.0
+    # A tenth of the time of `np.median`, which CatBoost would ask for each 1000 samples.
+    places = [(len(few) - 1) // 2, len(few) // 2]
+    return float(np.mean(np.partition(few, places)[places]))
 
 
 def fisher(call: Call) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ import numpy as np
 from ..core import links
 from ..registry import snake_case
 from ..structures.softmax import Softmax
-from .derivatives import derivatives, hessian_mode, refuse_other_than_margins
+from .derivatives import hessian_mode, of_mode, refuse_other_than_margins
 
 
 class Objective:
@@ -27,7 +27,7 @@ class Objective:
         self, loss: Any, hessian: str | float = "auto", scale: float | None = None
     ) -> None:
         refuse_other_than_margins(loss)
-        hessian_mode(loss, hessian)
+        self.mode = hessian_mode(loss, hessian)
         self.loss = loss
         self.hessian = hessian
         self.scale = scale  # None: one a round
@@ -48,27 +48,38 @@ class Objective:
         total: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Gradient and hessian; ``total`` adds sums over workers."""
-        loss = self.loss
-        if not isinstance(loss, Softmax) and target.ndim < prediction.ndim:
-            target = target.reshape(prediction.shape)  # several outputs, which came flat
-        gradient, hessian = derivatives(
-            loss, prediction, target, weight, self.hessian, library=self.library, order=order
+        target = as_many(self.loss, prediction, target)
+        gradient, hessian = of_mode(
+            self.loss, self.mode, prediction, target, weight, self.library, order
         )
-        if self.scale is not None:
-            if self.scale != 1.0:
-                gradient *= gradient.dtype.type(self.scale)
-                hessian *= hessian.dtype.type(self.scale)
-        elif hessian_mode(loss, self.hessian) == "secant":
-            width = 1 if hessian.ndim == 1 else hessian.shape[1]
-            count = len(hessian) if weight is None else weight.sum(dtype=np.float64)
-            sums = np.array([hessian.sum(dtype=np.float64), count * width])
-            if total is not None:
-                sums = total(sums)
-            if 0.0 < sums[0] < np.inf:
-                scale = hessian.dtype.type(sums[1] / sums[0])
-                gradient *= scale
-                hessian *= scale
+        scale = self.scale
+        if scale is None:
+            scale = unit_scale(hessian, weight, total) if self.mode == "secant" else 1.0
+        if scale != 1.0:
+            gradient *= gradient.dtype.type(scale)
+            hessian *= hessian.dtype.type(scale)
         return gradient, hessian
+
+
+def as_many(loss: Any, prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Targets of several outputs in the shape of the predictions, where they come flat."""
+    if isinstance(loss, Softmax) or target.ndim >= prediction.ndim:
+        return target
+    return target.reshape(prediction.shape)
+
+
+def unit_scale(
+    hessian: np.ndarray,
+    weight: np.ndarray | None,
+    total: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> float:
+    """What makes the mean of hessians 1, which were multiplied by the weights."""
+    width = 1 if hessian.ndim == 1 else hessian.shape[1]
+    count = len(hessian) if weight is None else weight.sum(dtype=np.float64)
+    sums = np.array([hessian.sum(dtype=np.float64), count * width])
+    if total is not None:
+        sums = total(sums)
+    return float(sums[1] / sums[0]) if 0.0 < sums[0] < np.inf else 1.0
 
 
 class Metric:
@@ -101,8 +112,7 @@ class Metric:
                 least = links.LEAST_SHARE
                 prediction = np.clip(prediction.astype(np.float64), least, 1 - least)
             prediction = loss.link(prediction)
-        if not isinstance(loss, Softmax) and target.ndim < prediction.ndim:
-            target = target.reshape(prediction.shape)
+        target = as_many(loss, prediction, target)
         weight = None if weight is None else np.asarray(weight)
         reduction = "mean" if weight is None else "weighted_mean"
         return float(loss(prediction, target, sample_weight=weight, reduction=reduction))

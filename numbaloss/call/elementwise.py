@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from .. import arrays, engines, misuse
+from .. import arrays, misuse
 from ..core.loss import domain
 from ..core.out_of_range import raise_first_number, raise_first_weight
-from ..core.reductions import DIRECT
 from ..core.request import Request
+from . import near
 from .arguments import check_options, gpu_of, is_streamed, predicted, row_weights
 from .outputs import Results, check_outputs, check_values_out, model
 from .run import Errors, run
-
-# The path of plain arrays, which methods try first.
-DIRECTLY = engines.Direct("elementwise")
 
 
 def evaluate(
@@ -38,6 +34,13 @@ def evaluate(
     """The general path: any arrays, any options."""
     check_options(reduction, device)
     gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
+    if device is None and (values_out is None or reduction == "none"):
+        found = near.elements(
+            loss, derivatives, prediction, target, sample_weight, mask, reduction, gradient_scale,
+            check, outs, values_out,
+        )  # fmt: skip
+        if found is not None:
+            return found
     inputs, family = _inputs(prediction, target, sample_weight, mask)
     p, _, weight, _ = inputs
     assert p is not None
@@ -52,14 +55,6 @@ def evaluate(
     there = gpu is not None or device == "cuda"
     in_place = check_outputs(outs, results.views, inputs, values_out, p.array.shape, there)
 
-    plain = gpu is None and device is None and mask is None and reduction in DIRECT[0]
-    if plain and (weight is None or weight.array.shape == p.array.shape):
-        found = _directly(
-            loss, derivatives, inputs, results.views, reduction, gradient_scale, check
-        )
-        if found is not None:
-            value, gradient, hessian = results.delivered(found, reduction)
-            return value, gradient, hessian
     given = prediction, target, sample_weight, mask
     errors = Errors(
         lambda: _ranges(loss, weight is not None, check),
@@ -75,30 +70,6 @@ def evaluate(
     )  # fmt: skip
     value, gradient, hessian = run(request, results, wait, streamed and p.array.size > 0, errors)
     return value, gradient, hessian
-
-
-def _directly(
-    loss: Any,
-    derivatives: int,
-    inputs: Sequence[arrays.Operand | None],
-    outputs: Sequence[arrays.Operand | None],
-    reduction: str,
-    gradient_scale: float,
-    check: bool,
-) -> Any:
-    """The value by the path of plain arrays, of arrays of other libraries; None where it cannot."""
-    prediction, target, weight, _, pos_weight = inputs
-    assert prediction is not None
-    assert target is not None
-    if pos_weight is not None or "bfloat16" in (prediction.kind, target.kind):
-        return None
-    value, gradient, hessian = [None if one is None else one.array for one in outputs]
-    found = DIRECTLY.run(
-        loss, derivatives, prediction.array, target.array, None if weight is None else weight.array,
-        reduction, gradient_scale, check, gradient, gradient is None and derivatives == 2, hessian,
-        value,
-    )  # fmt: skip
-    return None if found is None else found[0]
 
 
 def _pos_weight(loss: Any, shape: tuple[int, ...]) -> arrays.Operand | None:

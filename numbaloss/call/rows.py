@@ -6,11 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from .. import arrays, engines, misuse
+from .. import arrays, misuse
 from ..core.loss import domain
 from ..core.out_of_range import raise_first_entry, raise_first_row
-from ..core.reductions import DIRECT, batch_length
+from ..core.reductions import batch_length
 from ..core.request import Request
+from . import near
 from .arguments import (
     check_one_row,
     check_options,
@@ -24,9 +25,6 @@ from .arguments import (
 from .class_axis import as_given, class_axis, with_classes_last
 from .outputs import Results, check_outputs, check_values_out, model
 from .run import Errors, run
-
-# The path of plain arrays, which methods try first.
-DIRECTLY = engines.Direct("direct_rows")
 
 
 def evaluate(
@@ -47,6 +45,13 @@ def evaluate(
 ) -> tuple[Any, Any, Any]:
     check_options(reduction, device)
     gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
+    if device is None and axis == -1 and (values_out is None or reduction == "none"):
+        found = near.rows(
+            loss, derivatives, prediction, target, sample_weight, mask, reduction, gradient_scale,
+            check, outs, values_out,
+        )  # fmt: skip
+        if found is not None:
+            return found
     inputs, family = inputs_of(loss, prediction, target, sample_weight, mask, axis)
     p = inputs[0]
     assert p is not None
@@ -73,12 +78,6 @@ def evaluate(
         rows = batch_length(shape) if reduction == "batchmean" else float(math.prod(shape))
         value, gradient, hessian = results.deliver(0.0, rows, reduction)
         return value, gradient, hessian
-    plain = gpu is None and device is None and reduction in DIRECT[0] and p.axis is None
-    if plain and sample_weight is None and mask is None:
-        found = _directly(loss, derivatives, inputs, results.views, reduction, gradient_scale)
-        if found is not None:
-            value, gradient, hessian = results.delivered(found, reduction)
-            return value, gradient, hessian
     given = prediction, target, sample_weight, mask
     errors = Errors(
         lambda: ranges(loss, inputs, check),
@@ -93,28 +92,6 @@ def evaluate(
     )  # fmt: skip
     value, gradient, hessian = run(request, results, wait, streamed and p.array.size > 0, errors)
     return value, gradient, hessian
-
-
-def _directly(
-    loss: Any,
-    derivatives: int,
-    inputs: Sequence[arrays.Operand | None],
-    outputs: Sequence[arrays.Operand | None],
-    reduction: str,
-    gradient_scale: float,
-) -> Any:
-    """The value by the path of plain arrays, of arrays of other libraries; None where it cannot."""
-    prediction, target = inputs[0], inputs[1]
-    assert prediction is not None
-    assert target is not None
-    value, gradient, hessian = [None if one is None else one.array for one in outputs]
-    if prediction.kind == "bfloat16" or (derivatives == 2 and gradient is None):
-        return None
-    found = DIRECTLY.run(
-        loss, derivatives, prediction.array, target.array, reduction, gradient_scale, gradient,
-        hessian, value,
-    )  # fmt: skip
-    return None if found is None else found[0]
 
 
 def ranges(loss: Any, inputs: Sequence[arrays.Operand | None], check: bool) -> str:

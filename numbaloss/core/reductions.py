@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-# Those that plain arrays have a path of their own for: without an array for values, and with one.
-DIRECT = ("mean", "sum", "none"), ("none",)
 REDUCTIONS = ("mean", "weighted_mean", "batchmean", "sum", "none")
+# Those that calls have: without an array for values, and with one.
+DIRECT = REDUCTIONS, ("none",)
 
 
 def batch_length(shape: tuple[int, ...]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,11 @@ from ..core.request import Outcome, Request
 from ..formulas.plans import plans_of
 from ..formulas.raised import Raised, exception_of, first_that_raises, place_of
 from . import threads
-from .movers import AS_THEY_LIE, arrange, with_asides
+from .movers import AS_THEY_LIE, arrange, flat_layout, followed_by, with_asides
 from .plain_arrays import AS_IS, WRITEABLE, writes_apart
 from .plans import CONVERTED, plan, plan_of_arrays, plan_of_first_call
 
-_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+_FLOAT32, _FLOAT64, _BOOL = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.bool_)
 
 
 def _writes_direct(
@@ -48,6 +49,39 @@ def _writes_direct(
     return weight is None or not np.may_share_memory(out, weight)
 
 
+def _outputs_fit(
+    loss: Any,
+    check: bool,
+    outputs: tuple[Any, Any, Any],
+    prediction: np.ndarray,
+    target: np.ndarray,
+    weight: Any,
+) -> bool:
+    """The same of gradient, hessian and values, each of which may be None."""
+    out = outputs[0]
+    if out is not None and not _writes_direct(loss, check, out, prediction, target, weight):
+        return False
+    if outputs[1] is None and outputs[2] is None:
+        return True
+    inputs = [prediction, target] if weight is None else [prediction, target, weight]
+    return writes_apart(outputs, (prediction.shape, prediction.shape), inputs)
+
+
+def _weights(weight: Any, mask: Any, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray | None:
+    """What elements are weighed by; None for what is not plain."""
+    if mask is not None:
+        if weight is not None or type(mask) is not np.ndarray or mask.dtype is not _BOOL:
+            return None
+        weight = mask  # True is a weight of 1
+    plain = (
+        type(weight) is np.ndarray
+        and (weight.dtype is dtype or weight.dtype in CONVERTED)
+        and weight.shape == shape
+        and weight.flags.num & AS_IS == AS_IS
+    )
+    return weight if plain else None
+
+
 def _limited(loss: Any) -> bool:
     """Whether some predictions or targets are outside the loss's domain."""
     return not (domain(loss.target_domain).everything and domain(loss.prediction_domain).everything)
@@ -66,8 +100,9 @@ def run_direct(
     hessian_alone: bool = False,
     hess_out: Any = None,
     values_out: Any = None,
+    mask: Any = None,
 ) -> tuple[Any, ...] | None:
-    """Value and derivatives of plain arrays, for the reductions "mean", "sum" and "none".
+    """Value and derivatives of plain arrays, by all reductions.
 
     None where the arguments are others, or bad: the general path handles them.
 
@@ -84,22 +119,17 @@ def run_direct(
         and prediction.flags.num & target.flags.num & AS_IS == AS_IS
     ):
         return None
-    if weight is not None and not (
-        type(weight) is np.ndarray
-        and weight.dtype is dtype
-        and weight.shape == shape
-        and weight.flags.num & AS_IS == AS_IS
+    if weight is not None or mask is not None:
+        weight = _weights(weight, mask, dtype, shape)
+        if weight is None:
+            return None
+    brought = out is not None or hess_out is not None or values_out is not None
+    if brought and not _outputs_fit(
+        loss, check, (out, hess_out, values_out), prediction, target, weight
     ):
         return None
-    if out is not None and not _writes_direct(loss, check, out, prediction, target, weight):
-        return None
-    if (hess_out is not None or values_out is not None) and not writes_apart(
-        (out, hess_out, values_out), (shape, shape),
-        [prediction, target] if weight is None else [prediction, target, weight],
-    ):  # fmt: skip
-        return None
     # By dtypes, without their names and calls of `plan` and `plans_of`: 0.1 us.
-    key = dtype, derivatives, weight is not None, check, kind
+    key = dtype, derivatives, None if weight is None else weight.dtype, check, kind
     plans = loss.__dict__.get("_plans")
     found = plan_of_first_call(loss, key) if plans is None else None
     if found is None:
@@ -110,7 +140,12 @@ def run_direct(
     if not layouts:
         return None
     size = prediction.size
-    scale = gradient_scale / size if reduction == "mean" and size else gradient_scale
+    divisor: Any = size
+    if reduction != "mean" or mask is not None:
+        divisor = _divisor(shape, size, weight, mask, reduction, check)
+        if divisor is None:
+            return None
+    scale = gradient_scale / divisor if divisor else 0.0
     handle = threads.handle
     p, t, w, v, g, h = handle(prediction), handle(target), 0, 0, 0, 0
     if weight is not None:
@@ -139,13 +174,38 @@ def run_direct(
             return None
     if offenders and check:  # where nothing is to be checked they are negative weights
         return None
-    if reduction == "mean":
-        total = total / size if size else math.nan
-    elif reduction == "none":
-        total = values
+    total = values if reduction == "none" else total / divisor if divisor else math.nan
     if derivatives == 2:
         return total, out, hessian
     return (total, out) if derivatives else (total,)
+
+
+def _divisor(
+    shape: tuple[int, ...], size: int, weight: Any, mask: Any, reduction: str, check: bool
+) -> float | None:
+    """What the sum of the values of plain arrays is divided by; None where weights are bad."""
+    if reduction == "sum" or reduction == "none":
+        return 1.0
+    if reduction == "batchmean":
+        return batch_length(shape)
+    if mask is not None:
+        return float(np.count_nonzero(mask))
+    if reduction == "mean" or weight is None:
+        return float(size)
+    run, words = _sum_of_plain(CONVERTED[weight.dtype])
+    handle = threads.handle(weight)
+    total, offenders = run(size, 1.0, words, handle, handle, 0, 0, 0, 0)
+    return None if check and (offenders or total != total) else total
+
+
+@cache
+def _sum_of_plain(kind: str) -> tuple[Any, np.ndarray]:
+    """What adds contiguous weights in float64, and how they lie."""
+    words = AS_THEY_LIE
+    if kind != "float64":
+        layout = flat_layout(kind, "float64")
+        words = followed_by(words, {"prediction_layout": layout, "target_layout": layout})
+    return plan(_WEIGHTS, "float64", 0).run, words
 
 
 Operands = Sequence[Operand | None]

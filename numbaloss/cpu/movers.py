@@ -116,6 +116,12 @@ def arrange(
     return followed_by(AS_THEY_LIE, parts), math.prod(shape)
 
 
+def flat_layout(kind: str, real: str) -> list[int]:
+    """The layout of contiguous numbers of another dtype, however many they are."""
+    # One axis, as long as any array.
+    return [mover("load", kind, False, real).address, 1, 1 << 62, np.dtype(kind).itemsize]
+
+
 def followed_by(words: np.ndarray, parts: dict[str, Any]) -> np.ndarray:
     """The words of a description of elements, with what some of its fields refer to behind them."""
     return ElementwiseDescription(words).followed_by(parts).words

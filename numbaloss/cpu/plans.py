@@ -21,10 +21,10 @@ from .asking import raises
 from .blocks import Variant, kernel
 from .chunks import chunk
 from .compile import Code
-from .movers import AS_THEY_LIE, followed_by, mover, with_asides
+from .movers import AS_THEY_LIE, flat_layout, followed_by, with_asides
 
-# Targets that are converted as they come, of arrays that are plain otherwise.
-CONVERTED = {np.dtype(kind): kind for kind in sorted(NUMBERS - {"bfloat16"})}
+# Targets and weights that are converted as they come, of arrays that are plain otherwise.
+CONVERTED = {np.dtype(kind): kind for kind in sorted(NUMBERS - {"bfloat16"})} | {None: ""}
 _AS_GIVEN = Recoding()
 
 
@@ -97,15 +97,15 @@ def plan(
 ) -> Plan:
     """The plan of a loss for a compute dtype and a set of options; targets are of ``kind``."""
     plans = plans_of(loss)
-    options = real, derivatives, weighted, check, kind or real
+    options = real, derivatives, real if weighted else "", check, kind or real
     found: Plan | None = plans.get(options)
     if found is None:
         found = plans[options] = _plan(loss, plans, options)
     return found
 
 
-# Compute dtype, derivatives, whether there are weights, whether numbers are tested, the targets'.
-Options = tuple[str, int, bool, bool, str]
+# Compute dtype, derivatives, the weights' dtype or "", whether numbers are tested, the targets'.
+Options = tuple[str, int, str, bool, str]
 
 
 def _plan(loss: Any, plans: Plans, options: Options) -> Plan:
@@ -145,14 +145,14 @@ def _program(
     paired: bool,
     options: Options,
 ) -> Program:
-    real, derivatives, weighted, check, kind = options
+    real, derivatives, of_weights, check, kind = options
     given, of_prediction = domain(target_domain), domain(prediction_domain)
     recoding, dtype = Recoding(signed), np.dtype(real)
     of_target = SHARES if paired else recoding.seen(given)
     ends = [*of_target.closed(dtype), *of_prediction.closed(dtype)]
     variant = Variant(
         derivatives,
-        weighted or paired,
+        of_weights != "" or paired,
         check and not of_target.binary and not of_target.everything,
         check and of_target.binary,
         check and not of_prediction.everything,
@@ -164,7 +164,7 @@ def _program(
     recoded = None
     if signed and not paired:
         recoded = np.array(recoding.numbers(given, dtype, kind, check))
-    layouts = None if paired else with_asides(_plain(real, kind), aside, recoded)
+    layouts = None if paired else with_asides(_plain(real, kind, of_weights), aside, recoded)
     code = kernel(structure, real, variant)
     memory = np.zeros(HEADER + structure.size)
     memory[: len(ends)], memory[ONCE] = ends, _prints(structure)
@@ -210,7 +210,7 @@ def plan_of_first_call(loss: Any, key: tuple[Any, ...]) -> Plan | None:
 
 def plan_of_arrays(loss: Any, plans: Plans, key: tuple[Any, ...]) -> Plan:
     """The plan of a loss for plain arrays, from now on found by dtypes in the place of names."""
-    real, derivatives, weighted, check, kind = key
+    real, derivatives, of_weights, check, kind = key
     like = plans.outline.examples.get(key)
     if like is not None and like[1] is loss.target_domain and like[2] is loss.prediction_domain:
         program, _, _, name = like
@@ -218,7 +218,7 @@ def plan_of_arrays(loss: Any, plans: Plans, key: tuple[Any, ...]) -> Plan:
             found = plans[key] = _filled(program, plans.numbers(loss, name), None)
             return found
     # Not by `dtype.name`, which takes 2 us.
-    options = CONVERTED[real], derivatives, weighted, check, CONVERTED[kind]
+    options = CONVERTED[real], derivatives, CONVERTED[of_weights], check, CONVERTED[kind]
     found = plans[key] = _plan(loss, plans, options)
     if loss.recoding() is None:
         example = found.program, loss.target_domain, loss.prediction_domain, options[0]
@@ -226,13 +226,13 @@ def plan_of_arrays(loss: Any, plans: Plans, key: tuple[Any, ...]) -> Plan:
     return found
 
 
-def _plain(real: str, kind: str) -> np.ndarray:
-    """The layouts of contiguous arrays of the compute type, but for targets of ``kind``."""
-    if kind in ("", real, "bfloat16"):
-        return AS_THEY_LIE
-    # One axis, as long as any array: the layout is the same for all of them.
-    target = [mover("load", kind, False, real).address, 1, 1 << 62, np.dtype(kind).itemsize]
-    return followed_by(AS_THEY_LIE, {"target_layout": target})
+def _plain(real: str, of_target: str, of_weights: str) -> np.ndarray:
+    """The layouts of contiguous arrays of the compute type, but for targets and weights."""
+    parts = {}
+    for name, kind in (("target_layout", of_target), ("weight_layout", of_weights)):
+        if kind not in ("", real, "bfloat16"):
+            parts[name] = flat_layout(kind, real)
+    return followed_by(AS_THEY_LIE, parts) if parts else AS_THEY_LIE
 
 
 def _prints(structure: Structure) -> bool:

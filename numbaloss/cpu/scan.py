@@ -19,7 +19,7 @@ from ..vmath.bits import select, shift_right
 from . import threads
 from .compile import Code, c_function
 from .intrinsics import pointer, prefer_wide_vectors, stack_memory
-from .movers import describe, layout, move
+from .movers import describe, flat_layout, layout, move
 from .options import block_size, inner, namespace
 from .records import at
 from .threads import CHUNK_SIGNATURE, call_at, sums_at
@@ -83,6 +83,25 @@ def call_of(classes: int, ignored: int | None) -> ScanCall:
         call.ignores, call.ignored_label = 1, ignored
     call.words.flags.writeable = False
     return call
+
+
+@lru_cache(maxsize=256)
+def words_of_weights(
+    classes: int, ignored: int | None, kind: str, masked: bool, weighted: bool, check: bool
+) -> np.ndarray:
+    """The words of a scan of labels, of weights of a dtype and of a mask, all of them plain.
+
+    Nobody may write to them: what has a mask, whose address they lack, copies them.
+    """
+    parts = {}
+    if kind not in ("", "float64"):
+        parts["weight_layout"] = flat_layout(kind, "float64")
+    if masked:
+        parts["mask_layout"] = flat_layout("bool", "float64")
+    call = call_of(classes, ignored).followed_by(parts)
+    call.weighted, call.weight_tested = weighted, check
+    call.words.flags.writeable = False
+    return call.words
 
 
 def address() -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, ClassVar, Never
 
 from .. import misuse
-from ..call.elementwise import DIRECTLY, evaluate
+from ..call.elementwise import evaluate
+from ..call.near import DIRECT_ELEMENTS
 from ..call.outputs import NOT_WANTED
 from ..core.composition import Sum
 from ..core.contracts import ELEMENTWISE, absent
@@ -151,10 +152,10 @@ class Elementwise(Margins, Loss):
         """
         if unknown:
             raise misuse.unknown_option(self, "__call__", unknown)
-        if device is None and mask is None and reduction in DIRECT[values_out is not None]:
-            found = DIRECTLY.run(
+        if device is None and reduction in DIRECT[values_out is not None]:
+            found = DIRECT_ELEMENTS.run(
                 self, 0, prediction, target, sample_weight, reduction, 1.0, check, None, False,
-                None, values_out,
+                None, values_out, mask,
             )  # fmt: skip
             if found is not None:
                 return found[0]
@@ -200,10 +201,10 @@ class Elementwise(Margins, Loss):
             raise misuse.unknown_option(self, "value_and_grad", unknown)
         if type(gradient_scale) is not float:
             gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
-        if device is None and mask is None and reduction in DIRECT[values_out is not None]:
-            found = DIRECTLY.run(
+        if device is None and reduction in DIRECT[values_out is not None]:
+            found = DIRECT_ELEMENTS.run(
                 self, 1, prediction, target, sample_weight, reduction, gradient_scale, check, out,
-                False, None, values_out,
+                False, None, values_out, mask,
             )  # fmt: skip
             if found is not None:
                 return found
@@ -249,10 +250,10 @@ class Elementwise(Margins, Loss):
             raise misuse.unknown_option(self, "value_grad_hess", unknown)
         if type(gradient_scale) is not float:
             gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
-        if device is None and mask is None and reduction in DIRECT[values_out is not None]:
-            found = DIRECTLY.run(
+        if device is None and reduction in DIRECT[values_out is not None]:
+            found = DIRECT_ELEMENTS.run(
                 self, 2, prediction, target, sample_weight, reduction, gradient_scale, check, out,
-                False, hess_out, values_out,
+                False, hess_out, values_out, mask,
             )  # fmt: skip
             if found is not None:
                 return found
@@ -293,10 +294,10 @@ class Elementwise(Margins, Loss):
         reduction = "sum" if reduction == "none" else reduction
         if type(gradient_scale) is not float:
             gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
-        if device is None and mask is None and reduction in DIRECT[0]:
-            found = DIRECTLY.run(
+        if device is None and reduction in DIRECT[0]:
+            found = DIRECT_ELEMENTS.run(
                 self, 2, prediction, target, sample_weight, reduction, gradient_scale, check,
-                None, True, out,
+                None, True, out, None, mask,
             )  # fmt: skip
             if found is not None:
                 return found[2]

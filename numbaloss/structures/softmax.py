@@ -7,7 +7,8 @@ from typing import Any, ClassVar, Never
 import numpy as np
 
 from .. import misuse
-from ..call.rows import DIRECTLY, evaluate
+from ..call.near import DIRECT_ROWS
+from ..call.rows import evaluate
 from ..core.contracts import ROWS, absent, brings
 from ..core.intervals import Interval
 from ..core.loss import Loss, domain
@@ -242,11 +243,11 @@ class Softmax(RowMargins, Loss):
         """
         if unknown:
             raise misuse.unknown_option(self, "__call__", unknown)
-        plain = sample_weight is None and mask is None and device is None and axis == -1
-        if plain and reduction in DIRECT[values_out is not None]:
-            found = DIRECTLY.run(
-                self, 0, prediction, target, reduction, 1.0, None, None, values_out
-            )
+        if device is None and axis == -1 and reduction in DIRECT[values_out is not None]:
+            found = DIRECT_ROWS.run(
+                self, 0, prediction, target, reduction, 1.0, None, None, values_out, sample_weight,
+                mask, check,
+            )  # fmt: skip
             if found is not None:
                 return found[0]
         misuse.refuse_autograd(prediction)
@@ -292,11 +293,11 @@ class Softmax(RowMargins, Loss):
             raise misuse.unknown_option(self, "value_and_grad", unknown)
         if type(gradient_scale) is not float:
             gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
-        plain = sample_weight is None and mask is None and device is None and axis == -1
-        if plain and reduction in DIRECT[values_out is not None]:
-            found = DIRECTLY.run(
-                self, 1, prediction, target, reduction, gradient_scale, out, None, values_out
-            )
+        if device is None and axis == -1 and reduction in DIRECT[values_out is not None]:
+            found = DIRECT_ROWS.run(
+                self, 1, prediction, target, reduction, gradient_scale, out, None, values_out,
+                sample_weight, mask, check,
+            )  # fmt: skip
             if found is not None:
                 return found
         value, gradient, _ = evaluate(
@@ -342,11 +343,11 @@ class Softmax(RowMargins, Loss):
             raise misuse.unknown_option(self, "value_grad_hess", unknown)
         if type(gradient_scale) is not float:
             gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
-        plain = sample_weight is None and mask is None and device is None and axis == -1
-        if plain and reduction in DIRECT[values_out is not None]:
-            found = DIRECTLY.run(
-                self, 2, prediction, target, reduction, gradient_scale, out, hess_out, values_out
-            )
+        if device is None and axis == -1 and reduction in DIRECT[values_out is not None]:
+            found = DIRECT_ROWS.run(
+                self, 2, prediction, target, reduction, gradient_scale, out, hess_out, values_out,
+                sample_weight, mask, check,
+            )  # fmt: skip
             if found is not None:
                 return found
         return evaluate(

@@ -37,6 +37,10 @@ OPTIONS = {
         (nl.BinaryCrossEntropy(), "CrossEntropy", LABELS),
         (nl.Poisson(), "Poisson", COUNTS),
         (nl.Tweedie(1.5), "Tweedie:variance_power=1.5", COUNTS),
+        (0.5 * nl.SquaredError(), "RMSE", SIGNAL),
+        # Shares that float32 holds, as CatBoost reads them.
+        (nl.Expectile(0.75), "Expectile:alpha=0.75", SIGNAL),
+        (nl.LogCosh(), "LogCosh", SIGNAL),
     ],
     ids=repr,
 )
@@ -47,7 +51,7 @@ def test_margins_are_those_of_the_builtin(loss, builtin, target):
         model = catboost.CatBoost(OPTIONS | {"loss_function": function} | metric)
         model.fit(catboost.Pool(X, target, weight=WEIGHT))
         margins.append(model.predict(X, prediction_type="RawFormulaVal"))
-    np.testing.assert_allclose(margins[1], margins[0], rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(margins[1], margins[0], rtol=1e-14, atol=1e-14)
 
 
 def test_margins_of_classes_are_those_of_the_builtin():
@@ -60,12 +64,20 @@ def test_margins_of_classes_are_those_of_the_builtin():
         del options["boost_from_average"]
         model = catboost.CatBoostClassifier(**options).fit(X, CLASSES, sample_weight=WEIGHT)
         margins.append(model.predict(X, prediction_type="RawFormulaVal"))
-    np.testing.assert_allclose(margins[1], margins[0], rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(margins[1], margins[0], rtol=1e-14, atol=1e-14)
 
 
 def test_derivatives_have_catboosts_signs_and_weights():
     of = boosting.objective(nl.BinaryCrossEntropy())
     margin = RNG.normal(size=50)
+    pairs = of.calc_ders_range(margin, LABELS[:50].astype(np.float32), WEIGHT[:50])
+    # Read once, pair by pair, which arrays make slow.
+    assert len(pairs) == 50
+    assert [list(one) for one in pairs] == pairs[:].tolist()
+    for mode in ("library", 1e-9):
+        other = boosting.objective(nl.BinaryCrossEntropy(), mode)
+        again = other.calc_ders_range(margin, LABELS[:50].astype(np.float32), WEIGHT[:50])
+        np.testing.assert_array_equal(again[:], pairs[:])
     found = of.calc_ders_range(margin, LABELS[:50].astype(np.float32), WEIGHT[:50])
     p = 1.0 / (1.0 + np.exp(-margin))
     np.testing.assert_allclose(found[:, 0], WEIGHT[:50] * (LABELS[:50] - p), rtol=1e-6, atol=1e-9)

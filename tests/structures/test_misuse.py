@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import numbaloss as nl
+from numbaloss import arrays
 from numbaloss.structures import elementwise
 
 ROWS = np.random.default_rng(0).normal(size=(3, 4))
@@ -151,6 +152,9 @@ class Tensor:
 def torch(monkeypatch):
     found = ModuleType("torch")
     found.Tensor, found.strided, found.bfloat16 = Tensor, "strided", "bfloat16"
+    found.nn = SimpleNamespace(Parameter=None)
+    for name in arrays.TORCH_NUMBERS:
+        setattr(found, name, name)
     found.enabled = True
     found.is_grad_enabled = lambda: found.enabled
     monkeypatch.setitem(sys.modules, "torch", found)
