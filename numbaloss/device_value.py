@@ -21,6 +21,16 @@ class DeviceValue:
         self._sums, self._what = sums, what
         self._number: float | None = None
 
+    @property
+    def sums(self) -> Any:
+        """The record on the GPU."""
+        return self._sums
+
+    @property
+    def ranges(self) -> str:
+        """What could be out of range, in words."""
+        return self._what
+
     def __float__(self) -> float:
         if self._number is None:
             sums = self._sums.read()

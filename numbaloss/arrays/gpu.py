@@ -32,15 +32,15 @@ def of_torch(tensor: Any, name: str) -> tuple[Operand, Family]:
         tensor.data_ptr(),
         tuple(tensor.shape),
         tuple(size * step for step in tensor.stride()),
-        _torch_name(tensor.dtype),
+        torch_name(tensor.dtype),
         False,
         device,
         name,
     )
-    return view, _torch_gpu(device)
+    return view, torch_gpu(device)
 
 
-_torch_name = lru_cache(lambda dtype: str(dtype).removeprefix("torch."))
+torch_name = lru_cache(lambda dtype: str(dtype).removeprefix("torch."))
 
 
 def torch_empty(like: Any, dtype: str | None) -> Any:
@@ -50,7 +50,8 @@ def torch_empty(like: Any, dtype: str | None) -> Any:
 
 
 @lru_cache
-def _torch_gpu(device: int) -> Family:
+def torch_gpu(device: int) -> Family:
+    """Tensors of PyTorch on a GPU."""
     torch = sys.modules["torch"]
 
     def empty(shape: tuple[int, ...], dtype: str) -> Any:
@@ -72,7 +73,7 @@ def _torch_to_host(tensor: Any) -> np.ndarray:
     return (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).cpu().numpy()
 
 
-_text_of = lru_cache(str)  # as slow as dtype.name
+text_of = lru_cache(str)  # as slow as dtype.name
 
 
 def described(given: Any, name: str) -> tuple[Operand, Family]:
@@ -82,7 +83,7 @@ def described(given: Any, name: str) -> tuple[Operand, Family]:
         raise misuse.masked(name, valid=True)
     address, read_only = interface["data"]
     # Types that are none of NumPy's, such as bfloat16, have no string of their own there.
-    kind = _text_of(getattr(given, "dtype", ""))
+    kind = text_of(getattr(given, "dtype", ""))
     if kind not in NUMBERS:
         dtype = np.dtype(interface["typestr"])
         if not dtype.isnative:
@@ -90,17 +91,18 @@ def described(given: Any, name: str) -> tuple[Operand, Family]:
         kind = dtype.name
     library = type(given).__module__.partition(".")[0]
     if library == "cupy":
-        device, family = given.device.id, _cupy_gpu(given.device.id)
+        device, family = given.device.id, cupy_gpu(given.device.id)
     else:
-        device = _backend().device_of(address or 0)
-        family = _numba_gpu(device)
+        device = device_of(address or 0)
+        family = numba_gpu(device)
     strides = interface.get("strides")
     shape = tuple(interface["shape"])
     return gpu_view(address, shape, strides, kind, read_only, device, name), family
 
 
 @lru_cache
-def _cupy_gpu(device: int) -> Family:
+def cupy_gpu(device: int) -> Family:
+    """Arrays of CuPy on a GPU."""
     cupy = sys.modules["cupy"]
 
     def empty_like(like: Any, dtype: str | None) -> Any:
@@ -122,7 +124,7 @@ def _cupy_gpu(device: int) -> Family:
 
 
 @lru_cache
-def _numba_gpu(device: int) -> Family:
+def numba_gpu(device: int) -> Family:
     """Arrays of Numba; and of whatever else has the interface: its results are Numba's."""
     backend = _backend()
 
@@ -132,7 +134,7 @@ def _numba_gpu(device: int) -> Family:
 
     def empty_like(like: Any, dtype: str | None) -> Any:
         interface = like.__cuda_array_interface__
-        kind = dtype or _text_of(getattr(like, "dtype", ""))
+        kind = dtype or text_of(getattr(like, "dtype", ""))
         kind = kind if kind in NUMBERS else np.dtype(interface["typestr"]).name
         return empty(tuple(interface["shape"]), kind)
 
@@ -193,7 +195,7 @@ def exchanged(given: Any, name: str, device: int) -> tuple[Operand, Family]:
 @lru_cache
 def _exchanged_gpu(device: int) -> Family:
     """Arrays that do not tell how to make others: results are Numba's."""
-    empty = _numba_gpu(device).empty
+    empty = numba_gpu(device).empty
 
     def empty_like(like: Any, dtype: str | None) -> Any:
         view, _ = exchanged(like, "array", device)
@@ -239,6 +241,11 @@ class Described:
             "version": 3,
             "stream": None,
         }
+
+
+def device_of(address: int) -> int:
+    """The number of the GPU that an address belongs to."""
+    return int(_backend().device_of(address))
 
 
 def _backend() -> Any:

@@ -13,6 +13,7 @@ from ..core.request import Request
 from . import near
 from .arguments import check_options, gpu_of, is_streamed, predicted, row_weights
 from .outputs import Results, check_outputs, check_values_out, model
+from .repeats import again
 from .run import Errors, run
 
 
@@ -31,7 +32,36 @@ def evaluate(
     gradient_scale: float,
     values_out: Any = None,
 ) -> tuple[Any, Any, Any]:
-    """The general path: any arrays, any options."""
+    """Calls of any arrays, with any options."""
+    if mask is None and device is None and values_out is None and reduction != "none":
+        found = again(
+            _evaluate, loss, derivatives, prediction, target, sample_weight, reduction, check, wait,
+            outs, gradient_scale,
+        )  # fmt: skip
+        if found is not None:
+            return found
+    return _evaluate(
+        loss, derivatives, prediction, target, sample_weight, mask, reduction, device, check, wait,
+        outs, gradient_scale, values_out,
+    )  # fmt: skip
+
+
+def _evaluate(
+    loss: Any,
+    derivatives: int,
+    prediction: Any,
+    target: Any,
+    sample_weight: Any,
+    mask: Any,
+    reduction: str,
+    device: str | None,
+    check: bool,
+    wait: bool,
+    outs: tuple[Any, ...],
+    gradient_scale: float,
+    values_out: Any = None,
+) -> tuple[Any, Any, Any]:
+    """The general path."""
     check_options(reduction, device)
     gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
     if device is None and (values_out is None or reduction == "none"):

@@ -24,6 +24,7 @@ from .arguments import (
 )
 from .class_axis import as_given, class_axis, with_classes_last
 from .outputs import Results, check_outputs, check_values_out, model
+from .repeats import again
 from .run import Errors, run
 
 
@@ -43,6 +44,37 @@ def evaluate(
     axis: int,
     values_out: Any = None,
 ) -> tuple[Any, Any, Any]:
+    """Calls of any arrays, with any options."""
+    if mask is None and device is None and values_out is None and reduction != "none":
+        found = again(
+            _evaluate, loss, derivatives, prediction, target, sample_weight, reduction, check, wait,
+            outs, gradient_scale, (axis,),
+        )  # fmt: skip
+        if found is not None:
+            return found
+    return _evaluate(
+        loss, derivatives, prediction, target, sample_weight, mask, reduction, device, check, wait,
+        outs, gradient_scale, axis, values_out,
+    )  # fmt: skip
+
+
+def _evaluate(
+    loss: Any,
+    derivatives: int,
+    prediction: Any,
+    target: Any,
+    sample_weight: Any,
+    mask: Any,
+    reduction: str,
+    device: str | None,
+    check: bool,
+    wait: bool,
+    outs: tuple[Any, ...],
+    gradient_scale: float,
+    axis: int,
+    values_out: Any = None,
+) -> tuple[Any, Any, Any]:
+    """The general path."""
     check_options(reduction, device)
     gradient_scale = misuse.real_number(gradient_scale, "gradient_scale")
     if device is None and axis == -1 and (values_out is None or reduction == "none"):

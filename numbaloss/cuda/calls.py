@@ -12,7 +12,7 @@ import numpy as np
 from ..arrays import Operand, operand
 from ..arrays.layouts import walk
 from ..jobs.launch import Tail
-from . import backend
+from . import backend, repeats
 from .backend import Place
 from .dtypes import CODES, VECTOR_BYTES
 from .fields import new
@@ -65,14 +65,21 @@ class Call:
         tail.partials, tail.counter = self.workspace.partials, self.workspace.counter
         tail.result = sums.address
         with backend.on_device(self.place.device), self._accessible():
-            most = min(blocks, MOST_BLOCKS)
-            kernel.launch(self.place, most, (*arguments, tail), shared, threads)
+            most, whole = min(blocks, MOST_BLOCKS), (*arguments, tail)
+            started = kernel.launch(self.place, most, whole, shared, threads)
+        recorder = repeats.recorder()
+        if recorder is not None:
+            kept = [*map(backend.address, self._kept), tail.partials, tail.counter]
+            recorder.add(started, whole, sums, kept, (self.workspace, self._kept))
         return sums
 
     def run(self, kernel: Kernel, blocks: int, arguments: tuple[Any, ...]) -> None:
         """Run a kernel that leaves no sums."""
         with backend.on_device(self.place.device), self._accessible():
             kernel.launch(self.place, min(blocks, MOST_BLOCKS), arguments)
+        recorder = repeats.recorder()
+        if recorder is not None:
+            recorder.refuse()
 
     def touch(self, array: Any) -> int:
         """Address of an array of another library's that launches may touch; it lives as long."""

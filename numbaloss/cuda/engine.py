@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..core.request import Outcome, Request
+from . import repeats
 from .backend import Place
 
 STRUCTURES = {
@@ -27,4 +28,8 @@ def run(kernels: Any, request: Request) -> Outcome:
             kernels, loss, derivatives, inputs, outputs, request.scale, request.check, rows
         )
         return Outcome(total, out_of_range)
-    return Outcome(record=kernels.run(request, Place(request.device, request.stream)))
+    record = kernels.run(request, Place(request.device, request.stream))
+    recorder = repeats.recorder()
+    if recorder is not None:
+        recorder.end(record, request.device)
+    return Outcome(record=record)

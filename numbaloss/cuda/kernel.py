@@ -82,14 +82,17 @@ class Kernel:
         arguments: tuple[Any, ...],
         shared: int = 0,
         threads: int | None = None,
-    ) -> None:
-        """Run so many blocks on a stream, with so many bytes of shared memory each."""
+    ) -> Any:
+        """Run so many blocks on a stream, with so many bytes of shared memory each.
+
+        What started them is returned: a :class:`Launch`, where it could be made.
+        """
         if threads is None:
             threads = backend.THREADS
         if backend.SIMULATED:
             tuples = _as_tuples(arguments, self.arguments)
             cuda.jit(self.function)[blocks, threads, 0, shared](*tuples)
-            return
+            return None
         key = place.device, place.stream, blocks, shared, threads
         ready = self._ready.get(key)
         if ready is None:
@@ -98,6 +101,7 @@ class Kernel:
             while len(self._ready) > 256:
                 self._ready.popitem(last=False)
         ready(*arguments)
+        return ready
 
     def _configure(
         self, place: Place, blocks: int, shared: int, threads: int

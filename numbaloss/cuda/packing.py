@@ -55,6 +55,19 @@ class Packing:
                 ]
             self._block.pack_into(block, 0, *numbers)
 
+    def addresses(self, arguments: Sequence[Any]) -> list[bool]:
+        """Which of the numbers are addresses of memory: fields that say so."""
+        found: list[bool] = []
+        for value, put in zip(arguments, self._put, strict=True):
+            if isinstance(value, Fields):
+                memory = value.of.memory
+                found += [name in memory.addresses for name in memory.place]
+                continue
+            numbers: list[Any] = []
+            put(value, numbers)
+            found += [False] * len(numbers)
+        return found
+
     def places(self) -> list[tuple[int, int]]:
         """Offset and size of each parameter in bytes."""
         sizes = [struct.calcsize(f"@{code}") for code in self.codes]
@@ -68,31 +81,53 @@ class Launch:
     def __init__(
         self, driver: Any, handle: Any, packing: Packing, stream: Any, grid: tuple[int, int, int]
     ) -> None:
-        self._driver, self._handle, self._packing, self._stream = driver, handle, packing, stream
+        self._driver, self._handle, self.packing, self._stream = driver, handle, packing, stream
         self._blocks, self._threads, self._shared = grid
         # A block for each thread: the driver has copied it when the launch returns.
         self._own = threading.local()
 
     def __call__(self, *arguments: Any) -> None:
+        block, extra = self._memory()[:2]
+        self.packing.pack_into(block, arguments)
+        self._start(extra)
+
+    def repeat(
+        self, numbers: bytes, moves: Sequence[tuple[int, int]], addresses: Sequence[int]
+    ) -> None:
+        """Start the kernel with parameters that are packed already, but for some addresses.
+
+        ``moves``: which word of the block is which of the addresses.
+        """
+        _, extra, content, words, _ = self._memory()
+        content[:] = numbers
+        for place, which in moves:
+            words[place] = addresses[which]
+        self._start(extra)
+
+    def _memory(self) -> tuple[Any, ...]:
         try:
-            block, extra, _ = self._own.block
+            found: tuple[Any, ...] = self._own.block
         except AttributeError:
-            block, extra, _ = self._own.block = _described_block(self._packing.size)
-        self._packing.pack_into(block, arguments)
+            found = self._own.block = _described_block(self.packing.size)
+        return found
+
+    def _start(self, extra: int) -> None:
         (status,) = self._driver.cuLaunchKernel(
             self._handle, self._blocks, 1, 1, self._threads, 1, 1, self._shared, self._stream,
-            0, ctypes.addressof(extra),
+            0, extra,
         )  # fmt: skip
-        if int(status) != 0:
+        if status:
             raise RuntimeError(f"the GPU's driver refused to start a kernel: {status!r}")
 
 
-def _described_block(size: int) -> tuple[Any, Any, Any]:
-    """Memory for parameters, what the driver reads to find it, and the length that this refers
-    to."""
-    block, length = ctypes.create_string_buffer(size), ctypes.c_size_t(size)
+def _described_block(size: int) -> tuple[Any, ...]:
+    """Memory for parameters; the address of what the driver reads to find it; its bytes and its
+    words of eight; what must live as long."""
+    block, length = ctypes.create_string_buffer(-(-size // 8) * 8), ctypes.c_size_t(size)
     addresses = _POINTER, ctypes.addressof(block), _SIZE, ctypes.addressof(length), _END
-    return block, (ctypes.c_void_p * len(addresses))(*addresses), length
+    extra = (ctypes.c_void_p * len(addresses))(*addresses)
+    whole = memoryview(block).cast("B")
+    return block, ctypes.addressof(extra), whole[:size], whole.cast("q"), (extra, length)
 
 
 def places_of(driver: Any, handle: Any) -> list[tuple[int, int]]:

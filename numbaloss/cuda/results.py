@@ -36,7 +36,7 @@ class Workspace:
         self.counter = backend.address(self._counter)
         self._slabs: list[Any] = []
         self._scratch: Any = None
-        self._free: list[tuple[Any, int]] = []
+        self._free: list[tuple[Any, int, int]] = []
 
     def scratch(self, size: int) -> Any:
         """An array of that many bytes at least, which all calls on the stream share."""
@@ -48,17 +48,22 @@ class Workspace:
 
     def sums(self) -> DeviceSums:
         """Memory for what one launch leaves."""
+        try:
+            return DeviceSums(self, *self._free.pop())
+        except IndexError:
+            pass
         with self._lock:
             if not self._free:
                 with backend.on_device(self.place.device):
                     slab = backend.empty((_SLAB, LaunchSums.memory.words), np.float64)
                 self._slabs.append(slab)
-                self._free = [(slab, row) for row in range(_SLAB)]
+                first, each = backend.address(slab), LaunchSums.memory.bytes
+                self._free += [(slab, row, first + each * row) for row in range(_SLAB)]
             return DeviceSums(self, *self._free.pop())
 
-    def release(self, slab: Any, row: int) -> None:
+    def release(self, slab: Any, row: int, address: int) -> None:
         """Take such memory back."""
-        self._free.append((slab, row))  # atomic: called by the garbage collector too
+        self._free.append((slab, row, address))  # atomic: called by the garbage collector too
 
     def extents(self) -> list[tuple[int, int]]:
         """Stretches of memory that simulated kernels may touch."""
@@ -69,9 +74,8 @@ class Workspace:
 class DeviceSums:
     """:class:`LaunchSums` on the GPU, which a launch leaves there."""
 
-    def __init__(self, workspace: Workspace, slab: Any, row: int) -> None:
-        self.workspace, self._slab, self._row = workspace, slab, row
-        self.address = backend.address(slab) + LaunchSums.memory.bytes * row
+    def __init__(self, workspace: Workspace, slab: Any, row: int, address: int) -> None:
+        self.workspace, self._slab, self._row, self.address = workspace, slab, row, address
 
     def read(self) -> LaunchSums:
         """A copy on the host, once the GPU has computed it."""
@@ -85,7 +89,7 @@ class DeviceSums:
         backend.synchronize(self.workspace.place)
 
     def __del__(self) -> None:
-        self.workspace.release(self._slab, self._row)
+        self.workspace.release(self._slab, self._row, self.address)
 
 
 _workspaces: dict[tuple[int, int], Workspace] = {}

@@ -81,6 +81,7 @@ class Memory(NamedTuple):
     words: int  # so many of eight bytes
     bytes: int
     place: dict[str, int]  # which word a field is
+    addresses: frozenset[str]  # the fields that are an Address
 
 
 class Record:
@@ -96,7 +97,9 @@ class Record:
             raise TypeError(f"{cls.__name__} cannot have a field called {', '.join(sorted(taken))}")
         place = {name: position for position, name in enumerate(kinds)}
         dtype = np.dtype(list(kinds.items()), align=True)
-        cls.memory = Memory(dtype, len(kinds), 8 * len(kinds), place)
+        every = _kinds(cls, Record, {kind: kind for kind in _KINDS})
+        addresses = frozenset(name for name, kind in every.items() if kind == "Address")
+        cls.memory = Memory(dtype, len(kinds), 8 * len(kinds), place, addresses)
         for name, position in place.items():
             setattr(cls, name, _field(position, kinds[name] is np.float64))
 

@@ -16,6 +16,7 @@ from tests.support.gpu.stub import read_launch
 
 pytest.importorskip("numba_cuda")
 
+from numbaloss.call import repeats
 from numbaloss.cuda import backend, embedding_batch, products, shared_memory
 from numbaloss.cuda.kernel import Kernel
 from numbaloss.cuda.packing import Launch, Packing
@@ -145,6 +146,7 @@ def installed(monkeypatch):
     monkeypatch.setattr(embedding_batch, "library", lambda family: Products())
     monkeypatch.setattr(Kernel, "_configure", lambda self, *given: _machine.configure(self, *given))
     _machine.launched.clear()
+    repeats.forget()
     return _machine
 
 

@@ -1,0 +1,48 @@
+"""Calls that are repeated compute what they are asked: on the machine that runs PTX."""
+
+import numpy as np
+import pytest
+
+import numbaloss as nl
+from numbaloss.call import repeats
+from tests.support.gpu.machine import Array, launched, pair, rows, same
+
+
+@pytest.mark.parametrize("method", ["value_and_grad", "value_grad_hess"])
+def test_elements(machine, method):
+    loss = nl.Huber(delta=0.75)
+    for seed in range(5):  # the last two are repeated
+        p, t = pair("float32", 77, seed=seed)
+        weight = np.linspace(0.5, seed + 1.0, 77).astype(np.float32)
+        given = [Array.copy(one) for one in (p, t, weight)]
+        found = getattr(loss, method)(given[0], given[1], sample_weight=given[2])
+        same(found, getattr(loss, method)(p, t, sample_weight=weight), "float32")
+    known = [one for one in loss._gpu_plans.values() if isinstance(one, repeats._Call)]
+    assert len(known) == 1
+
+
+@pytest.mark.parametrize(("count", "classes"), [(5, 10), (3, 700), (2, 9000)])
+def test_rows(machine, count, classes):
+    loss = nl.CrossEntropy(label_smoothing=0.125)
+    for seed in range(5):
+        z, labels = rows("float32", count, classes, seed=seed)
+        found = loss.value_and_grad(Array.copy(z), Array.copy(labels))
+        same(found, loss.value_and_grad(z, labels), "float32")
+    names = launched(machine)
+    assert "softmax_scan" in names
+    known = [one for one in loss._gpu_plans.values() if isinstance(one, repeats._Call)]
+    assert len(known) == 1
+
+
+def test_what_is_out_of_range_is_named_as_before(machine):
+    loss = nl.Poisson(log_input=True)
+    p, t = pair("float32", 50)
+    for wrong in (None, None, None, None, 7, None, 40):
+        given = t.copy()
+        if wrong is not None:
+            given[wrong] = -3.0
+            with pytest.raises(ValueError, match=rf"target\[{wrong}\] is -3"):
+                loss.value_and_grad(Array.copy(p), Array.copy(given))
+            continue
+        found = loss.value_and_grad(Array.copy(p), Array.copy(given))
+        same(found, loss.value_and_grad(p, given), "float32")

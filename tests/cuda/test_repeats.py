@@ -1,0 +1,212 @@
+"""Calls that were made before are launched again as the general path would launch them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import numbaloss as nl
+
+pytest.importorskip("numba_cuda")
+
+from numbaloss.call import elementwise, repeats, rows
+from numbaloss.cuda import backend, results
+from numbaloss.device_value import DeviceValue
+from tests.support.gpu.kernels import Quartic
+from tests.support.gpu.stub import Array, stub_gpu
+
+pytestmark = pytest.mark.skipif(backend.SIMULATED, reason="the simulator has no driver")
+
+
+def calls_of(loss):
+    """What is remembered of this test."""
+    pairs = getattr(loss, "_gpu_plans", {}).items()
+    kept = [one for name, one in pairs if name[0] == repeats._generation]
+    return [one for one in kept if isinstance(one, repeats._Call)]
+
+
+def taught(call, times=4):
+    """Make a call so often that it is known."""
+    for _ in range(times):
+        call()
+
+
+def named_sums(started):
+    """Launches with the sums that they leave and read in the order of their first use.
+
+    Which of those that are free a launch takes is left to chance.
+    """
+    (workspace,) = results._workspaces.values()
+    found, order = [], {}
+    for one in started:
+        words = np.frombuffer(one.parameters[: len(one.parameters) // 8 * 8], np.int64).copy()
+        for place, word in enumerate(words.tolist()):
+            if any(0 <= word - slab.address < slab.nbytes for slab in workspace._slabs):
+                words[place] = order.setdefault(word, -1 - len(order))
+        found.append((*one[:4], words.tobytes(), one.parameters[words.nbytes :]))
+    return found
+
+
+CALLS = [
+    (nl.Huber(delta=0.5), (1000,), "f4", (1000,), "f4", {}),
+    (nl.Huber(), (0x5003,), "f8", (0x5003,), "f8", {"reduction": "sum"}),
+    (nl.Huber(), (100, 10), "f2", (100, 10), "f2", {"gradient_scale": 512.0}),
+    (nl.BinaryCrossEntropy(targets="signed"), (64,), "f4", (64,), "f4", {"check": False}),
+    (nl.BinaryCrossEntropy(), (1000,), "f4", (1000,), "f4", {"reduction": "batchmean"}),
+    (nl.Huber() + 0.5 * nl.LogCosh(), (1000,), "f4", (1000,), "f4", {}),
+    (Quartic(), (77,), "f4", (77,), "f4", {}),
+    (nl.CrossEntropy(), (1000, 10), "f4", (1000,), "i8", {}),
+    (nl.CrossEntropy(), (100, 1000), "f2", (100,), "i4", {"reduction": "sum"}),
+    (nl.CrossEntropy(label_smoothing=0.1), (50, 5000), "f4", (50,), "i8", {}),
+    (nl.CrossEntropy(class_weight=np.ones(30)), (50, 30), "f4", (50,), "u1", {}),
+    (nl.CrossEntropy(), (2, 100_000), "f4", (2,), "i8", {}),
+    (nl.CrossEntropy(), (20, 30), "f8", (20, 30), "f8", {"check": False}),
+]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("loss", "shape", "real", "of_target", "kind", "options"), CALLS)
+def test_launches_and_parameters_are_those_of_the_general_path(
+    loss, shape, real, of_target, kind, options, weighted, monkeypatch
+):
+    options = dict(options, wait=False)
+    # The general path gives sums that nobody reads to the next launch.
+    monkeypatch.setattr(results.DeviceSums, "__del__", lambda self: None)
+    with stub_gpu() as driver:
+        if weighted:
+            options["sample_weight"] = Array(of_target[:1], real)
+        for derivatives in range("gradient_scale" in options, 3):
+            method = [loss, loss.value_and_grad, loss.value_grad_hess][derivatives]
+            outs = [Array(shape, real) for _ in range(2)]
+            named = dict(zip(("out", "hess_out"), outs[:derivatives], strict=False))
+            p, t = Array(shape, real), Array(of_target, kind)
+            before = len(calls_of(loss))
+            # The arrays of the first calls are others.
+            for _ in range(4):
+                others = {name: Array(shape, real) for name in named}
+                method(Array(shape, real), Array(of_target, kind), **others, **options)
+            assert len(calls_of(loss)) == before + 1
+            driver.started.clear()
+            found = method(p, t, **named, **options)
+            repeated, driver.started[:] = named_sums(driver.started), []
+            written = found[1:] if derivatives else ()
+            assert all(a is b for a, b in zip(written, outs, strict=False))
+            with monkeypatch.context() as general:
+                for module in (elementwise, rows):
+                    general.setattr(module, "again", lambda *given: None)
+                expected = method(p, t, **named, **options)
+            assert repeated == named_sums(driver.started)
+            assert isinstance(expected if derivatives == 0 else expected[0], DeviceValue)
+
+
+def test_results_that_the_library_makes_are_new_each_time():
+    loss = nl.Huber()
+    with stub_gpu() as driver:
+        p, t = Array((1000,), "f4"), Array((1000,), "f4")
+        taught(lambda: loss.value_and_grad(p, t, wait=False))
+        driver.calls.clear()
+        first, second = (loss.value_and_grad(p, t, wait=False)[1] for _ in range(2))
+        assert first.address != second.address
+        assert driver.calls == ["cuMemAlloc", "cuLaunchKernel"] * 2
+
+
+def test_a_repeated_call_is_a_launch_a_kernel():
+    losses = nl.Huber(), nl.CrossEntropy()
+    with stub_gpu() as driver:
+        for loss, shape, kind, count in zip(losses, ((99,), (99, 9)), ("f4", "i8"), (1, 2)):
+            p, t, g = Array(shape, "f4"), Array((99,), kind), Array(shape, "f4")
+            taught(lambda: loss.value_and_grad(p, t, out=g, wait=False))  # noqa: B023
+            driver.calls.clear()
+            loss.value_and_grad(p, t, out=g, wait=False)
+            assert driver.calls == ["cuLaunchKernel"] * count
+
+
+def wrong_calls(p, t, g):
+    """Calls that end in errors, by what they do."""
+    return {
+        "shape": lambda loss: loss.value_and_grad(p, Array((99,), "f4"), out=g),
+        "shape of out": lambda loss: loss.value_and_grad(p, t, out=Array((99,), "f4")),
+        "dtype of out": lambda loss: loss.value_and_grad(p, t, out=Array((100,), "f8")),
+        "integers": lambda loss: loss.value_and_grad(Array((100,), "i8"), t),
+        "overlap": lambda loss: loss.value_and_grad(p, t, out=Array((100,), "f4", t.address + 16)),
+        "target as out": lambda loss: loss.value_and_grad(p, t, out=t),
+        "out twice": lambda loss: loss.value_grad_hess(p, t, out=g, hess_out=g),
+        "reduction": lambda loss: loss.value_and_grad(p, t, reduction="median"),
+        "device": lambda loss: loss.value_and_grad(p, t, device="tpu"),
+        "weights": lambda loss: loss.value_and_grad(p, t, sample_weight=Array((7,), "f4")),
+        "host": lambda loss: loss.value_and_grad(p, np.zeros(100, np.float32)),
+    }
+
+
+@pytest.mark.parametrize("name", wrong_calls(None, Array((1,), "f4"), None))
+def test_errors_are_those_of_the_general_path(name, monkeypatch):
+    loss = nl.Huber()
+    with stub_gpu():
+        p, t, g = (Array((100,), "f4") for _ in range(3))
+        call = wrong_calls(p, t, g)[name]
+        taught(lambda: loss.value_and_grad(p, t, out=g, wait=False))
+        taught(lambda: loss.value_grad_hess(p, t, wait=False))
+        assert len(calls_of(loss)) == 2
+        errors = []
+        for _ in range(2):
+            with pytest.raises((TypeError, ValueError)) as found:
+                call(loss)
+            errors.append((type(found.value), str(found.value)))
+            monkeypatch.setattr(elementwise, "again", lambda *given: None)
+        assert errors[0] == errors[1]
+
+
+def test_other_alignments_and_strides_are_other_calls():
+    loss = nl.Huber()
+    with stub_gpu() as driver:
+        p, t, g = (Array((100,), "f4") for _ in range(3))
+        taught(lambda: loss.value_and_grad(p, t, out=g, wait=False))
+        (known,) = calls_of(loss)
+        kernels = {driver.started[-1].kernel}
+        apart = Array((100,), "f4", p.address + (1 << 20) + 4)
+        taught(lambda: loss.value_and_grad(apart, t, out=g, wait=False))
+        kernels.add(driver.started[-1].kernel)
+        assert len(kernels) == 2  # in vectors, and element by element
+        # In place: whoever reads the prediction later finds the gradient.
+        taught(lambda: loss.value_and_grad(p, t, out=p, wait=False))
+        assert known in calls_of(loss)
+
+
+def test_a_formula_that_changes_is_asked_again(monkeypatch):
+    class Own(nl.Elementwise):
+        def point(self, prediction, target):
+            return prediction - target, 1.0, 0.0
+
+    loss = Own()
+    with stub_gpu() as driver:
+        p, t, g = (Array((100,), "f4") for _ in range(3))
+        taught(lambda: loss.value_and_grad(p, t, out=g, wait=False))
+        before = driver.started[-1].kernel
+        assert calls_of(loss)
+        Own.point = lambda self, prediction, target: (2.0 * (prediction - target), 2.0, 0.0)
+        loss.value_and_grad(p, t, out=g, wait=False)
+        assert driver.started[-1].kernel is not before
+
+
+def test_shapes_are_forgotten_in_the_end():
+    loss = nl.Huber()
+    with stub_gpu():
+        for size in range(1, 2 * repeats.MOST):
+            p, t = Array((size,), "f4"), Array((size,), "f4")
+            loss(p, t, wait=False)
+    assert len(loss._gpu_plans) <= repeats.MOST + 2
+
+
+def test_a_number_that_is_waited_for_is_read(monkeypatch):
+    from numbaloss.cuda.results import DeviceSums
+
+    class Sums:
+        out_of_range, value = 0.0, 2.5
+
+    monkeypatch.setattr(DeviceSums, "read", lambda self: Sums)
+    loss = nl.Huber()
+    with stub_gpu():
+        p, t = Array((100,), "f4"), Array((100,), "f4")
+        for _ in range(5):
+            assert loss.value_and_grad(p, t)[0] == 2.5
+        assert len(calls_of(loss)) == 1
