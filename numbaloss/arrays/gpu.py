@@ -76,19 +76,33 @@ def _torch_to_host(tensor: Any) -> np.ndarray:
 text_of = lru_cache(str)  # as slow as dtype.name
 
 
+def kind_of(given: Any, interface: dict[str, Any]) -> str:
+    """The dtype of an array with ``__cuda_array_interface__``, by its name.
+
+    Types that are none of NumPy's have no string of their own there: bfloat16 is two bytes, as
+    ``ml_dtypes`` and PyTorch have it.
+    """
+    kind = text_of(getattr(given, "dtype", ""))
+    return kind if kind in NUMBERS else _kind_of_text(interface["typestr"])
+
+
+@lru_cache
+def _kind_of_text(typestr: str) -> str:
+    if typestr[-2:] == "V2":
+        return "bfloat16"
+    dtype = np.dtype(typestr)
+    return dtype.name if dtype.isnative else typestr
+
+
 def described(given: Any, name: str) -> tuple[Operand, Family]:
     """View of an array with ``__cuda_array_interface__``."""
     interface = given.__cuda_array_interface__
     if interface.get("mask") is not None:
         raise misuse.masked(name, valid=True)
     address, read_only = interface["data"]
-    # Types that are none of NumPy's, such as bfloat16, have no string of their own there.
-    kind = text_of(getattr(given, "dtype", ""))
-    if kind not in NUMBERS:
-        dtype = np.dtype(interface["typestr"])
-        if not dtype.isnative:
-            raise TypeError(f"{name} is not in the byte order of the machine; convert it")
-        kind = dtype.name
+    kind = kind_of(given, interface)
+    if kind not in NUMBERS and not np.dtype(interface["typestr"]).isnative:
+        raise TypeError(f"{name} is not in the byte order of the machine; convert it")
     library = type(given).__module__.partition(".")[0]
     if library == "cupy":
         device, family = given.device.id, cupy_gpu(given.device.id)
@@ -134,9 +148,7 @@ def numba_gpu(device: int) -> Family:
 
     def empty_like(like: Any, dtype: str | None) -> Any:
         interface = like.__cuda_array_interface__
-        kind = dtype or text_of(getattr(like, "dtype", ""))
-        kind = kind if kind in NUMBERS else np.dtype(interface["typestr"]).name
-        return empty(tuple(interface["shape"]), kind)
+        return empty(tuple(interface["shape"]), dtype or kind_of(like, interface))
 
     def stream(given: Any) -> int:
         own = given.__cuda_array_interface__.get("stream")

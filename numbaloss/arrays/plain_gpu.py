@@ -64,7 +64,7 @@ def _of_cupy(array: Any) -> Plain | None:
 
 def _described(given: Any) -> Plain | None:
     interface = given.__cuda_array_interface__
-    kind = gpu.text_of(getattr(given, "dtype", ""))
+    kind = gpu.kind_of(given, interface)
     if kind not in NUMBERS or interface.get("mask") is not None:
         return None
     shape, strides = tuple(interface["shape"]), interface.get("strides")

@@ -10,6 +10,7 @@ from .. import arrays, misuse
 from ..core.loss import domain
 from ..core.out_of_range import raise_first_number, raise_first_weight
 from ..core.request import Request
+from ..device_value import Later
 from . import near
 from .arguments import check_options, gpu_of, is_streamed, predicted, row_weights
 from .outputs import Results, check_outputs, check_values_out, model
@@ -35,8 +36,8 @@ def evaluate(
     """Calls of any arrays, with any options."""
     if mask is None and device is None and values_out is None and reduction != "none":
         found = again(
-            _evaluate, loss, derivatives, prediction, target, sample_weight, reduction, check, wait,
-            outs, gradient_scale,
+            _evaluate, _name_first_on_gpu, loss, derivatives, prediction, target, sample_weight,
+            reduction, check, wait, outs, gradient_scale,
         )  # fmt: skip
         if found is not None:
             return found
@@ -91,7 +92,9 @@ def _evaluate(
         lambda: raise_first_number(loss, inputs, check),
         lambda: _name_first_on_gpu(loss, given, check),
         lambda: raise_first_weight(weight, inputs[3]),
-    )
+        Later(lambda found: _name_first_on_gpu(loss, found, check), given) if gpu is not None
+        and not wait else None,
+    )  # fmt: skip
     streamed = is_streamed(gpu, device)
     place = (None, 0) if gpu is None or not p.array.size else (gpu, family.stream(prediction))
     request = Request(
@@ -126,7 +129,7 @@ def _ranges(loss: Any, weighted: bool, check: bool) -> str:
     return ", ".join(found)
 
 
-def _name_first_on_gpu(loss: Any, given: tuple[Any, ...], check: bool) -> None:
+def _name_first_on_gpu(loss: Any, given: Sequence[Any], check: bool) -> None:
     """Raise the error that names the first number out of range among arrays on a GPU."""
     inputs, _ = _inputs(*[arrays.on_host(one) for one in given])
     raise_first_number(loss, inputs, check)

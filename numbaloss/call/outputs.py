@@ -77,12 +77,18 @@ class Results:
         return self.delivered(total, reduction)
 
     def receive(
-        self, record: Any, reduction: str, wait: bool, what: str, complain: Callable[[], None]
+        self,
+        record: Any,
+        reduction: str,
+        wait: bool,
+        what: str,
+        complain: Callable[[], None],
+        later: Callable[[], None] | None = None,
     ) -> tuple[Any, ...]:
         """The same from a GPU, which may still be computing; ``record`` will hold the value.
 
         ``what`` says what could be out of range, if anything could; ``complain`` raises the error
-        that names the first number that is.
+        that names the first number that is; ``later`` does, if it still can.
         """
         if self.family.waits:
             record.wait()
@@ -94,7 +100,7 @@ class Results:
                 raise out_of_range(sums.out_of_range, what)
             value = sums.value
         elif reduction != "none":
-            value = DeviceValue(record, what)
+            value = DeviceValue(record, what, later)
         return self.delivered(value, reduction)
 
     def delivered(self, value: Any, reduction: str) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import engines
 from ..arrays.plain_gpu import SIZES, Plain, family, plain
-from ..device_value import DeviceValue
+from ..device_value import DeviceValue, Later
 
 # Calls that are remembered with a loss: of so many shapes and options.
 MOST = 64
@@ -29,6 +29,7 @@ def forget() -> None:
 
 def again(
     general: Callable[..., tuple[Any, Any, Any]],
+    name_first: Callable[..., None],
     loss: Any,
     derivatives: int,
     prediction: Any,
@@ -43,7 +44,8 @@ def again(
 ) -> tuple[Any, Any, Any] | None:
     """Value and derivatives of a call like one before; None where ``general`` is to be asked.
 
-    It is, once, with somebody who writes down what it launches.
+    It is, once, with somebody who writes down what it launches. ``name_first`` raises the error
+    that names the first number out of range.
     """
     p, t = plain(prediction), plain(target)
     if p is None or t is None:
@@ -90,7 +92,17 @@ def again(
             )  # fmt: skip
         plans[name] = _Call.of(recorder, given, len(outs), value, found_derivatives) or _NEVER
         return _delivered(value, wait, found_derivatives)
-    return known.run(prediction, given, outs, wait)  # type: ignore[no-any-return]
+    found_value, *found_derivatives = known.run(prediction, given, outs)
+    if found_value is None:
+        return None
+    later = None
+    if known.ranges and not wait:
+        later = Later(
+            lambda arrays: name_first(loss, [*arrays, None], check, *more),
+            (prediction, target, sample_weight),
+        )
+    value = DeviceValue(found_value, known.ranges, later)
+    return _delivered(value, wait, found_derivatives)
 
 
 def _delivered(value: Any, wait: bool, derivatives: Any) -> tuple[Any, Any, Any] | None:
@@ -103,6 +115,9 @@ def _delivered(value: Any, wait: bool, derivatives: Any) -> tuple[Any, Any, Any]
         return value, gradient, hessian
     sums = value.sums.read()
     return None if sums.out_of_range else (sums.value, gradient, hessian)
+
+
+_NOT_DONE = None, None, None
 
 
 class _Call:
@@ -137,9 +152,12 @@ class _Call:
         return cls(launches, value.ranges, [_bytes(one) for one in found], alignments)
 
     def run(
-        self, prediction: Any, given: list[Plain | None], outs: tuple[Any, ...], wait: bool
-    ) -> tuple[Any, Any, Any] | None:
-        """The same once more; None where arrays lie in each other, or results otherwise."""
+        self, prediction: Any, given: list[Plain | None], outs: tuple[Any, ...]
+    ) -> tuple[Any, Any, Any]:
+        """The same once more: the record of its value, and derivatives.
+
+        No record where arrays lie in each other, or results otherwise than they did.
+        """
         derivatives, made = [None, None], False
         for place, out in enumerate(outs):
             if out is None:
@@ -147,7 +165,7 @@ class _Call:
                 out = family(prediction, given[0][3]).empty_like(prediction, None)  # type: ignore[index]
                 given[_INPUTS + place] = found = plain(out)
                 if found is None or found[0] & _ALIGNMENT != self.alignments[place]:
-                    return None
+                    return _NOT_DONE
             derivatives[place] = out
         addresses = [0 if one is None else one[0] for one in given]
         if not made or len(outs) > 1:
@@ -156,9 +174,9 @@ class _Call:
                 for other, length in enumerate(self.bytes):
                     begin = addresses[other]
                     if other != place and begin < first + size and first < begin + length:
-                        return None
-        sums = self.launches.run(addresses)
-        return _delivered(DeviceValue(sums, self.ranges), wait, derivatives)
+                        return _NOT_DONE
+        gradient, hessian = derivatives
+        return self.launches.run(addresses), gradient, hessian
 
 
 def _bytes(one: Plain | None) -> int:

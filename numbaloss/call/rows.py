@@ -11,6 +11,7 @@ from ..core.loss import domain
 from ..core.out_of_range import raise_first_entry, raise_first_row
 from ..core.reductions import batch_length
 from ..core.request import Request
+from ..device_value import Later
 from . import near
 from .arguments import (
     check_one_row,
@@ -47,8 +48,8 @@ def evaluate(
     """Calls of any arrays, with any options."""
     if mask is None and device is None and values_out is None and reduction != "none":
         found = again(
-            _evaluate, loss, derivatives, prediction, target, sample_weight, reduction, check, wait,
-            outs, gradient_scale, (axis,),
+            _evaluate, _name_first_on_gpu, loss, derivatives, prediction, target, sample_weight,
+            reduction, check, wait, outs, gradient_scale, (axis,),
         )  # fmt: skip
         if found is not None:
             return found
@@ -116,7 +117,9 @@ def _evaluate(
         lambda: name_first(loss, inputs, check),
         lambda: _name_first_on_gpu(loss, given, check, axis),
         lambda: name_first(loss, inputs, check),
-    )
+        Later(lambda found: _name_first_on_gpu(loss, found, check, axis), given)
+        if gpu is not None and not wait else None,
+    )  # fmt: skip
     streamed = is_streamed(gpu, device)
     request = Request(
         loss, derivatives, inputs, results.views, reduction, gradient_scale, check, in_place,
@@ -141,7 +144,7 @@ def ranges(loss: Any, inputs: Sequence[arrays.Operand | None], check: bool) -> s
     return ", ".join(found)
 
 
-def _name_first_on_gpu(loss: Any, given: tuple[Any, ...], check: bool, axis: int) -> None:
+def _name_first_on_gpu(loss: Any, given: Sequence[Any], check: bool, axis: int) -> None:
     """Raise the error that names the first number out of range among arrays on a GPU."""
     prediction, target, sample_weight, mask = map(arrays.on_host, given)
     inputs, _ = inputs_of(loss, prediction, target, sample_weight, mask, axis)

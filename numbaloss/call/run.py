@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from .. import engines
 from ..core.request import Outcome, Request
+from ..device_value import Later
 from .outputs import Results, out_of_range
 
 
@@ -19,6 +20,8 @@ class Errors(NamedTuple):
     name_first_on_gpu: Callable[[], None]
     # The same of what a divisor depends on.
     name_first_counted: Callable[[], None]
+    # The same of arrays that may be gone when somebody reads the value.
+    later: Later | None = None
 
 
 def run(
@@ -30,8 +33,9 @@ def run(
         if outcome.record is None:
             return results.deliver(outcome.total, request.divisor, request.reduction)
         return results.receive(
-            outcome.record, request.reduction, wait, errors.ranges(), errors.name_first_on_gpu
-        )
+            outcome.record, request.reduction, wait, errors.ranges(), errors.name_first_on_gpu,
+            errors.later,
+        )  # fmt: skip
     host = engines.kernels("cpu", request.structure)
     # Labels and weights are looked through before anything is written: the divisor scales the
     # gradient, and depends on how many samples count.

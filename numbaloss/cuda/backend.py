@@ -261,6 +261,31 @@ def address(array: Any) -> int:
     return int(array.__cuda_array_interface__["data"][0])
 
 
+def is_capturing(place: Place) -> bool:
+    """Whether what is asked of a stream becomes part of a CUDA graph, and does not run now."""
+    if SIMULATED or place.stream == 0:  # the default stream is never captured
+        return False
+    status, state = driver().cuStreamIsCapturing(place.stream)
+    return int(status) == 0 and int(state) != 0
+
+
+def refuse_capture(place: Place) -> None:
+    """Raise where memory or code would be asked for while a graph is captured."""
+    if is_capturing(place):
+        raise RuntimeError(
+            "a CUDA graph is being captured, and this call needs memory or code of the GPU that it "
+            "has not got yet: make the same call, with as large arrays, before the capture"
+        )
+
+
+def synchronize_all(device: int) -> None:
+    """Wait for all that was asked of a device."""
+    if not SIMULATED:
+        with on_device(device):
+            cuda.synchronize()
+
+
+@cache
 def driver() -> Any:
     """The driver's functions, by the names that it gives them."""
     from cuda.bindings import driver

@@ -102,6 +102,7 @@ class Call:
         key = self.place.device, numbers.dtype.str, numbers.tobytes()
         found = _uploaded.get(key)
         if found is None:
+            backend.refuse_capture(self.place)
             with backend.on_device(self.place.device):
                 found = _uploaded[key] = backend.upload(numbers)
             while len(_uploaded) > 128:
@@ -113,6 +114,7 @@ class Call:
         key = self.place.device, id(array)
         found = _resident.get(key)
         if found is None:
+            backend.refuse_capture(self.place)
             with backend.on_device(self.place.device):
                 # With the array itself: the identity of one that is gone may return.
                 found = _resident[key] = backend.upload(array), array

@@ -109,6 +109,7 @@ class Kernel:
         self._refuse()
         capability = backend.capability()
         if capability not in self._loaded:
+            backend.refuse_capture(place)
             self._loaded[capability] = self._load(capability)
         loaded = self._loaded[capability]
         if loaded is None:

@@ -67,6 +67,7 @@ def rehearsal() -> Iterator[dict[Kernel, None]]:
         (calls, "_resident"): OrderedDict(),
         (calls, "_uploaded"): OrderedDict(),
         (results, "_workspaces"): {},
+        (results, "_spare"): {},
         (Kernel, "launch"): launch,
     }
     with _one_at_a_time:

@@ -42,24 +42,34 @@ class Workspace:
         """An array of that many bytes at least, which all calls on the stream share."""
         with self._lock:
             if self._scratch is None or self._scratch.nbytes < size:
+                backend.refuse_capture(self.place)
                 with backend.on_device(self.place.device):
                     self._scratch = backend.empty((max(size, 1 << 16),), np.uint8)
             return self._scratch
 
     def sums(self) -> DeviceSums:
-        """Memory for what one launch leaves."""
+        """Memory for what one launch leaves.
+
+        A graph that is captured now will write there whenever it runs: that memory is never used
+        again.
+        """
+        captured = self.place.stream != 0 and backend.is_capturing(self.place)
         try:
-            return DeviceSums(self, *self._free.pop())
+            return DeviceSums(self, captured, *self._free.pop())
         except IndexError:
-            pass
+            self.prepare()
+            return DeviceSums(self, captured, *self._free.pop())
+
+    def prepare(self) -> None:
+        """Have memory for sums."""
         with self._lock:
             if not self._free:
+                backend.refuse_capture(self.place)
                 with backend.on_device(self.place.device):
                     slab = backend.empty((_SLAB, LaunchSums.memory.words), np.float64)
                 self._slabs.append(slab)
                 first, each = backend.address(slab), LaunchSums.memory.bytes
                 self._free += [(slab, row, first + each * row) for row in range(_SLAB)]
-            return DeviceSums(self, *self._free.pop())
 
     def release(self, slab: Any, row: int, address: int) -> None:
         """Take such memory back."""
@@ -74,12 +84,18 @@ class Workspace:
 class DeviceSums:
     """:class:`LaunchSums` on the GPU, which a launch leaves there."""
 
-    def __init__(self, workspace: Workspace, slab: Any, row: int, address: int) -> None:
-        self.workspace, self._slab, self._row, self.address = workspace, slab, row, address
+    def __init__(
+        self, workspace: Workspace, captured: bool, slab: Any, row: int, address: int
+    ) -> None:
+        self.workspace, self.captured = workspace, captured
+        self._slab, self._row, self.address = slab, row, address
 
     def read(self) -> LaunchSums:
         """A copy on the host, once the GPU has computed it."""
         place = self.workspace.place
+        if self.captured:
+            backend.refuse_capture(place)
+            backend.synchronize_all(place.device)  # graphs run on any stream
         with backend.on_device(place.device):
             numbers = backend.download(self._slab[self._row], place)
         return LaunchSums(numbers.view(np.int64))
@@ -89,10 +105,15 @@ class DeviceSums:
         backend.synchronize(self.workspace.place)
 
     def __del__(self) -> None:
+        if self.captured:
+            return
         self.workspace.release(self._slab, self._row, self.address)
 
 
 _workspaces: dict[tuple[int, int], Workspace] = {}
+# Some a device for streams that are first seen while they are captured, when no memory can be had.
+_spare: dict[int, list[Workspace]] = {}
+_SPARE = 2
 _making = threading.Lock()
 _KEPT = 64
 
@@ -105,5 +126,23 @@ def workspace(place: Place) -> Workspace:
         with _making:
             if len(_workspaces) >= _KEPT:  # streams come and go
                 _workspaces.pop(next(iter(_workspaces)))
-            found = _workspaces.setdefault(key, Workspace(place))
+            found = _workspaces.setdefault(key, _made(place))
     return found
+
+
+def _made(place: Place) -> Workspace:
+    """A workspace for a stream; of one that is captured, that which was laid by."""
+    if backend.is_capturing(place):
+        laid_by = _spare.get(place.device)
+        if laid_by:
+            found = laid_by.pop()
+            found.place = place
+            return found
+        backend.refuse_capture(place)
+    laid_by = _spare.setdefault(place.device, [])
+    while not backend.SIMULATED and len(laid_by) < _SPARE:
+        one = Workspace(Place(place.device))
+        one.prepare()
+        one.scratch(1)
+        laid_by.append(one)
+    return Workspace(place)

@@ -16,7 +16,7 @@ pytest.importorskip("numba_cuda")
 from numbaloss.cuda import backend, binaries, elementwise_kernels
 from numbaloss.cuda.kernel import Kernel
 from numbaloss.cuda.packing import Packing
-from numbaloss.formulas.structure import Structure
+from numbaloss.formulas.structure import Structure, lower
 from tests.support.gpu.kernels import Quartic
 from tests.support.gpu.stub import Array, places_in, stub_gpu
 
@@ -199,3 +199,20 @@ def test_calls_run_what_was_loaded(cache):
         p, t, g = (Array((1000,), "f4") for _ in range(3))
         nl.SquaredError().value_and_grad(p, t, out=g, wait=False)
         assert b"elementwise_vectors" in driver.started[-1].kernel.name
+
+
+@pytest.mark.exhaustive
+def test_a_sum_of_thirty_losses_compiles_and_links():
+    from catalogue.cases import LOSSES
+
+    terms = [loss for loss in LOSSES if loss.recoding() is None]
+    total = 1.0 * terms[0]
+    for place in range(1, 30):
+        total = total + 0.5 * terms[place % len(terms)]
+    kernel = kernel_of(lower(total))
+    with backend.compiling_for(HOPPER):
+        text = kernel.ptx(HOPPER)
+    code = binaries.cubin(text, HOPPER)
+    places = Packing(kernel.arguments).places()
+    assert len(places) > 60
+    assert places_in(code, binaries.entry_of(text)) == places

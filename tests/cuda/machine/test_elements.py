@@ -5,7 +5,7 @@ import pytest
 
 import numbaloss as nl
 from numbaloss.cuda import backend
-from tests.support.gpu.machine import DTYPES, agree, host, launched, pair, put, same
+from tests.support.gpu.machine import DTYPES, Array, agree, host, launched, pair, put, same
 from tests.support.own_losses import Branching
 
 
@@ -127,3 +127,26 @@ def test_an_error_leaves_elements_as_they_were(machine):
     with pytest.raises(ValueError, match=r"takes targets in \[0, 1\]"):
         nl.BinaryCrossEntropy().value_and_grad(on_machine, put(target), out=on_machine)
     np.testing.assert_array_equal(on_machine.array, prediction)
+
+
+def test_bfloat16_that_is_two_bytes_to_its_interface_takes_the_kernel_of_vectors(machine):
+    class Bytes:
+        """What ``ml_dtypes`` and PyTorch show of bfloat16, and no more."""
+
+        def __init__(self, array):
+            self.array = array
+
+        @property
+        def __cuda_array_interface__(self):
+            return {**self.array.__cuda_array_interface__, "typestr": "<V2"}
+
+    loss = nl.Huber()
+    p, t = pair("bfloat16", 333)
+    expected = loss.value_and_grad(p, t)
+    out = Array.copy(p)
+    for _ in range(4):
+        found = loss.value_and_grad(Bytes(Array.copy(p)), Bytes(Array.copy(t)), out=Bytes(out))
+        same((found[0], out), expected, "bfloat16")
+    assert launched(machine) == ["elementwise_vectors"]
+    made = loss.value_and_grad(Bytes(Array.copy(p)), Bytes(Array.copy(t)))[1]
+    same((made,), expected[1:], "bfloat16")

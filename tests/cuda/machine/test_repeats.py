@@ -46,3 +46,23 @@ def test_what_is_out_of_range_is_named_as_before(machine):
             continue
         found = loss.value_and_grad(Array.copy(p), Array.copy(given))
         same(found, loss.value_and_grad(p, given), "float32")
+
+
+def test_values_that_are_read_later_name_what_was_out_of_range(machine):
+    loss, rows_loss = nl.Poisson(log_input=True), nl.CrossEntropy()
+    p, t = pair("float32", 50)
+    t[33] = -3.0
+    z, labels = rows("float32", 5, 10)
+    labels[2] = 10
+    for _ in range(5):  # by the general path and repeated
+        given = Array.copy(p), Array.copy(t)
+        value = loss(*given, wait=False)
+        with pytest.raises(ValueError, match=r"target\[33\] is -3"):
+            float(value)
+        value = loss(Array.copy(p), Array.copy(t), wait=False)  # arrays that are gone by now
+        with pytest.raises(ValueError, match="1 numbers are out of range"):
+            float(value)
+        given = Array.copy(z), Array.copy(labels)
+        value = rows_loss(*given, wait=False)
+        with pytest.raises(ValueError, match=r"target\[2\] is 10"):
+            float(value)

@@ -25,8 +25,10 @@ _MEMORY = count(1 << 40, 1 << 33)  # addresses that nobody reads
 class Array:
     """An array of no library in particular, in memory that is not there."""
 
-    def __init__(self, shape: tuple[int, ...], dtype: Any, address: int | None = None) -> None:
-        self.shape, self.dtype = shape, np.dtype(dtype)
+    def __init__(
+        self, shape: tuple[int, ...], dtype: Any, address: int | None = None, stream: Any = None
+    ) -> None:
+        self.shape, self.dtype, self.stream = shape, np.dtype(dtype), stream
         self.nbytes = int(np.prod(shape)) * self.dtype.itemsize
         self.address = next(_MEMORY) if address is None else address
 
@@ -43,7 +45,7 @@ class Array:
             "data": (self.address, False),
             "strides": None,
             "version": 3,
-            "stream": None,
+            "stream": self.stream,
         }
 
 
@@ -115,6 +117,7 @@ class Driver:
     def __init__(self, places: Any = (), status: int = 0) -> None:
         self.places, self.status = places, status
         self.calls: list[str] = []
+        self.captured: set[int] = set()  # streams of which a graph is made now
         self.started: list[Started] = []
         # Bytes of shared memory that blocks may have, if the driver does not refuse them.
         self.shared, self.refuses = 227 * 1024, False
@@ -139,6 +142,10 @@ class Driver:
     def cuLibraryGetKernel(self, library: bytes, name: bytes) -> tuple[int, Any]:
         places = places_in(library, name.decode())
         return (0, LoadedKernel(name, tuple(places))) if places else (500, None)
+
+    def cuStreamIsCapturing(self, stream: int) -> tuple[int, int]:
+        self.calls.append("cuStreamIsCapturing")
+        return 0, int(stream in self.captured)
 
     def cuKernelGetParamInfo(self, handle: Any, parameter: int) -> tuple[int, int, int]:
         places = handle.places if isinstance(handle, LoadedKernel) else self.places
@@ -168,10 +175,12 @@ def stub_gpu(capability: tuple[int, int] | None = None) -> Iterator[Driver]:
         return Launch(driver, self, Packing(self.arguments), place.stream, grid)
 
     def empty(shape: tuple[int, ...], dtype: Any) -> Array:
+        assert not driver.captured, "no memory may be asked for"
         driver.calls.append("cuMemAlloc")
         return Array(shape, dtype)
 
     def upload(array: np.ndarray) -> Array:
+        assert not driver.captured, "nobody may wait"
         driver.calls.extend(["cuMemAlloc", "cuMemcpyHtoD", "cuStreamSynchronize"])
         return Array(array.shape, array.dtype)
 
@@ -198,6 +207,7 @@ def stub_gpu(capability: tuple[int, int] | None = None) -> Iterator[Driver]:
         mock.patch.object(backend, "upload", upload),
         mock.patch.object(backend, "synchronize", wait),
         mock.patch.object(results, "_workspaces", {}),
+        mock.patch.object(results, "_spare", {}),
         started_at_once,
         mock.patch.object(kernel.Kernel, "launch", _unshared(kernel.Kernel.launch)),
     ):
