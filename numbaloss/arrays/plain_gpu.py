@@ -64,8 +64,10 @@ def _of_cupy(array: Any) -> Plain | None:
 
 def _described(given: Any) -> Plain | None:
     interface = given.__cuda_array_interface__
+    if interface.get("mask") is not None:
+        return None
     kind = gpu.kind_of(given, interface)
-    if kind not in NUMBERS or interface.get("mask") is not None:
+    if kind not in NUMBERS:
         return None
     shape, strides = tuple(interface["shape"]), interface.get("strides")
     if strides is not None and not _contiguous(shape, strides, SIZES[kind]):

@@ -47,12 +47,13 @@ def again(
     It is, once, with somebody who writes down what it launches. ``name_first`` raises the error
     that names the first number out of range.
     """
+    plans = loss.__dict__.get("_gpu_plans")
+    if plans is None or plans.stale(loss):
+        return None
     p, t = plain(prediction), plain(target)
     if p is None or t is None:
         return None
-    plans = loss.__dict__.get("_gpu_plans")
-    simple = type(reduction) is str and type(gradient_scale) is float and type(check) is bool
-    if plans is None or not simple or plans.stale(loss):
+    if type(reduction) is not str or type(gradient_scale) is not float or type(check) is not bool:
         return None
     device = p[3]
     given: list[Plain | None] = [p, t, None, None, None]
