@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,8 @@ def evaluate(
     values_out: Any = None,
 ) -> tuple[Any, Any, Any]:
     """Calls of any arrays, with any options."""
-    if mask is None and device is None and values_out is None and reduction != "none":
+    known = "_gpu_plans" in loss.__dict__  # a call on a GPU was made before
+    if known and mask is None and device is None and values_out is None and reduction != "none":
         found = again(
             _evaluate, _name_first_on_gpu, loss, derivatives, prediction, target, sample_weight,
             reduction, check, wait, outs, gradient_scale,

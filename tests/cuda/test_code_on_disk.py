@@ -17,7 +17,8 @@ from numbaloss.cuda import backend, binaries, elementwise_kernels
 from numbaloss.cuda.kernel import Kernel
 from numbaloss.cuda.packing import Packing
 from numbaloss.formulas.structure import Structure, lower
-from tests.support.gpu.kernels import Quartic
+from tests.support.gpu.kernels import Quartic, in_batch_cases, of_one_loss
+from tests.support.gpu.kernels import kernel_of as kernel_of_case
 from tests.support.gpu.stub import Array, places_in, stub_gpu
 
 pytestmark = pytest.mark.skipif(backend.SIMULATED, reason="the simulator has no driver")
@@ -216,3 +217,15 @@ def test_a_sum_of_thirty_losses_compiles_and_links():
     places = Packing(kernel.arguments).places()
     assert len(places) > 60
     assert places_in(code, binaries.entry_of(text)) == places
+
+
+def test_kernels_have_names_that_hold_in_all_processes():
+    found = {}
+    with backend.compiling_for(HOPPER):
+        for case in [*(case for case, _ in of_one_loss()), *in_batch_cases()]:
+            kernel = kernel_of_case(case)
+            assert found.setdefault(kernel.what, kernel) is kernel
+            assert kernel.what
+            # Those of somebody's own have their identity in it.
+            assert " at 0x" not in kernel.what
+    assert len(found) > 60
