@@ -72,7 +72,7 @@ def kernel(structure: Structure, form: Form, vectors: int) -> Kernel:
     )
     total_of, _, totals_of = group()
     finish, with_gradient, with_hessian = (
-        _finisher(structure, form), form.derivatives > 0, form.derivatives > 1,
+        finisher_of_classes(structure, form), form.derivatives > 0, form.derivatives > 1,
     )  # fmt: skip
     wait, begin, leave = reduce.wait_for_warp, reduce.begin(computed), reduce.leave()
 
@@ -103,10 +103,8 @@ def kernel(structure: Structure, form: Form, vectors: int) -> Kernel:
             x, t, base, strays = read(job, numbers, row, label, j, step, size)
             bad += strays
             base, log_sum, one_over, t = measure(numbers, base, x, t, size, width, thread, scratch)
-            of_row = base, log_sum, label, own_weight, one_over
-            value, slopes, seconds, a, b, c = all_terms(
-                loss, job, numbers, of_row, x, t, j, step, size
-            )
+            of_row = base, log_sum, label, own_weight, job.class_weight, one_over
+            value, slopes, seconds, a, b, c = all_terms(loss, numbers, of_row, x, t, j, step, size)
             if with_gradient:
                 value, slopes = totals_of(value, slopes, width, thread, scratch)
             else:
@@ -206,7 +204,7 @@ def _measurer(form: Form, vectors: int) -> Callable:
 
 
 @cache
-def _finisher(structure: Structure, form: Form) -> Callable:
+def finisher_of_classes(structure: Structure, form: Form) -> Callable:
     """From the sums over a row to its value, and what its derivatives are made of."""
     real = compute_type(form.kind)
     zero = real(0)

@@ -141,7 +141,7 @@ def shares(real: str, count: int) -> Callable:
 
 @cache
 def _term(form: Form) -> Callable:
-    """``term(loss, job, numbers, of_row, x, t, j)``: φ of class j and its derivatives, and what
+    """``term(loss, numbers, of_row, x, t, j)``: φ of class j and its derivatives, and what
     stands in the place of p."""
     real = compute_type(form.kind)
     zero, exp, load_real = real(0), vmath.exp, reader(np.dtype(real).name)
@@ -149,8 +149,8 @@ def _term(form: Form) -> Callable:
     labelled, softened = form.targets == LABELS, form.targets == LOGITS
 
     @device_function
-    def term(loss, job, numbers, of_row, x, t, j):
-        base, log_sum, label, own_weight, one_over = of_row
+    def term(loss, numbers, of_row, x, t, j):
+        base, log_sum, label, own_weight, weights, one_over = of_row
         logarithm = (x - base) * numbers.inverse_temperature - log_sum
         if labelled:
             t = numbers.on + numbers.off if j == label else numbers.off
@@ -163,7 +163,7 @@ def _term(form: Form) -> Callable:
             p = real(exp(logarithm))
         weight = own_weight
         if weighed and reading != MARGIN:
-            weight = load_real(job.class_weight, j)
+            weight = load_real(weights, j)
         a, b, c = phi(loss, weight, logarithm, t)
         return a, b, c, p
 
@@ -171,27 +171,27 @@ def _term(form: Form) -> Callable:
 
 
 @cache
-def _vector_terms(form: Form, count: int) -> Callable:
+def vector_terms(form: Form, count: int) -> Callable:
     """Those of neighbours: sums of φ and its derivatives, then what stands for p, φ' and φ''."""
     zero = compute_type(form.kind)(0)
     if count == 1:
         term, whole = _term(form), form.whole
 
         @device_function
-        def single(loss, job, numbers, of_row, x, t, j, size):
+        def single(loss, numbers, of_row, x, t, j, size):
             a = b = c = p = zero
             if whole or (j >= 0 and j < size):
-                a, b, c, p = term(loss, job, numbers, of_row, x[0], t[0], j)
+                a, b, c, p = term(loss, numbers, of_row, x[0], t[0], j)
             return a, b, c, (p,), (b,), (c,)
 
         return single
     half = count // 2
-    part = _vector_terms(form, half)
+    part = vector_terms(form, half)
 
     @device_function
-    def several(loss, job, numbers, of_row, x, t, j, size):
-        u = part(loss, job, numbers, of_row, x[:half], t[:half], j, size)
-        v = part(loss, job, numbers, of_row, x[half:], t[half:], int32(j + half), size)
+    def several(loss, numbers, of_row, x, t, j, size):
+        u = part(loss, numbers, of_row, x[:half], t[:half], j, size)
+        v = part(loss, numbers, of_row, x[half:], t[half:], int32(j + half), size)
         return u[0] + v[0], u[1] + v[1], u[2] + v[2], u[3] + v[3], u[4] + v[4], u[5] + v[5]
 
     return several
@@ -199,21 +199,21 @@ def _vector_terms(form: Form, count: int) -> Callable:
 
 @cache
 def terms(form: Form, vectors: int) -> Callable:
-    """``terms(loss, job, numbers, of_row, x, t, j, step, size)`` of vectors: sums, and tuples.
+    """``terms(loss, numbers, of_row, x, t, j, step, size)`` of vectors: sums, and tuples.
 
     ``of_row``: what is taken from logits, the log of the sum of exponentials, the label, its class
-    weight, and one over the teacher's sum.
+    weight, where those of all classes are, and one over the teacher's sum.
     """
     count, zero = lanes(form.kind), compute_type(form.kind)(0)
     nothing = (zero,) * count
     if vectors == 1:
-        of_vector = _vector_terms(form, count)
+        of_vector = vector_terms(form, count)
 
         @device_function
-        def one(loss, job, numbers, of_row, x, t, j, step, size):
+        def one(loss, numbers, of_row, x, t, j, step, size):
             if j >= size:
                 return zero, zero, zero, nothing, nothing, nothing
-            return of_vector(loss, job, numbers, of_row, x, t, j, size)
+            return of_vector(loss, numbers, of_row, x, t, j, size)
 
         return one
     half = vectors // 2
@@ -221,10 +221,10 @@ def terms(form: Form, vectors: int) -> Callable:
     part = terms(form, half)
 
     @device_function
-    def several(loss, job, numbers, of_row, x, t, j, step, size):
-        u = part(loss, job, numbers, of_row, x[:middle], t[:middle], j, step, size)
+    def several(loss, numbers, of_row, x, t, j, step, size):
+        u = part(loss, numbers, of_row, x[:middle], t[:middle], j, step, size)
         further = int32(j + half * step)
-        v = part(loss, job, numbers, of_row, x[middle:], t[middle:], further, step, size)
+        v = part(loss, numbers, of_row, x[middle:], t[middle:], further, step, size)
         return u[0] + v[0], u[1] + v[1], u[2] + v[2], u[3] + v[3], u[4] + v[4], u[5] + v[5]
 
     return several

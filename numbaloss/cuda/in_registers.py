@@ -11,6 +11,7 @@ from . import (
     all_classes,
     backend,
     dense_targets,
+    kept_classes,
     kept_rows,
     narrow_rows,
     register_rows,
@@ -65,17 +66,25 @@ def _has_outputs(job: CudaRows, rows: Rows) -> bool:
     )
 
 
-def kept(job: CudaRows, rows: Rows) -> Choice | None:
-    """The kernel for long rows of losses that read the label alone; a block takes a row."""
-    structure, kind, derivatives, _, device = rows
-    if backend.SIMULATED or not _has_outputs(job, rows) or not _cut_alike(job, kind, None):
+def kept(job: CudaRows, rows: Rows, by_label: bool) -> Choice | None:
+    """The kernel for rows too long for registers along one axis; a block takes a row."""
+    structure, kind, derivatives, of_targets, device = rows
+    if backend.SIMULATED or not _has_outputs(job, rows):
+        return None
+    dense = not job.flags & _flag.labelled
+    if (dense and of_targets != kind) or not _cut_alike(job, kind, of_targets if dense else None):
         return None
     whole, smooth = _whole(job, kind), bool(job.flags & _flag.smooth)
-    kernel = kept_rows.kernel(structure, kind, derivatives, whole, smooth)
+    if by_label:
+        kernel = kept_rows.kernel(structure, kind, derivatives, whole, smooth)
+        largest, again = most_threads(kind), derivatives > 0 or smooth
+    else:
+        kernel = kept_classes.kernel(structure, form_of(job, rows, whole))
+        largest, again = kept_classes.most_threads(kind), True
     most = shared_memory.most(device)
-    row = -(-job.classes * itemsize(kind) // VECTOR_BYTES) * VECTOR_BYTES
-    keeps = min(row, most // VECTOR_BYTES * VECTOR_BYTES) if derivatives or smooth else 0
-    threads = min(LONG_THREADS * backend.THREADS, most_threads(kind))
+    row = (1 + dense) * (-(-job.classes * itemsize(kind) // VECTOR_BYTES) * VECTOR_BYTES)
+    keeps = min(row, most // VECTOR_BYTES * VECTOR_BYTES) if again else 0
+    threads = min(LONG_THREADS * backend.THREADS, largest)
     # Few rows at the same time, so that what is read again is in the cache.
     each = 2 if 2 * keeps <= most else 1
     return Choice(kernel, blocks_for(job.rows, device, each), keeps, threads)

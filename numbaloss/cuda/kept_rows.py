@@ -3,10 +3,7 @@
 A block reads a row for the maximum and the sum of exponentials, which are kept up together, and
 keeps it in shared memory as it is stored: 227 KiB on an H100, which is 58,000 classes of float32
 and twice as many of halves. For the gradient it is read from there, and what did not fit once more
-from memory, or the second-level cache. A thread reads what it wrote itself: no barrier is needed.
-
-What comes before the first whole vector of a row and after the last, a few threads keep in a
-register each.
+from memory, or the second-level cache.
 
 Not for rows that blocks share, nor for arrays that are not cut into vectors at the same classes:
 see :mod:`.long`.
@@ -16,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import numpy as np
 from numba import types
@@ -26,13 +22,13 @@ from ..jobs.cuda_rows import RowFlags
 from . import reduce
 from .backend import cuda, device_function
 from .dtypes import VECTOR_BYTES, compute_type, itemsize, lanes
+from .kept_vectors import divider, fetcher, keeper, numbers_of, stored_as, taker, words_of
 from .kernel import Kernel, kept_on_disk
 from .memory import reader, writer
 from .powers import larger, power
 from .reduce import SCRATCH
 from .row_vectors import (
     combined,
-    elements_before,
     hessian_emitter,
     int32,
     over_vectors,
@@ -42,7 +38,6 @@ from .row_vectors import (
     weighted_sum,
 )
 from .rows import describer, finisher, most_threads, signature
-from .vector_memory import shared_reader, shared_writer, vector_words
 
 _flag = RowFlags.bit
 
@@ -53,131 +48,6 @@ def _at_once(kind: str, derivatives: int, whole: bool, smooth: bool) -> int:
     return 2 if many else 4
 
 
-def _stored(kind: str) -> str:
-    """What vectors are kept as: halves two in a word."""
-    return kind if itemsize(kind) >= 4 else "int32"
-
-
-def _words(kind: str) -> int:
-    return VECTOR_BYTES // max(itemsize(kind), 4)
-
-
-def _lowest(kind: str) -> Any:
-    """A word of -inf."""
-    if itemsize(kind) >= 4:
-        return compute_type(kind)(-np.inf)
-    return np.int32(np.uint32(0xFF80FF80 if kind == "bfloat16" else 0xFC00FC00).view(np.int32))
-
-
-@cache
-def _place(kind: str) -> Callable:
-    """Where a class is kept, in words."""
-    if itemsize(kind) < 4:
-        return device_function(lambda j: np.int64(j >> 1))
-    return device_function(lambda j: np.int64(j))
-
-
-@cache
-def _fetcher(kind: str, vectors: int) -> Callable:
-    """``fetch(address, at, j, step, size)``: vectors as words, -inf where there are no classes."""
-    words, _, _ = vector_words(kind)
-    nothing = (_lowest(kind),) * _words(kind)
-    if vectors == 1:
-        return device_function(
-            lambda address, at, j, step, size: words(address, at + j) if j < size else nothing
-        )
-    half = vectors // 2
-    part = _fetcher(kind, half)
-
-    @device_function
-    def several(address, at, j, step, size):
-        first = part(address, at, j, step, size)
-        return first + part(address, at, int32(j + half * step), step, size)
-
-    return several
-
-
-@cache
-def _keeper(kind: str, vectors: int) -> Callable:
-    """``keep(words, shared, j, step, kept)``: as many of the vectors as there is room for."""
-    count = _words(kind)
-    if vectors == 1:
-        put, place = shared_writer(_stored(kind), count), _place(kind)
-
-        @device_function
-        def one(words, shared, j, step, kept):
-            if j < kept:
-                put(shared, place(j), words)
-
-        return one
-    half = vectors // 2
-    part, middle = _keeper(kind, half), half * count
-
-    @device_function
-    def several(words, shared, j, step, kept):
-        part(words[:middle], shared, j, step, kept)
-        part(words[middle:], shared, int32(j + half * step), step, kept)
-
-    return several
-
-
-@cache
-def _taker(kind: str, vectors: int) -> Callable:
-    """``take(address, at, shared, j, step, size, kept)``: words, from where they are."""
-    if vectors == 1:
-        words, _, _ = vector_words(kind)
-        take, place = shared_reader(_stored(kind), _words(kind)), _place(kind)
-        nothing = (_lowest(kind),) * _words(kind)
-
-        @device_function
-        def one(address, at, shared, j, step, size, kept):
-            if j >= size:
-                return nothing
-            if j < kept:
-                return take(shared, place(j))
-            return words(address, at + j)
-
-        return one
-    half = vectors // 2
-    part = _taker(kind, half)
-
-    @device_function
-    def several(address, at, shared, j, step, size, kept):
-        first = part(address, at, shared, j, step, size, kept)
-        return first + part(address, at, shared, int32(j + half * step), step, size, kept)
-
-    return several
-
-
-@cache
-def _numbers(kind: str, vectors: int) -> Callable:
-    """Vectors of words as numbers."""
-    _, numbers, _ = vector_words(kind)
-    if vectors == 1:
-        return device_function(lambda words: numbers(words))
-    middle = vectors // 2 * _words(kind)
-    part = _numbers(kind, vectors // 2)
-    return device_function(lambda words: part(words[:middle]) + part(words[middle:]))
-
-
-@cache
-def _divider(kind: str, whole: bool) -> Callable:
-    """``divide(address, at, classes, thread)``: classes before the first vector, those in vectors,
-    and the one outside of them that is this thread's; -1 for none."""
-    count, before = lanes(kind), elements_before(kind)
-
-    @device_function
-    def divide(address, at, classes, thread):
-        if whole:
-            return int32(0), classes, int32(-1)
-        head = int32(min(classes, (count - before(address, at)) & (count - 1)))
-        size = int32((classes - head) & -count)
-        edge = int32(thread if thread < head else thread + size)
-        return head, size, edge if edge < classes else int32(-1)
-
-    return divide
-
-
 @cache
 def _measurer(kind: str, vectors: int, keeps: bool) -> Callable:
     """``measure(address, at, shared, size, kept, own, powers, thread, top, total)``: a thread's
@@ -186,7 +56,7 @@ def _measurer(kind: str, vectors: int, keeps: bool) -> Callable:
     real, count = compute_type(kind), lanes(kind)
     computed = np.dtype(real).name
     zero, lowest = real(0), real(-np.inf)
-    fetch, keep, numbers = _fetcher(kind, vectors), _keeper(kind, vectors), _numbers(kind, vectors)
+    fetch, keep, numbers = fetcher(kind, vectors), keeper(kind, vectors), numbers_of(kind, vectors)
     power_of, powers_of, choose = power(kind), powers_of_vectors(kind, vectors), larger(computed)
     largest = combined(computed, vectors * count, True)
     total_of = combined(computed, vectors * count)
@@ -199,7 +69,7 @@ def _measurer(kind: str, vectors: int, keeps: bool) -> Callable:
         while j < size:
             words = fetch(address, at, j, step, size)
             if keeps:
-                keep(words, shared, j, step, kept)
+                keep(words, shared, int32(0), j, step, kept)
             x = numbers(words)
             most = choose(top, largest(x))
             base = zero if most == lowest else most
@@ -217,7 +87,7 @@ def _measurer(kind: str, vectors: int, keeps: bool) -> Callable:
 def _spreader(kind: str, vectors: int) -> Callable:
     """A thread's share of the weighted sum of distances from the maximum."""
     count, zero = lanes(kind), compute_type(kind)(0)
-    take, numbers = _taker(kind, vectors), _numbers(kind, vectors)
+    take, numbers = taker(kind, vectors), numbers_of(kind, vectors)
     weighted = over_vectors(weighted_sum(kind, count, True), count, vectors)
 
     @device_function
@@ -225,7 +95,7 @@ def _spreader(kind: str, vectors: int) -> Callable:
         total, step = zero, int32(cuda.blockDim.x * count)
         j = int32(thread * count)
         while j < size:
-            x = numbers(take(address, at, shared, j, step, size, kept))
+            x = numbers(take(address, at, shared, int32(0), j, step, size, kept))
             total += weighted(x, j, step, (base, weights, size))
             j = int32(j + vectors * step)
         return total
@@ -237,7 +107,7 @@ def _spreader(kind: str, vectors: int) -> Callable:
 def _emitter(kind: str, vectors: int, with_hessian: bool, smooth: bool) -> Callable:
     """Gradient, and hessian, of a thread's vectors."""
     count, one = lanes(kind), compute_type(kind)(1)
-    take, numbers = _taker(kind, vectors), _numbers(kind, vectors)
+    take, numbers = taker(kind, vectors), numbers_of(kind, vectors)
     powers_of, store_row = powers_of_vectors(kind, vectors), storer(kind, vectors, True)
     shift_row = over_vectors(shifted(kind, count, True), count, vectors)
     emit_hessian = hessian_emitter(kind, vectors, True)
@@ -250,7 +120,7 @@ def _emitter(kind: str, vectors: int, with_hessian: bool, smooth: bool) -> Calla
         step = int32(cuda.blockDim.x * count)
         j = int32(thread * count)
         while j < size:
-            x = numbers(take(job.prediction, at, shared, j, step, read, kept))
+            x = numbers(take(job.prediction, at, shared, int32(0), j, step, read, kept))
             e = powers_of(x, j, step, (base, powers[0], powers[1], own))
             if with_hessian:
                 of_p = r, square, linear
@@ -295,10 +165,10 @@ def _edge_emitter(kind: str, with_hessian: bool, smooth: bool) -> Callable:
 def _rows(kind: str, derivatives: int, whole: bool, smooth: bool) -> tuple[Callable, Callable]:
     """``measure(job, numbers, row, size, classes, label, shared, thread, scratch)``: the sums of a
     row, and where its parts are; and ``emit``, which takes these back."""
-    real, stored = compute_type(kind), _words(kind)
+    real, stored = compute_type(kind), words_of(kind)
     computed, count = np.dtype(real).name, lanes(kind)
     zero, lowest, load, load_real = real(0), real(-np.inf), reader(kind), reader(computed)
-    divide, power_of, weight_bytes = _divider(kind, whole), power(kind), itemsize(computed)
+    divide, power_of, weight_bytes = divider(kind, whole), power(kind), itemsize(computed)
     with_gradient, with_hessian = derivatives > 0, derivatives > 1
     vectors = _at_once(kind, derivatives, whole, smooth)
     measure_vectors = _measurer(kind, vectors, with_gradient or smooth)
@@ -367,7 +237,7 @@ def kernel(
     power_of, describe, write_value = power(kind), describer(kind, False), writer(computed)
     measure, emit = _rows(kind, derivatives, whole, smooth)
     finish, with_gradient = finisher(structure, kind, derivatives), derivatives > 0
-    begin, leave, stored = reduce.begin(computed), reduce.leave(), getattr(types, _stored(kind))
+    begin, leave, stored = reduce.begin(computed), reduce.leave(), getattr(types, stored_as(kind))
 
     def softmax_kept(loss, job, numbers, tail):
         shared = cuda.shared.array(0, stored, VECTOR_BYTES)

@@ -6,7 +6,6 @@ refuses, blocks get what they may have without: kernels see by themselves how mu
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 from . import backend
@@ -16,21 +15,30 @@ UNASKED = 48 * 1024 - 1024
 _OF_REDUCTIONS = 1024
 
 
-@cache
+_known: dict[int, int] = {}  # bytes, by device
+
+
 def most(device: int) -> int:
     """Bytes that a block may have beside those of reductions, if they are asked for."""
-    if backend.SIMULATED:
-        return UNASKED
+    if device not in _known:
+        found = None if backend.SIMULATED else _limit(device)
+        if found is None:  # for now: there may be no driver yet
+            return UNASKED
+        _known[device] = max(UNASKED, found - _OF_REDUCTIONS)
+    return _known[device]
+
+
+def _limit(device: int) -> int | None:
     try:
         driver = backend.driver()
         status, own = driver.cuDeviceGet(device)
         if int(status) != 0:
-            return UNASKED
+            return None
         which = driver.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
         status, found = driver.cuDeviceGetAttribute(which, own)
     except (ImportError, AttributeError, RuntimeError):
-        return UNASKED
-    return max(UNASKED, int(found) - _OF_REDUCTIONS) if int(status) == 0 else UNASKED
+        return None
+    return int(found) if int(status) == 0 else None
 
 
 def granted(driver: Any, handle: Any, device: int, shared: int, known: dict[int, bool]) -> int:

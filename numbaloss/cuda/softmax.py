@@ -29,6 +29,8 @@ WARP_CLASSES = 1024
 CLASSES_EACH = 4
 # Blocks that have a long row each, for each multiprocessor.
 LONG_BLOCKS_EACH = 1
+# Rows of fewer classes are no work for a block, where registers cannot keep them.
+LEAST_KEPT = 2048
 # Pieces of rows that blocks share hold so many classes, at least.
 LEAST_PIECE = 4096
 
@@ -235,6 +237,12 @@ class _Run:
                 kernel, *shape = choice
                 return self._go(kernel, job, head, *shape, **options)
         if not found.by_label:
+            choice = None
+            if self.classes > LEAST_KEPT and not traversed:
+                choice = in_registers.kept(job, of_rows, False)
+            if choice is not None:
+                kernel, *shape = choice
+                return self._go(kernel, job, head, *shape, **options)
             _share_rows(job, self.count, self.classes, 0, self.call.place.device)
             blocks = self._blocks(job)
             return self._go(general.kernel(*make), job, head, blocks, **options)
@@ -247,7 +255,7 @@ class _Run:
             kernel = staged.kernel(*make)
             return self._go(kernel, job, head, self._blocks(job), shared, **options)
         pieces = self._pieces()
-        choice = in_registers.kept(job, of_rows) if pieces < 2 and not traversed else None
+        choice = in_registers.kept(job, of_rows, True) if pieces < 2 and not traversed else None
         if choice is not None:
             kernel, *shape = choice
             return self._go(kernel, job, head, *shape, **options)

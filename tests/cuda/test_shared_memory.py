@@ -21,7 +21,7 @@ def device(monkeypatch):
     """A driver whose limits nobody has asked for yet."""
     driver = Driver()
     monkeypatch.setattr(backend, "driver", lambda: driver)
-    monkeypatch.setattr(shared_memory, "most", shared_memory.most.__wrapped__)
+    monkeypatch.setattr(shared_memory, "_known", {})
     return driver
 
 
@@ -38,8 +38,10 @@ def test_where_it_is_refused_blocks_get_what_they_may_have_unasked(device):
     device.refuses = True
     for shared, expected in ((100_000, 47 * 1024), (1000, 1000)):
         assert shared_memory.granted(device, "kernel", 0, shared, {}) == expected
-    device.shared = 0
-    assert shared_memory.most(0) == 47 * 1024
+    device.shared = 0  # it does not tell, now
+    assert shared_memory.most(1) == 47 * 1024
+    device.shared = LIMIT
+    assert shared_memory.most(1) == LIMIT - 1024
     assert shared_memory.granted(object(), "kernel", 0, 100_000, {}) == 47 * 1024
 
 
@@ -66,6 +68,16 @@ def test_launches_ask_for_what_a_row_takes(kind, classes, shared, blocks):
     started = driver.started[-1]
     assert started.kernel.function.__name__ == "softmax_kept"
     assert (started.shared, started.blocks) == (shared, blocks)
+
+
+def test_dense_targets_take_as_much_again():
+    with stub_gpu() as driver:
+        logits, _, out = rows("f2", 1000, 40_000)
+        target = Array((1000, 40_000), "f2")
+        nl.CrossEntropy().value_and_grad(logits, target, out=out, wait=False)
+    started = driver.started[-1]
+    assert started.kernel.function.__name__ == "softmax_kept_classes"
+    assert (started.shared, started.blocks) == (160_000, 132)
 
 
 def test_values_alone_keep_nothing():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import numbaloss as nl
-from numbaloss.cuda import narrow_rows, register_rows, softmax, staged
+from numbaloss.cuda import narrow_rows, register_rows, shared_memory, softmax, staged
 from tests.support.gpu.machine import DTYPES, Array, agree, launched, put, rows, same
 
 
@@ -44,6 +44,62 @@ def test_rows_of_all_classes_in_registers(machine, kind, offset, shape):
     expected = nl.Distillation().value_and_grad(prediction, teacher)
     same(nl.Distillation().value_and_grad(*given, out=given[0]), expected, kind, 100)
     assert set(launched(machine)) == {"softmax_classes", "softmax_scan"}
+
+
+@pytest.fixture
+def kept(machine, no_registers, monkeypatch):
+    """Rows are kept in shared memory, of which there are so many bytes."""
+    monkeypatch.setattr(softmax, "LEAST_KEPT", 0)
+    return lambda size: monkeypatch.setattr(shared_memory, "most", lambda device: size)
+
+
+@pytest.mark.every(12)
+@pytest.mark.parametrize("kind", DTYPES)
+@pytest.mark.parametrize("offset", [0, 3])
+@pytest.mark.parametrize("size", [0, 1500, 1 << 16])
+def test_rows_of_all_classes_kept_in_shared_memory(machine, kept, kind, offset, size):
+    kept(size)
+    for shape in ((3, 1301), (3, 1040), (2, 9)):
+        prediction, labels = rows(kind, *shape)
+        labels[0] = -100
+        prediction[0] = np.nan  # of a row that does not count
+        agree(nl.Brier(), prediction, labels, derivatives=2, offset=offset)
+        prediction[0] = 1.0
+        # In place, so that vectors begin at the same classes of all arrays.
+        teacher = rows(kind, *shape, seed=2)[0]
+        weight = np.arange(shape[1]) % 5
+        for loss, target in (
+            (nl.Distillation(), teacher),
+            (nl.CrossEntropy(class_weight=weight, temperature=0.7), dense(kind, *shape)),
+        ):
+            expected = loss.value_and_grad(prediction, target, reduction="none")
+            given = Array.copy(prediction, offset), Array.copy(target, offset)
+            found = loss.value_and_grad(*given, out=given[0], reduction="none")
+            same(found, expected, kind, 100)
+    # With an offset, results of their own are cut elsewhere.
+    others = {"softmax_general", "softmax_scan"} if offset else {"softmax_scan"}
+    assert set(launched(machine)) == {"softmax_kept_classes", *others}
+
+
+def test_kept_rows_of_margins_and_of_probabilities(machine, kept):
+    kept(1500)
+    prediction, labels = rows("float32", 4, 501)
+    labels[1] = -100
+    loss = nl.MultiMargin(p=2, class_weight=np.arange(501) % 3)
+    agree(loss, prediction, labels, derivatives=2, reduction="weighted_mean")
+    p = dense("float32", 3, 501)
+    agree(nl.Brier(from_logits=False), p, dense("float32", 3, 501)[::-1].copy(), derivatives=2)
+    near = p.copy()
+    near[0, 7], near[1, 500] = np.nextafter(np.float32(1), np.float32(2)), np.nan
+    agree(nl.Brier(from_logits=False), near, labels[:3], derivatives=2, reduction="none")
+    for place in ((2, 7), (1, 500), (0, 0)):  # in vectors, and outside of them
+        wrong = p.copy()
+        wrong[place] = 1.5
+        for arrays in ((wrong, labels[:3] % 501), (p, wrong)):
+            name = r"target" if arrays[1] is wrong else "prediction"
+            with pytest.raises(ValueError, match=rf"{name}\[{place[0]}, {place[1]}\] is 1.5"):
+                nl.Brier(from_logits=False)(*map(put, arrays))
+    assert set(launched(machine)) == {"softmax_kept_classes", "softmax_scan"}
 
 
 @pytest.mark.parametrize(("kind", "of_targets"), [("bfloat16", "float32"), ("float32", "float64")])

@@ -40,7 +40,7 @@ IN_REGISTERS = "narrow_rows", "register_rows"
 # The same too long for registers.
 KEPT = "kept_rows"
 # Those of losses that read all classes, by what their targets are.
-OF_CLASSES = "all_classes", "all_classes_dense"
+OF_CLASSES = "all_classes", "all_classes_dense", "kept_classes", "kept_classes_dense"
 OF_FORMS = {
     "softmax": ("positives", "emit"),
     "pairs": ("emit_pairs",),
@@ -167,6 +167,8 @@ def reached() -> dict[str, list[tuple[tuple[type, ...], bool]]]:
         "long": by_label,
         "all_classes": general,
         "all_classes_dense": general,
+        "kept_classes": general,
+        "kept_classes_dense": general,
         "general": general,
         "embedding_rows": list(of_vectors),
     }
@@ -193,6 +195,8 @@ def of_one_loss() -> list[tuple[Case, bool]]:
         Case("long", (nl.Brier,), False, "float32", 2, True),
         Case("all_classes", (nl.Brier,), False, "float32", 1),
         Case("all_classes_dense", (LogLikelihood,), False, "float32", 2, False, (8, 0)),
+        Case("kept_classes", (nl.Brier,), False, "float32", 1, False, (8, 0)),
+        Case("kept_classes_dense", (nl.Distillation,), False, "bfloat16", 1),
         Case("general", (multiclass._Fading,), False, "float32", 2),
         Case("general", (nl.Brier,), False, "float16", 0),
         Case("embedding_rows", (nl.Contrastive,), False, "float32", 1),
@@ -214,6 +218,9 @@ def of_one_loss() -> list[tuple[Case, bool]]:
         Case("all_classes", (multiclass._LinearMargin,), False, "float32", 1),
         Case("all_classes_dense", (nl.Distillation,), False, "bfloat16", 1, False, (8, 0)),
         Case("all_classes_dense", (nl.JensenShannon,), False, "float64", 1),
+        Case("kept_classes", (multiclass._LinearMargin,), False, "float16", 2),
+        Case("kept_classes_dense", (LogLikelihood,), False, "float32", 2, False, (8, 0)),
+        Case("kept_classes_dense", (nl.JensenShannon,), False, "float64", 1),
         Case("general", (nl.JensenShannon,), False, "float64", 2, True, (8, 0)),
         Case("embedding_rows", (nl.Contrastive,), False, "float32", 0),
         Case("embedding_rows", (nl.CosineEmbedding,), False, "bfloat16", 0, True),
@@ -314,11 +321,11 @@ def kernel_of(case: Case) -> Any:
 
 
 def _of_classes(case: Case, structure: Any) -> Any:
-    from numbaloss.cuda import all_classes
+    from numbaloss.cuda import all_classes, kept_classes
     from numbaloss.cuda.class_terms import DENSE, LABELS, LOGITS, Form
     from numbaloss.jobs.rows import MARGIN, PLAIN, SOFTMAX
 
-    (first, *_), dense = case.losses, case.kernel == "all_classes_dense"
+    (first, *_), dense = case.losses, case.kernel.endswith("dense")
     reading = MARGIN if first.relative_to_label else SOFTMAX
     if first.takes_logits is False:
         reading = PLAIN
@@ -326,6 +333,8 @@ def _of_classes(case: Case, structure: Any) -> Any:
     form = Form(
         case.kind, case.derivatives, reading, targets, case.kind if dense else "", False, case.whole
     )
+    if case.kernel.startswith("kept"):
+        return kept_classes.kernel(structure, form)
     return all_classes.kernel(structure, form, all_classes.limits(case.kind).usual)
 
 

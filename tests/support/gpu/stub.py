@@ -194,7 +194,7 @@ def stub_gpu(capability: tuple[int, int] | None = None) -> Iterator[Driver]:
     with (
         without_gpu(capability) if capability else nullcontext(),
         mock.patch.object(backend, "capability", return_value=capability),
-        mock.patch.object(shared_memory, "most", shared_memory.most.__wrapped__),
+        mock.patch.object(shared_memory, "_known", {}),
         mock.patch.object(backend, "stream_handle", lambda place: place.stream),
         mock.patch.object(backend, "driver", return_value=driver),
         mock.patch.object(availability, "require", return_value=None),
