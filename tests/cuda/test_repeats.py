@@ -13,16 +13,9 @@ from numbaloss.call import elementwise, repeats, rows
 from numbaloss.cuda import backend, results
 from numbaloss.device_value import DeviceValue
 from tests.support.gpu.kernels import Quartic
-from tests.support.gpu.stub import Array, stub_gpu
+from tests.support.gpu.stub import Array, remembered, stub_gpu
 
 pytestmark = pytest.mark.skipif(backend.SIMULATED, reason="the simulator has no driver")
-
-
-def calls_of(loss):
-    """What is remembered of this test."""
-    pairs = getattr(loss, "_gpu_plans", {}).items()
-    kept = [one for name, one in pairs if name[0] == repeats._generation]
-    return [one for one in kept if isinstance(one, repeats._Call)]
 
 
 def taught(call, times=4):
@@ -80,12 +73,12 @@ def test_launches_and_parameters_are_those_of_the_general_path(
             outs = [Array(shape, real) for _ in range(2)]
             named = dict(zip(("out", "hess_out"), outs[:derivatives], strict=False))
             p, t = Array(shape, real), Array(of_target, kind)
-            before = len(calls_of(loss))
+            before = len(remembered(loss))
             # The arrays of the first calls are others.
             for _ in range(4):
                 others = {name: Array(shape, real) for name in named}
                 method(Array(shape, real), Array(of_target, kind), **others, **options)
-            assert len(calls_of(loss)) == before + 1
+            assert len(remembered(loss)) == before + 1
             driver.started.clear()
             found = method(p, t, **named, **options)
             repeated, driver.started[:] = named_sums(driver.started), []
@@ -146,7 +139,7 @@ def test_errors_are_those_of_the_general_path(name, monkeypatch):
         call = wrong_calls(p, t, g)[name]
         taught(lambda: loss.value_and_grad(p, t, out=g, wait=False))
         taught(lambda: loss.value_grad_hess(p, t, wait=False))
-        assert len(calls_of(loss)) == 2
+        assert len(remembered(loss)) == 2
         errors = []
         for _ in range(2):
             with pytest.raises((TypeError, ValueError)) as found:
@@ -161,7 +154,7 @@ def test_other_alignments_and_strides_are_other_calls():
     with stub_gpu() as driver:
         p, t, g = (Array((100,), "f4") for _ in range(3))
         taught(lambda: loss.value_and_grad(p, t, out=g, wait=False))
-        (known,) = calls_of(loss)
+        (known,) = remembered(loss)
         kernels = {driver.started[-1].kernel}
         apart = Array((100,), "f4", p.address + (1 << 20) + 4)
         taught(lambda: loss.value_and_grad(apart, t, out=g, wait=False))
@@ -169,7 +162,7 @@ def test_other_alignments_and_strides_are_other_calls():
         assert len(kernels) == 2  # in vectors, and element by element
         # In place: whoever reads the prediction later finds the gradient.
         taught(lambda: loss.value_and_grad(p, t, out=p, wait=False))
-        assert known in calls_of(loss)
+        assert known in remembered(loss)
 
 
 def test_a_formula_that_changes_is_asked_again(monkeypatch):
@@ -182,7 +175,7 @@ def test_a_formula_that_changes_is_asked_again(monkeypatch):
         p, t, g = (Array((100,), "f4") for _ in range(3))
         taught(lambda: loss.value_and_grad(p, t, out=g, wait=False))
         before = driver.started[-1].kernel
-        assert calls_of(loss)
+        assert remembered(loss)
         Own.point = lambda self, prediction, target: (2.0 * (prediction - target), 2.0, 0.0)
         loss.value_and_grad(p, t, out=g, wait=False)
         assert driver.started[-1].kernel is not before
@@ -209,4 +202,4 @@ def test_a_number_that_is_waited_for_is_read(monkeypatch):
         p, t = Array((100,), "f4"), Array((100,), "f4")
         for _ in range(5):
             assert loss.value_and_grad(p, t)[0] == 2.5
-        assert len(calls_of(loss)) == 1
+        assert len(remembered(loss)) == 1

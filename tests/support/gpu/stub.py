@@ -216,6 +216,15 @@ def stub_gpu(capability: tuple[int, int] | None = None) -> Iterator[Driver]:
     repeats.forget()
 
 
+def remembered(loss: Any) -> list[Any]:
+    """The calls of a loss, or of one that shares its plans, that are repeated from now on."""
+    from numbaloss.call import repeats
+
+    pairs = getattr(loss, "_gpu_plans", {}).items()
+    known = [one for name, one in pairs if name[0] == repeats._generation]
+    return [one for one in known if isinstance(one, repeats._Call)]
+
+
 def _nothing() -> None:
     pass
 
