@@ -1,5 +1,7 @@
 """Losses and their exact derivatives at the speed of memory, for NumPy and friends."""
 
+from typing import TYPE_CHECKING, Any
+
 from . import sources as _sources
 from .call.vectors import Diagnosis
 from .check import check_gradient
@@ -39,6 +41,9 @@ from .structures.linear import Linear
 from .structures.softmax import Softmax
 from .vmath import exp, expm1, log, log1p, log_cosh, log_sigmoid, pow, sigmoid, softplus, sqrt, tanh
 
+if TYPE_CHECKING:
+    from .metrics import Mean, Scorer
+
 __version__ = "0.1.0"
 
 _sources.remember()
@@ -76,6 +81,7 @@ __all__ = [
     "Linear",
     "LinearCrossEntropy",
     "LogCosh",
+    "Mean",
     "ModifiedHuber",
     "MultiMargin",
     "NTXent",
@@ -84,6 +90,7 @@ __all__ = [
     "Poly1",
     "PseudoHuber",
     "Quantile",
+    "Scorer",
     "SigLIP",
     "SmoothL1",
     "Softmax",
@@ -112,3 +119,13 @@ __all__ = [
     "stop_gradient",
     "tanh",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Metrics are imported when they are asked for: they bring Numba along."""
+    if name == "metrics" or name in ("Mean", "Scorer"):
+        from importlib import import_module
+
+        metrics = import_module(f"{__name__}.metrics")
+        return metrics if name == "metrics" else getattr(metrics, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

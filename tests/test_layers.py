@@ -24,7 +24,7 @@ LAYERS = (
     ("structures",),
     ("check", "registry"),
     ("losses",),
-    ("boosting",),
+    ("boosting", "metrics"),
     ("catboost", "lightgbm", "xgboost"),
     ("__init__",),
     ("autodiff",),

@@ -1,0 +1,224 @@
+"""How often each label was predicted for each: what the metrics of labels are computed from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba import types
+
+from ..cpu.compile import python_function
+from . import exact
+from .base import CHUNK, Accumulator, in_threads, on_host, weights
+from .exact import Sums, rounded
+
+# Labels that lie so close together are counted in a table.
+_TABLE = 1024
+# Cells of a table of weights, each a sum of half a kilobyte.
+_CELLS = 4096
+
+
+def _count(target, prediction, lowest, labels, counts):
+    """Count pairs of labels from the lowest on."""
+    for i in range(target.size):
+        counts[(target[i] - lowest) * labels + (prediction[i] - lowest)] += 1
+
+
+_LABELS = types.Array(types.int64, 1, "C", readonly=True)
+
+
+@cache
+def _counter() -> Any:
+    signature = types.void(_LABELS, _LABELS, types.int64, types.int64, exact.INTEGERS)
+    return python_function(_count, signature, **exact.options)
+
+
+def predicted_labels(prediction: np.ndarray, target: np.ndarray, threshold: float | None) -> Any:
+    """Labels of scores: of (n,) those above a threshold are 1, of (n, C) the place of the highest.
+
+    Beside them, how many rows hold NaN: those have no label.
+    """
+    if prediction.ndim == 2 and target.ndim == 1:
+        bad = np.isnan(prediction.astype(np.float64, copy=False)).any(axis=1)
+        return prediction.argmax(axis=1), bad
+    if prediction.dtype.kind == "f" or prediction.dtype.name == "bfloat16":
+        bad = np.isnan(prediction)
+        if threshold is None and prediction.size:
+            low, high = np.nanmin(prediction), np.nanmax(prediction)
+            if low < 0 or high > 1:
+                raise ValueError(
+                    f"prediction holds {low if low < 0 else high}: floats are taken for "
+                    f"probabilities; give threshold=0.0 for logits, or labels as integers"
+                )
+        return (prediction > (0.5 if threshold is None else threshold)).astype(np.int64), bad
+    return prediction, None
+
+
+def labels_of(given: Any, name: str) -> np.ndarray:
+    """Labels: integers, booleans, strings, or floats that are whole numbers."""
+    array = on_host(given, name)
+    if array.dtype.kind == "f":
+        whole = array.astype(np.int64, copy=False, casting="unsafe") if array.size else array
+        if not np.array_equal(whole, array):
+            raise TypeError(
+                f"{name} must hold labels, integers or strings; it holds fractions (is it a score, "
+                f"exchanged with the other argument?)"
+            )
+        return whole.astype(np.int64)
+    return array
+
+
+class Confusion(Accumulator):
+    """Counts, or exact sums of weights, of pairs of labels.
+
+    Parameters
+    ----------
+    threshold : float or None
+        What scores (n,) of the positive class are compared with; None: 0.5, and they must be
+        probabilities.
+    """
+
+    def __init__(self, threshold: float | None = None) -> None:
+        self.threshold = threshold
+        self.labels: list[Any] = []
+        self.places: dict[Any, int] = {}
+        self.counts: dict[tuple[int, int], int] = {}
+        self.cells: dict[tuple[int, int], int] = {}
+        self.sums = Sums(0)
+        self.nan = 0
+
+    def key(self) -> Hashable:
+        return "confusion", self.threshold
+
+    def fresh(self) -> Confusion:
+        return Confusion(self.threshold)
+
+    def update(self, prediction: Any, target: Any, weight: Any) -> None:
+        t = labels_of(target, "target")
+        p, bad = predicted_labels(on_host(prediction, "prediction"), t, self.threshold)
+        p = labels_of(p, "prediction")
+        if p.shape != t.shape or t.ndim != 1:
+            raise ValueError(
+                f"prediction must have the shape of the target, (n,), or scores (n, classes); the "
+                f"shapes are {np.shape(prediction)} and {t.shape}"
+            )
+        w = weights(weight, len(t))
+        if bad is not None and bad.any():
+            self.nan += int((bad if w is None else bad & (w > 0)).sum())
+            p, t, w = p[~bad], t[~bad], None if w is None else w[~bad]
+        if not t.size:
+            return
+        if p.dtype.kind in "iub" and t.dtype.kind in "iub":
+            low, high = int(min(p.min(), t.min())), int(max(p.max(), t.max()))
+            if high - low < _TABLE:
+                self._in_table(p, t, w, low, high - low + 1)
+                return
+        named, codes = np.unique(np.concatenate([t, p]), return_inverse=True)
+        codes = codes.reshape(-1)
+        of_target, of_prediction = codes[: len(t)], codes[len(t) :]
+        self._by_cell(of_target * len(named) + of_prediction, w, len(named), named.tolist())
+
+    def _in_table(self, p: Any, t: Any, w: Any, low: int, labels: int) -> None:
+        if w is not None:
+            for start in range(0, len(t), CHUNK):
+                rows = slice(start, start + CHUNK)
+                keys = (t[rows].astype(np.int64) - low) * labels + (p[rows].astype(np.int64) - low)
+                self._by_cell(keys, w[rows], labels, range(low, low + labels))
+            return
+        tables: list[np.ndarray] = []
+
+        def work(start: int, stop: int) -> None:
+            table = np.zeros(labels * labels, np.int64)
+            of_target = np.ascontiguousarray(t[start:stop], np.int64)
+            of_prediction = np.ascontiguousarray(p[start:stop], np.int64)
+            _counter()(of_target, of_prediction, low, labels, table)
+            tables.append(table)
+
+        # Tables are as large as 8 MiB: no more of them than the rows are worth.
+        in_threads(len(t), work, max(CHUNK, 4 * labels * labels))
+        whole = sum(tables)
+        self._counted(np.flatnonzero(whole), whole, labels, range(low, low + labels))
+
+    def _counted(self, keys: Any, counts: Any, labels: int, names: Any) -> None:
+        for cell in keys.tolist():
+            place = self._place(names[cell // labels]), self._place(names[cell % labels])
+            self.counts[place] = self.counts.get(place, 0) + int(counts[cell])
+
+    def _by_cell(self, keys: np.ndarray, w: Any, labels: int, names: Any) -> None:
+        cells, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
+        if w is None:
+            self._counted(cells, dict(zip(cells.tolist(), counts.tolist())), labels, names)
+            return
+        part = Sums(len(cells))
+        part.add_by_key(w, inverse.reshape(-1))
+        for row, cell in enumerate(cells.tolist()):
+            place = self._place(names[cell // labels]), self._place(names[cell % labels])
+            self._add(place, part.words[row])
+        self.sums.normalise()
+
+    def _add(self, place: tuple[int, int], words: np.ndarray) -> None:
+        row = self.cells.get(place)
+        if row is None:
+            row = self.cells[place] = len(self.cells)
+            if row >= len(self.sums):
+                grown = Sums(max(8, 2 * len(self.sums)))
+                grown.words[: len(self.sums)] = self.sums.words
+                self.sums = grown
+        self.sums.words[row] += words
+
+    def _place(self, label: Any) -> int:
+        if label not in self.places:
+            self.places[label] = len(self.labels)
+            self.labels.append(label)
+        return self.places[label]
+
+    def merge(self, other: Any) -> None:
+        names = other.labels
+        for (t, p), count in other.counts.items():
+            place = self._place(names[t]), self._place(names[p])
+            self.counts[place] = self.counts.get(place, 0) + count
+        for (t, p), row in other.cells.items():
+            self._add((self._place(names[t]), self._place(names[p])), other.sums.words[row])
+        self.sums.normalise()
+        self.nan += other.nan
+
+    def state(self) -> Any:
+        return {
+            "labels": list(self.labels),
+            "nan": self.nan,
+            "counts": [[*place, count] for place, count in self.counts.items()],
+            "cells": [[*place] for place in self.cells],
+            "sums": self.sums.state()[: len(self.cells)],
+        }
+
+    def load(self, state: Any) -> None:
+        self.labels = list(state["labels"])
+        self.places = {label: place for place, label in enumerate(self.labels)}
+        self.nan = state["nan"]
+        self.counts = {(t, p): count for t, p, count in state["counts"]}
+        self.cells = {(t, p): row for row, (t, p) in enumerate(state["cells"])}
+        self.sums = Sums.from_state(state["sums"])
+
+    def matrix(self, labels: Any = None) -> tuple[list[Any], np.ndarray]:
+        """Sorted labels, and a matrix with a row a target and a column a prediction.
+
+        Of integers where no weights came; NaN where a prediction had no label.
+        """
+        names = sorted(self.labels) if labels is None else list(labels)
+        order = {label: place for place, label in enumerate(names)}
+        found: Any = np.zeros((len(names), len(names)), np.float64 if self.cells else np.int64)
+        for (t, p), count in self.counts.items():
+            a, b = order.get(self.labels[t]), order.get(self.labels[p])
+            if a is not None and b is not None:
+                found[a, b] += count
+        for (t, p), row in self.cells.items():
+            a, b = order.get(self.labels[t]), order.get(self.labels[p])
+            if a is not None and b is not None:
+                # Rounded once, the rows without weights included.
+                found[a, b] = rounded(self.sums.exact(row) + self.counts.get((t, p), 0))
+        if self.nan:
+            found = np.full(found.shape, math.nan)
+        return names, found

@@ -1,0 +1,107 @@
+"""Sums over rows of a prediction and a target, many at one trip over memory, all of them exact.
+
+The metrics of regression and of probabilities are quotients of such sums. Where one subtracts two
+large sums (R² of targets far from 0), products come with what their rounding has taken, so that
+nothing is left of the cancellation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from . import terms
+from .base import Accumulator, float64, in_threads, pair, weights
+from .exact import Sums
+
+_KINDS = tuple(terms.TERMS)
+_NO_WEIGHTS = np.empty(0)
+
+
+class Moments(Accumulator):
+    """Exact sums of some kinds, apart for each output.
+
+    Parameters
+    ----------
+    kinds : names of :data:`terms.TERMS`
+    parameter : float
+        The one of the kinds that have one: level of a quantile, power, distance to 0 and 1.
+    """
+
+    def __init__(self, kinds: Sequence[str], parameter: float = 0.0) -> None:
+        self.kinds = tuple(sorted(set(kinds), key=_KINDS.index))
+        self.parameter = float(parameter)
+        self.outputs: list[Sums] = []
+        self.count = 0
+        self.plain = True  # one output, from arrays of one dimension
+
+    def key(self) -> Hashable:
+        return "moments", self.parameter if terms.PARAMETRIC & set(self.kinds) else None
+
+    def joined(self, other: Any) -> Moments:
+        if set(other.kinds) <= set(self.kinds):
+            return self
+        return Moments(self.kinds + other.kinds, self.parameter)
+
+    def fresh(self) -> Moments:
+        return Moments(self.kinds, self.parameter)
+
+    def check(self, prediction: np.ndarray, target: np.ndarray) -> None:
+        """Raise where numbers are outside what the sums are defined for."""
+
+    def update(self, prediction: Any, target: Any, weight: Any) -> None:
+        p, t = pair(prediction, target)
+        w = weights(weight, len(p))
+        self.check(p, t)
+        columns = 1 if p.ndim == 1 else p.shape[1]
+        if not self.outputs:
+            self.outputs, self.plain = [Sums(len(self.kinds)) for _ in range(columns)], p.ndim == 1
+        if len(self.outputs) != columns:
+            raise ValueError(f"there were {len(self.outputs)} outputs before, now {columns}")
+        self.count += len(p)
+        loops = np.array([terms.loop(kind, w is not None) for kind in self.kinds])
+
+        def work(start: int, stop: int) -> None:
+            of_rows = _NO_WEIGHTS if w is None else float64(w[start:stop])
+            for column, sums in enumerate(self.outputs):
+                part = Sums(len(loops))
+                rows = (slice(start, stop), column) if p.ndim == 2 else slice(start, stop)
+                a, b = float64(p[rows]), float64(t[rows])
+                terms.adder()(a, b, of_rows, loops, self.parameter, part.words)
+                parts.append((sums, part))
+
+        parts: list[tuple[Sums, Sums]] = []
+        in_threads(len(p), work)
+        for sums, part in parts:
+            sums.words += part.words
+        for sums in self.outputs:
+            sums.normalise()
+
+    def merge(self, other: Any) -> None:
+        if not other.outputs:
+            return
+        if not self.outputs:
+            self.outputs, self.plain = [Sums(len(self.kinds)) for _ in other.outputs], other.plain
+        if len(self.outputs) != len(other.outputs):
+            raise ValueError("metrics of different numbers of outputs cannot be merged")
+        self.count += other.count
+        for mine, of_other in zip(self.outputs, other.outputs):
+            mine.merge(of_other)
+
+    def state(self) -> Any:
+        sums = [one.state() for one in self.outputs]
+        return {"kinds": list(self.kinds), "count": self.count, "plain": self.plain, "sums": sums}
+
+    def load(self, state: Any) -> None:
+        self.kinds = tuple(state["kinds"])
+        self.count, self.plain = state["count"], state["plain"]
+        self.outputs = [Sums.from_state(one) for one in state["sums"]]
+
+    def of(self, output: int, kind: str, whole: bool = False) -> Fraction | float:
+        """The exact sum of a kind; ``whole``: with what rounding took from its products."""
+        sums = self.outputs[output]
+        total = sums.exact(self.kinds.index(kind))
+        return total + sums.exact(self.kinds.index(kind + "_rest")) if whole else total

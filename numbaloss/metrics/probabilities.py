@@ -1,0 +1,259 @@
+"""Metrics of probabilities: how good they are, and whether they come true as often as they say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable
+from typing import Any
+
+import numpy as np
+
+from .base import CHUNK, Accumulator, Metric, float64, real, weights
+from .exact import Sums, quotient
+from .moments import Moments
+
+
+def _rows(prediction: Any, target: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (n,) with targets from 0 to 1, or (n, C) with labels."""
+    p, t = real(prediction, "prediction"), real(target, "target")
+    if p.ndim not in (1, 2) or t.shape != p.shape[:1]:
+        raise ValueError(
+            f"prediction must be probabilities of shape (n,) or (n, classes) and target of shape "
+            f"(n,); the shapes are {p.shape} and {t.shape}"
+        )
+    if p.size and not (np.nanmin(p) >= 0 and np.nanmax(p) <= 1):
+        raise ValueError(
+            f"prediction holds {np.nanmin(p) if np.nanmin(p) < 0 else np.nanmax(p)}; probabilities "
+            f"are from 0 to 1 (are these logits, or exchanged with target?)"
+        )
+    if p.ndim == 1:
+        if t.size and not (np.nanmin(t) >= 0 and np.nanmax(t) <= 1):
+            raise ValueError(
+                "target must be from 0 to 1, or labels with probabilities (n, classes)"
+            )
+        return p, t
+    if t.dtype.kind == "f" and not np.array_equal(t, np.floor(t)):
+        raise TypeError("target must hold labels (is it exchanged with prediction?)")
+    if t.size and not (t.min() >= 0 and t.max() < p.shape[1]):
+        raise ValueError(f"target must hold labels from 0 to {p.shape[1] - 1}")
+    return p, t.astype(np.int64)
+
+
+class _OfProbabilities(Metric):
+    """Base of means of a term of probabilities."""
+
+    shared = False
+    lower_is_better = True
+
+    def accumulator(self) -> Any:
+        return Moments(("weight", self.kind))
+
+    kind = "prediction"
+
+    def compute(self) -> float:
+        """The weighted mean; NaN where there are no rows."""
+        if not self.rows.outputs:
+            return math.nan
+        return quotient(self.rows.of(0, self.kind), self.rows.of(0, "weight"))
+
+
+class LogLoss(_OfProbabilities):
+    r"""Mean negative logarithm of the probability of what happened.
+
+    .. math:: -(t \log p + (1 - t) \log(1 - p)), \quad -\log p_t
+
+    of probabilities (n,) with targets from 0 to 1, and of (n, classes) with labels. Probabilities
+    are kept off 0 and 1 by the rounding of their dtype, as in scikit-learn. Of logits the mean of
+    a loss is more exact: ``nl.Mean(nl.BinaryCrossEntropy())``.
+    """
+
+    kind = "log_loss"
+
+    def update(self, prediction: Any, target: Any, sample_weight: Any = None) -> Any:
+        """Add rows."""
+        p, t = _rows(prediction, target)
+        kept = p.dtype if p.dtype.kind == "f" else np.dtype(np.float64)
+        if p.ndim == 2:
+            p, t = p[np.arange(len(p)), t], np.ones(len(t))
+        self.rows.parameter = float(np.finfo(kept).eps)
+        self.rows.update(p, t, sample_weight)
+        return self
+
+    def accumulator(self) -> Any:
+        return _LogLosses(("weight", "log_loss"))
+
+
+class _LogLosses(Moments):
+    """Each part has the distance from 0 and 1 that its dtype asks for."""
+
+    def key(self) -> Hashable:
+        return ("log losses",)
+
+    def fresh(self) -> Any:
+        return _LogLosses(self.kinds)
+
+
+class Brier(_OfProbabilities):
+    r"""Brier score: mean squared distance of probabilities from what happened.
+
+    .. math:: (p - t)^2, \quad \sum_j (p_j - [j = t])^2
+
+    of probabilities (n,) with targets from 0 to 1, and of (n, classes) with labels.
+    """
+
+    def update(self, prediction: Any, target: Any, sample_weight: Any = None) -> Any:
+        """Add rows."""
+        p, t = _rows(prediction, target)
+        w = weights(sample_weight, len(p))
+        for start in range(0, len(p), CHUNK):
+            rows = slice(start, start + CHUNK)
+            distance = p[rows].astype(np.float64)
+            if p.ndim == 2:
+                distance[np.arange(len(distance)), t[rows]] -= 1.0
+                values = np.einsum("ij,ij->i", distance, distance)
+            else:
+                distance -= t[rows]
+                values = distance * distance
+            self.rows.update(values, values, None if w is None else w[rows])
+        return self
+
+
+class _Reliability(Accumulator):
+    """Exact sums of weights, probabilities and outcomes, by bins of probabilities."""
+
+    def __init__(self, bins: int) -> None:
+        self.bins, self.sums, self.nan = bins, Sums(3 * bins), 0
+
+    def key(self) -> Hashable:
+        return "reliability", self.bins
+
+    def fresh(self) -> Any:
+        return _Reliability(self.bins)
+
+    def update(self, prediction: Any, target: Any, weight: Any) -> None:
+        p, t = _rows(prediction, target)
+        w = weights(weight, len(p))
+        if p.ndim == 2:  # how sure of the most probable class, and whether it was right
+            t, p = p.argmax(axis=1) == t, p.max(axis=1)
+        edges = np.linspace(0.0, 1.0, self.bins + 1)[1:-1]
+        for start in range(0, len(p), CHUNK):
+            rows = slice(start, start + CHUNK)
+            a, b = float64(p[rows]), float64(t[rows])
+            c = np.ones(len(a)) if w is None else float64(w[rows])
+            known = ~(np.isnan(a) | np.isnan(b)) & (c > 0.0)
+            self.nan += int((~known & (c > 0.0)).sum())
+            a, b, c = a[known], b[known], c[known]
+            place = np.searchsorted(edges, a)
+            for part, values in enumerate((c, c * a, c * b)):
+                self.sums.add_by_key(values, place + part * self.bins)
+
+    def merge(self, other: Any) -> None:
+        self.sums.merge(other.sums)
+        self.nan += other.nan
+
+    def state(self) -> Any:
+        return {"sums": self.sums.state(), "nan": self.nan}
+
+    def load(self, state: Any) -> None:
+        self.sums, self.nan = Sums.from_state(state["sums"]), state["nan"]
+
+
+class CalibrationError(Metric):
+    r"""Expected calibration error: how far probabilities are from the shares that came true.
+
+    .. math:: \sum_b \frac{w_b}{w} \, | \bar p_b - \bar t_b |
+
+    over equal bins of probabilities (those at an edge belong to the bin below it). Of (n, classes)
+    it is that of the most probable class and of whether it was right.
+
+    Parameters
+    ----------
+    bins : int
+        How many bins there are.
+    norm : {"l1", "l2", "max"}
+        The mean of distances, the root of the mean of their squares, or the largest.
+    """
+
+    lower_is_better = True
+
+    def __init__(self, *, bins: int = 15, norm: str = "l1") -> None:
+        super().__init__(bins=bins, norm=norm)
+
+    def validate(self) -> None:
+        if not isinstance(self.options["bins"], int) or self.options["bins"] < 1:
+            raise ValueError(f"bins must be an integer >= 1, not {self.options['bins']!r}")
+        if self.options["norm"] not in ("l1", "l2", "max"):
+            raise ValueError(f"norm must be 'l1', 'l2' or 'max', not {self.options['norm']!r}")
+
+    def accumulator(self) -> Any:
+        return _Reliability(self.options["bins"])
+
+    def table(self) -> dict[str, np.ndarray]:
+        """A reliability table: ``weight``, mean ``prediction`` and ``target`` of each bin.
+
+        Means of empty bins are NaN.
+        """
+        bins, sums = self.options["bins"], self.rows.sums
+        means = [
+            [quotient(sums.exact(b + part * bins), sums.exact(b)) for b in range(bins)]
+            for part in (1, 2)
+        ]
+        weight = np.array([sums.value(b) for b in range(bins)])
+        return {"weight": weight, "prediction": np.array(means[0]), "target": np.array(means[1])}
+
+    def compute(self) -> float:
+        """The error; NaN where there are no rows, or one of them is NaN."""
+        found = self.table()
+        used = found["weight"] > 0.0
+        if self.rows.nan or not used.any():
+            return math.nan
+        share = found["weight"][used] / found["weight"].sum()
+        distance = np.abs(found["prediction"] - found["target"])[used]
+        if self.options["norm"] == "max":
+            return float(distance.max())
+        if self.options["norm"] == "l2":
+            return math.sqrt(float((share * distance**2).sum()))
+        return float((share * distance).sum())
+
+
+class TopK(_OfProbabilities):
+    r"""Share of rows whose label is among the k classes of the highest scores.
+
+    Predictions are scores (n, C) of classes 0 to C - 1. Of equal scores the class with the higher
+    number comes first, as in scikit-learn.
+
+    Parameters
+    ----------
+    k : int
+        How many classes count.
+    """
+
+    lower_is_better = False
+
+    def __init__(self, *, k: int = 5) -> None:
+        super().__init__(k=k)
+
+    def validate(self) -> None:
+        if not isinstance(self.options["k"], int) or self.options["k"] < 1:
+            raise ValueError(f"k must be an integer >= 1, not {self.options['k']!r}")
+
+    def update(self, prediction: Any, target: Any, sample_weight: Any = None) -> Any:
+        """Add rows."""
+        p, t = real(prediction, "prediction"), real(target, "target")
+        if p.ndim != 2 or t.shape != p.shape[:1]:
+            raise ValueError(
+                f"prediction must be scores (n, classes) and target labels (n,); the shapes are "
+                f"{p.shape} and {t.shape}"
+            )
+        if t.size and not (t.min() >= 0 and t.max() < p.shape[1] and (t == np.floor(t)).all()):
+            raise ValueError(f"target must hold labels from 0 to {p.shape[1] - 1}")
+        w, labels = weights(sample_weight, len(p)), t.astype(np.int64)
+        step = max(1, 8 * CHUNK // max(1, p.shape[1]))
+        for start in range(0, len(p), step):
+            scores, of_rows = p[start : start + step], labels[start : start + step]
+            mine = scores[np.arange(len(scores)), of_rows][:, None]
+            later = np.arange(p.shape[1])[None, :] > of_rows[:, None]
+            above = ((scores > mine) | ((scores == mine) & later)).sum(axis=1)
+            hit = np.where(np.isnan(scores).any(axis=1), np.nan, above < self.options["k"])
+            self.rows.update(hit, hit, None if w is None else w[start : start + step])
+        return self
