@@ -29,7 +29,7 @@ LAYERS = (
     ("__init__",),
     ("autodiff",),
     ("jax", "scipy", "torch"),
-    ("sklearn",),
+    ("keras", "river", "sklearn"),
     ("cli",),
     ("__main__",),
 )

@@ -1,4 +1,4 @@
-"""Losses in scikit-learn: scorers, and linear models that are fitted to any loss.
+"""Losses in scikit-learn: scorers, linear models and boosted trees that are fitted to any loss.
 
 Needs scikit-learn: ``python -m pip install "numbaloss[sklearn]"``.
 """
@@ -12,5 +12,8 @@ except ImportError as _error:
 
 from .linear import LinearClassifier, LinearRegressor
 from .scoring import LossScorer, scorer
+from .trees import hist_gradient_boosting_loss
 
-__all__ = ["LinearClassifier", "LinearRegressor", "LossScorer", "scorer"]
+__all__ = [
+    "LinearClassifier", "LinearRegressor", "LossScorer", "hist_gradient_boosting_loss", "scorer",
+]  # fmt: skip
