@@ -86,9 +86,10 @@ def test_a_number_of_a_graph_is_read_anew(monkeypatch):
 
     waits = []
     monkeypatch.setattr(backend, "synchronize_all", waits.append)
-    monkeypatch.setattr(backend, "download", lambda array, place: Sums)
+    monkeypatch.setattr(backend, "read_words", lambda address, count, place: Sums)
+    sums_of = results.LaunchSums
     monkeypatch.setattr(results, "LaunchSums", lambda words: words)
-    monkeypatch.setattr(Sums, "view", lambda kind: Sums, raising=False)
+    results.LaunchSums.memory = sums_of.memory
     sums = results.DeviceSums.__new__(results.DeviceSums)
     sums.workspace = type("Workspace", (), {"place": backend.Place(0, STREAM)})
     sums.captured, sums._slab, sums._row, sums.address = True, [None], 0, 16

@@ -4,6 +4,7 @@ From the caller's arrays to the results, all is as with a GPU. Results have to b
 kernels, but for roundings.
 """
 
+import ctypes
 from contextlib import nullcontext
 
 import ml_dtypes
@@ -136,6 +137,9 @@ def installed(monkeypatch):
         "device_of": lambda address: DEVICE,
         "current_device": lambda: DEVICE,
         "synchronize": lambda place: None,
+        "read_words": lambda address, count, place: np.ctypeslib.as_array(
+            (ctypes.c_int64 * count).from_address(address)
+        ).copy(),
         "empty": lambda shape, dtype: Array(MEMORY.array(shape, dtype)),
         "upload": Array.copy,
         "host_copy": lambda given: given.copy_to_host(),
