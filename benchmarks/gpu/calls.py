@@ -81,8 +81,8 @@ def driver_calls(step: Callable[[], Any]) -> dict[str, int]:
 
         return call
 
-    places = [(backend, "empty"), (backend, "upload"), (backend, "download"),
-              (backend, "synchronize"), (Launch, "__call__")]  # fmt: skip
+    places = [(backend, "empty"), (backend, "upload"), (backend, "read_words"),
+              (backend, "synchronize"), (Launch, "_start")]  # fmt: skip
     usual = [(where, name, getattr(where, name)) for where, name in places]
     try:
         for where, name, function in usual:

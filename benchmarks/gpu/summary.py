@@ -37,6 +37,8 @@ def _row(one: Result) -> list[str]:
     of_copy = "-" if share is None else f"{share:.0%}"
     if one["part"] in ("linear", "embeddings") and "products" in one:
         of_copy = f"{seconds / one['products']['median']:.2f} x mm"
+    if "driver_calls" in one:
+        of_copy = f"{sum(one['driver_calls'].values())} calls"
     best, peer = best_peer(one)
     return [*words, _time(seconds), of_copy, _target(one), best, peer]
 

@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 
 from benchmarks.gpu import __main__ as command
-from benchmarks.gpu import cases, clock, figures, libraries, race, reference, report, tables, wheels
+from benchmarks.gpu import (
+    cases,
+    clock,
+    figures,
+    libraries,
+    race,
+    reference,
+    report,
+    summary,
+    tables,
+    wheels,
+)
 from benchmarks.gpu.cases import Case
 
 
@@ -247,3 +258,35 @@ def test_wheels_are_those_of_missing_packages(tmp_path, monkeypatch):
     monkeypatch.setattr(wheels, "missing", lambda folder: [])
     wheels.install(["--report"], tmp_path)
     assert started == []
+
+
+def test_calls_of_the_driver_are_counted_by_kind():
+    pytest.importorskip("numba_cuda")
+    import numbaloss as nl
+    from benchmarks.gpu.calls import driver_calls
+    from tests.support.gpu.stub import Array, stub_gpu
+
+    loss = nl.CrossEntropy()
+    with stub_gpu():
+        given = Array((99, 10), "f4"), Array((99,), "i8")
+        out = Array((99, 10), "f4")
+        for made in range(6):  # by the general path, and repeated
+            found = driver_calls(lambda: loss.value_and_grad(*given, out=out, wait=False))
+            assert found["launch"] == 2
+            assert sum(found.values()) == 2 or made == 0
+
+
+def test_the_report_says_what_came_of_each_figure():
+    found = results()
+    found["results"][4]["driver_calls"] = {"launch": 1, "empty": 1}
+    found["results"][4]["queued"] = seconds(12e-6)
+    failed = {"seconds": 2.0, "box": 80.0, "traceback": "x\nValueError: bad\n"}
+    found["steps"] = {"copy": {"seconds": 1.0, "box": 5.0}, "pytest": failed}
+    figures.finish(found)
+    whole, steps = summary.tables(found)
+    rows_ = {row[0]: row[1:] for row in whole.rows}
+    assert rows_["Huber"] == ["64 Mi", "100 ms", "-", "-", "pinned", "2.00"]
+    assert rows_["CE"] == ["32768x4096", "1.00 ms", "36%", "88% no", "-", "-"]
+    assert rows_["weight (C, H) bf16"][2] == "1.03 x mm"
+    assert rows_["Huber, async"] == ["PyTorch", "30.0 µs", "2 calls", "60.0 µs ok", "-", "-"]
+    assert steps.rows[1][-1] == "ValueError: bad"
