@@ -22,7 +22,7 @@ from numba import njit, types
 
 from ..cpu.compile import python_function
 from ..cpu.sums import add_in_lanes
-from ..vmath.bits import fma
+from ..vmath.bits import fma, to_bits
 
 # Words of 32 bits of a sum; those that follow the sum count NaN, infinity and minus infinity.
 WORDS = 68
@@ -35,9 +35,9 @@ _MASK = np.int64(0xFFFFFFFF)
 _SIZE_BITS = np.int64(0x7FFFFFFFFFFFFFFF)
 _FRACTION = np.int64((1 << 52) - 1)
 _IMPLICIT = np.int64(1 << 52)
-# Bits of 2**-900 and of 2**900: splitting is exact between them.
-_TINY = np.int64((1023 - 900) << 52)
+# Splitting is exact for numbers up to 2**900, by powers of two from 2**-900 on.
 _HUGE = np.int64((1023 + 900) << 52)
+_LEAST = 1023 - 900
 _INFINITE = np.int64(0x7FF << 52)
 
 options: dict[str, Any] = {"error_model": "numpy", "nogil": True}
@@ -81,13 +81,15 @@ def _largest(bits, count):
 
 @njit(**options)
 def _split(values, count, power):
-    """Sum of what lies above, for all numbers; they keep what is left."""
-    total = 0.0
+    """Sum of what lies above, for all numbers; they keep what is left, of which the bits, or-ed."""
+    total, left = 0.0, np.int64(0)
     for i in range(count):
         above = (power + values[i]) - power
-        values[i] -= above
+        rest = values[i] - above
+        values[i] = rest
+        left |= to_bits(rest)
         total = add_in_lanes(total, above)
-    return total
+    return total, left
 
 
 @njit(**options)
@@ -95,19 +97,20 @@ def add_block(values, count, total, one):
     """Add up to 1024 numbers to a sum; ``values`` is overwritten, ``one`` is room for a number."""
     bits = values.view(np.int64)
     bits_of_one = one.view(np.int64)
-    while True:
-        size = _largest(bits, count)
-        if size == 0:
-            return
-        if size < _TINY or size > _HUGE:
-            for i in range(count):
-                add_bits(bits[i], total)
-            return
-        # A power of two that is 2**12 above the largest: sums of 1024 stay below it.
-        one[0] = 0.0
-        bits_of_one[0] = ((size >> 52) + 12) << 52
-        one[0] = _split(values, count, one[0])
+    size = _largest(bits, count)
+    if size == 0:
+        return
+    # 2**12 above the largest: sums of 1024 stay below it.
+    exponent = (size >> 52) + 12 if size <= _HUGE else np.int64(0)
+    while exponent >= _LEAST:
+        bits_of_one[0] = exponent << 52
+        one[0], left = _split(values, count, one[0])
         add_bits(bits_of_one[0], total)
+        if left & _SIZE_BITS == 0:
+            return
+        exponent -= 42  # what is left is below half a unit in the last place of the power
+    for i in range(count):
+        add_bits(bits[i], total)
 
 
 @njit(**options)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import CHUNK, Accumulator, Metric, float64, real, weights
+from .base import CHUNK, Accumulator, Metric, float64, in_threads, real, weights
 from .exact import Sums, quotient
 from .moments import Moments
 
@@ -101,20 +101,21 @@ class Brier(_OfProbabilities):
     of probabilities (n,) with targets from 0 to 1, and of (n, classes) with labels.
     """
 
+    kind = "square"
+
     def update(self, prediction: Any, target: Any, sample_weight: Any = None) -> Any:
         """Add rows."""
         p, t = _rows(prediction, target)
+        if p.ndim == 1:
+            self.rows.update(p, t, sample_weight)
+            return self
         w = weights(sample_weight, len(p))
         for start in range(0, len(p), CHUNK):
             rows = slice(start, start + CHUNK)
             distance = p[rows].astype(np.float64)
-            if p.ndim == 2:
-                distance[np.arange(len(distance)), t[rows]] -= 1.0
-                values = np.einsum("ij,ij->i", distance, distance)
-            else:
-                distance -= t[rows]
-                values = distance * distance
-            self.rows.update(values, values, None if w is None else w[rows])
+            distance[np.arange(len(distance)), t[rows]] -= 1.0
+            root = np.sqrt(np.einsum("ij,ij->i", distance, distance))
+            self.rows.update(root, np.zeros(len(root)), None if w is None else w[rows])
         return self
 
 
@@ -136,16 +137,35 @@ class _Reliability(Accumulator):
         if p.ndim == 2:  # how sure of the most probable class, and whether it was right
             t, p = p.argmax(axis=1) == t, p.max(axis=1)
         edges = np.linspace(0.0, 1.0, self.bins + 1)[1:-1]
-        for start in range(0, len(p), CHUNK):
-            rows = slice(start, start + CHUNK)
+        parts: list[tuple[Sums, int]] = []
+
+        def work(start: int, stop: int) -> None:
+            rows, sums, bad = slice(start, stop), Sums(3 * self.bins), 0
             a, b = float64(p[rows]), float64(t[rows])
-            c = np.ones(len(a)) if w is None else float64(w[rows])
-            known = ~(np.isnan(a) | np.isnan(b)) & (c > 0.0)
-            self.nan += int((~known & (c > 0.0)).sum())
-            a, b, c = a[known], b[known], c[known]
+            c = None if w is None else float64(w[rows])
+            known = ~(np.isnan(a) | np.isnan(b))
+            if c is not None or not known.all():
+                c = np.ones(len(a)) if c is None else c
+                bad = int((~known & (c > 0.0)).sum())
+                known &= c > 0.0
+                a, b, c = a[known], b[known], c[known]
             place = np.searchsorted(edges, a)
-            for part, values in enumerate((c, c * a, c * b)):
-                self.sums.add_by_key(values, place + part * self.bins)
+            if c is None:
+                # Whole numbers up to 2**53 are exact as floats.
+                counts = np.bincount(place, minlength=self.bins).astype(np.float64)
+                sums.add_by_key(counts, np.arange(self.bins))
+                sums.add_by_key(a, place + self.bins)
+                sums.add_by_key(b, place + 2 * self.bins)
+            else:
+                for part, values in enumerate((c, c * a, c * b)):
+                    sums.add_by_key(values, place + part * self.bins)
+            parts.append((sums, bad))
+
+        in_threads(len(p), work)
+        for sums, bad in parts:
+            self.sums.words += sums.words
+            self.nan += bad
+        self.sums.normalise()
 
     def merge(self, other: Any) -> None:
         self.sums.merge(other.sums)

@@ -300,6 +300,7 @@ class MeanTweedieDeviance(OfMoments):
     """
 
     lower_is_better = True
+    explained: ClassVar[bool] = False  # whether the deviance of the mean target is asked for
 
     def __init__(self, *, power: float = 0.0, multioutput: str = "uniform_average") -> None:
         super().__init__(power=float(power), multioutput=multioutput)
@@ -313,7 +314,9 @@ class MeanTweedieDeviance(OfMoments):
         power = self.options["power"]
         if power == 0.0:
             return Moments(("weight", *R2.kinds))
-        kinds = "weight", "target", self.named("deviance"), self.named("null_deviance")
+        kinds = ["weight", self.named("deviance")]
+        if self.explained:
+            kinds += ["target", self.named("null_deviance")]
         low = 0.0 if power >= 1.0 else -np.inf
         return _Bounded(kinds, power, 0.0, low, True, power >= 2.0)
 
@@ -370,6 +373,7 @@ class D2Tweedie(MeanTweedieDeviance):
     """
 
     lower_is_better = False
+    explained = True
 
     def of_output(self, output: int) -> float:
         power, rows = self.options["power"], self.rows
