@@ -19,6 +19,7 @@ except ImportError as error:
 
 from .boosting.derivatives import hessian_mode
 from .boosting.doctor import Report, examine
+from .boosting.documentation import documented
 from .boosting.estimators import BoostedClassifier, BoostedRegressor
 from .boosting.modes import linear
 from .boosting.objectives import Metric, Objective, unit_scale
@@ -77,22 +78,8 @@ def metric(loss: Any) -> NativeMetric:
     return NativeMetric(loss)
 
 
+@documented("check", data="Pool", argument="pool : catboost.Pool")
 def check(loss: Any, pool: Any, hessian: str | float = "auto") -> Report:
-    """Look at a loss and a Pool before training: what usually goes wrong, in one report.
-
-    Parameters
-    ----------
-    loss : Elementwise or Softmax
-    pool : catboost.Pool
-        With its labels and weights.
-    hessian : str or float
-        As in :func:`objective`.
-
-    Returns
-    -------
-    Report
-        ``print`` shows it; ``report.problems`` is empty where all is well.
-    """
     label, weight = np.asarray(pool.get_label(), np.float64), np.asarray(pool.get_weight())
     return examine(
         Native(loss, hessian, 1.0), label, weight if weight.size else None, 0.0,
@@ -245,45 +232,19 @@ class _Estimator:
         return np.asarray(found) + self.start_
 
 
+_OWN = {
+    "library": "CatBoost",
+    "options": "Those of CatBoost, but for ``loss_function`` and ``classes_count``.",
+    "model": "catboost.CatBoostRegressor, or CatBoostClassifier for losses of rows\n"
+    "    The fitted model; its predictions are margins less the start.",
+}
+
+
+@documented("regressor", **_OWN)
 class Regressor(_Estimator, BoostedRegressor):
-    """CatBoost by any loss of numbers: it owns start, link, weights and the metric.
-
-    Parameters
-    ----------
-    loss : Elementwise
-        A loss of margins.
-    hessian : str or float
-        See :func:`numbaloss.boosting.derivatives`.
-    **options
-        Those of ``catboost.CatBoostRegressor``, but for ``loss_function``.
-
-    Attributes
-    ----------
-    start_ : float
-        The best constant margin, from which trees go on.
-    model_ : catboost.CatBoostRegressor
-        The fitted model; its predictions are margins less the start.
-    """
+    pass
 
 
+@documented("classifier", **_OWN)
 class Classifier(_Estimator, BoostedClassifier):
-    """CatBoost by any loss of classes: it owns start, link, weights, labels and the metric.
-
-    Parameters
-    ----------
-    loss : Softmax, or Elementwise of two classes
-        A loss of margins.
-    hessian : str or float
-        See :func:`numbaloss.boosting.derivatives`.
-    **options
-        Those of CatBoost, but for ``loss_function`` and ``classes_count``.
-
-    Attributes
-    ----------
-    classes_ : array
-        The labels, in the order of columns.
-    start_ : float or array
-        The best constant margin, from which trees go on.
-    model_ : catboost.CatBoostRegressor, or CatBoostClassifier for losses of classes
-        The fitted model; its predictions are margins less the start.
-    """
+    pass

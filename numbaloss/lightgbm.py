@@ -22,6 +22,7 @@ except ImportError as error:
     ) from error
 
 from .boosting.doctor import Report, examine
+from .boosting.documentation import documented
 from .boosting.estimators import BoostedClassifier, BoostedRegressor
 from .boosting.objectives import Metric, Objective
 from .structures.softmax import Softmax
@@ -71,24 +72,15 @@ def sklearn_objective(loss: Any, hessian: str | float = "auto") -> SklearnObject
     return SklearnObjective(loss, hessian)
 
 
+@documented(
+    "metric", place="``lightgbm.train(..., feval=)``", library="LightGBM",
+    arguments="(predictions, Dataset)",
+)  # fmt: skip
 def metric(loss: Any, predictions: str = "margin") -> NativeMetric:
-    """A metric for ``lightgbm.train(..., feval=)``: the mean loss, lower is better.
-
-    Parameters
-    ----------
-    loss : Elementwise or Softmax
-        A loss of margins.
-    predictions : {"margin", "mean"}
-        What LightGBM hands to metrics: margins beside an objective of one's own, means and
-        probabilities beside one of its own.
-
-    Returns
-    -------
-    callable of (predictions, Dataset), which pickles
-    """
     return NativeMetric(loss, predictions)
 
 
+@documented("check", data="Dataset", argument="dataset : lightgbm.Dataset")
 def check(
     loss: Any,
     dataset: Any,
@@ -96,22 +88,11 @@ def check(
     *,
     min_sum_hessian_in_leaf: float = 1e-3,
 ) -> Report:
-    """Look at a loss and a Dataset before training: what usually goes wrong, in one report.
-
+    """
     Parameters
     ----------
-    loss : Elementwise or Softmax
-    dataset : lightgbm.Dataset
-        With its labels and weights; it is constructed.
-    hessian : str or float
-        As in :func:`objective`.
     min_sum_hessian_in_leaf : float
-        That of the training.
-
-    Returns
-    -------
-    Report
-        ``print`` shows it; ``report.problems`` is empty where all is well.
+        That of the training: the least sum of hessians of a leaf.
     """
     dataset.construct()
     return examine(
@@ -219,45 +200,19 @@ class _Estimator:
         return found + self.start_  # type: ignore[attr-defined,no-any-return]
 
 
+_OWN = {
+    "library": "LightGBM",
+    "options": "Those of ``lightgbm.LGBMRegressor``, but for objective and num_class.",
+    "model": "lightgbm.LGBMRegressor\n"
+    "    The fitted model; its predictions are margins less the start.",
+}
+
+
+@documented("regressor", **_OWN)
 class Regressor(_Estimator, BoostedRegressor):
-    """LightGBM by any loss of numbers: it owns start, link, weights and the metric.
-
-    Parameters
-    ----------
-    loss : Elementwise
-        A loss of margins.
-    hessian : str or float
-        See :func:`numbaloss.boosting.derivatives`.
-    **options
-        Those of ``lightgbm.LGBMRegressor``, but for objective and num_class.
-
-    Attributes
-    ----------
-    start_ : float
-        The best constant margin, from which trees go on.
-    model_ : lightgbm.LGBMRegressor
-        The fitted model; its predictions are margins less the start.
-    """
+    pass
 
 
+@documented("classifier", **_OWN)
 class Classifier(_Estimator, BoostedClassifier):
-    """LightGBM by any loss of classes: it owns start, link, weights, labels and the metric.
-
-    Parameters
-    ----------
-    loss : Softmax, or Elementwise of two classes
-        A loss of margins.
-    hessian : str or float
-        See :func:`numbaloss.boosting.derivatives`.
-    **options
-        Those of ``lightgbm.LGBMRegressor``, but for objective and num_class.
-
-    Attributes
-    ----------
-    classes_ : array
-        The labels, in the order of columns.
-    start_ : float or array
-        The best constant margin, from which trees go on.
-    model_ : lightgbm.LGBMRegressor
-        The fitted model; its predictions are margins less the start.
-    """
+    pass

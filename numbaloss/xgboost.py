@@ -20,6 +20,7 @@ except ImportError as error:
     ) from error
 
 from .boosting.doctor import Report, examine
+from .boosting.documentation import documented
 from .boosting.estimators import BoostedClassifier, BoostedRegressor
 from .boosting.objectives import Metric, Objective
 from .structures.softmax import Softmax
@@ -69,21 +70,11 @@ def sklearn_objective(loss: Any, hessian: str | float = "auto") -> SklearnObject
     return SklearnObjective(loss, hessian)
 
 
+@documented(
+    "metric", place="``xgboost.train(..., custom_metric=)``", library="XGBoost",
+    arguments="(predictions, DMatrix)",
+)  # fmt: skip
 def metric(loss: Any, predictions: str = "margin") -> NativeMetric:
-    """A metric for ``xgboost.train(..., custom_metric=)``: the mean loss.
-
-    Parameters
-    ----------
-    loss : Elementwise or Softmax
-        A loss of margins.
-    predictions : {"margin", "mean"}
-        What XGBoost hands to metrics: margins beside an objective of one's own, means and
-        probabilities beside one of its own.
-
-    Returns
-    -------
-    callable of (predictions, DMatrix), which pickles
-    """
     return NativeMetric(loss, predictions)
 
 
@@ -130,25 +121,15 @@ def params(
     return found
 
 
+@documented("check", data="DMatrix", argument="dtrain : xgboost.DMatrix or QuantileDMatrix")
 def check(
     loss: Any, dtrain: Any, hessian: str | float = "auto", *, min_child_weight: float = 1.0
 ) -> Report:
-    """Look at a loss and a DMatrix before training: what usually goes wrong, in one report.
-
+    """
     Parameters
     ----------
-    loss : Elementwise or Softmax
-    dtrain : xgboost.DMatrix or QuantileDMatrix
-        With its labels and weights.
-    hessian : str or float
-        As in :func:`objective`.
     min_child_weight : float
         That of the training: the least sum of hessians of a leaf.
-
-    Returns
-    -------
-    Report
-        ``print`` shows it; ``report.problems`` is empty where all is well.
     """
     return examine(
         Native(loss, hessian), dtrain.get_label(), _or_none(dtrain.get_weight()), min_child_weight,
@@ -239,25 +220,16 @@ class _Estimator:
         return found
 
 
+_OWN = {
+    "library": "XGBoost",
+    "options": "Those of ``xgboost.XGBRegressor``, but for objective, base_score and num_class.",
+    "model": "xgboost.XGBRegressor\n    The fitted model; it predicts margins.",
+}
+
+
+@documented("regressor", **_OWN)
 class Regressor(_Estimator, BoostedRegressor):
-    """XGBoost by any loss of numbers: it owns start, link, weights and the metric.
-
-    Parameters
-    ----------
-    loss : Elementwise
-        A loss of margins.
-    hessian : str or float
-        See :func:`numbaloss.boosting.derivatives`.
-    **options
-        Those of ``xgboost.XGBRegressor``, but for objective, base_score and num_class.
-
-    Attributes
-    ----------
-    start_ : float or array
-        The best constant margin, from which trees go on.
-    model_ : xgboost.XGBRegressor
-        The fitted model; it predicts margins.
-
+    """
     Examples
     --------
     >>> import numpy as np
@@ -270,24 +242,6 @@ class Regressor(_Estimator, BoostedRegressor):
     """
 
 
+@documented("classifier", **_OWN)
 class Classifier(_Estimator, BoostedClassifier):
-    """XGBoost by any loss of classes: it owns start, link, weights, labels and the metric.
-
-    Parameters
-    ----------
-    loss : Softmax, or Elementwise of two classes
-        A loss of margins.
-    hessian : str or float
-        See :func:`numbaloss.boosting.derivatives`.
-    **options
-        Those of ``xgboost.XGBRegressor``, but for objective, base_score and num_class.
-
-    Attributes
-    ----------
-    classes_ : array
-        The labels, in the order of columns.
-    start_ : float or array
-        The best constant margin, from which trees go on.
-    model_ : xgboost.XGBRegressor
-        The fitted model; it predicts margins.
-    """
+    pass

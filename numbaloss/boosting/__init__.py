@@ -5,6 +5,7 @@ arrays.
 """
 
 from .derivatives import MODES, derivatives, hessian_mode
+from .quantiles import rearranged
 from .row_hessian import row_hessian
 
-__all__ = ["MODES", "derivatives", "hessian_mode", "row_hessian"]
+__all__ = ["MODES", "derivatives", "hessian_mode", "rearranged", "row_hessian"]

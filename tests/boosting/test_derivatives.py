@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import pickle
 
@@ -10,7 +11,7 @@ import pytest
 
 import numbaloss as nl
 from catalogue.cases import LOSSES, ROW_LOSSES
-from numbaloss.boosting import MODES, derivatives, hessian_mode, row_hessian
+from numbaloss.boosting import MODES, derivatives, hessian_mode, rearranged, row_hessian
 from numbaloss.core.loss import domain
 
 BOOSTED = [
@@ -303,3 +304,61 @@ def test_inputs_stay_as_they_are_and_order_is_as_asked():
         assert other.flags.f_contiguous
         np.testing.assert_array_equal(one, other)
     assert pickle.loads(pickle.dumps(nl.Huber())) == nl.Huber()
+
+
+def test_focal_losses_are_finite_far_out():
+    # In logits: of probabilities that are rounded to 0 and 1 no gradient would be left.
+    margin = np.array([-1e4, -300.0, -40.0, 40.0, 300.0, 1e4])
+    for dtype in (np.float32, np.float64):
+        for target in (np.zeros(6), np.ones(6)):
+            for loss in (nl.Focal(), nl.Focal(gamma=0.5, alpha=0.3), nl.AsymmetricFocal()):
+                gradient, hessian = derivatives(loss, margin.astype(dtype), target)
+                assert np.isfinite(gradient).all()
+                assert np.isfinite(hessian).all()
+                assert (hessian > 0.0).all()
+                if isinstance(loss, nl.Focal):  # the other forgets what it is sure of
+                    wrong = (margin > 0.0) != (target > 0.0)
+                    assert (abs(gradient[wrong]) > 0.1).all()
+    rows = np.array([[1e4, 0.0, -1e4], [-300.0, 300.0, 0.0]])
+    gradient, hessian = derivatives(nl.CategoricalFocal(), rows, np.array([2, 0]))
+    assert np.isfinite(gradient).all()
+    assert (hessian > 0.0).all()
+
+
+def test_quantiles_in_order_are_no_worse():
+    rng = np.random.default_rng(5)
+    shares = [0.2, 0.4, 0.5, 0.7]
+    target = rng.normal(size=500)
+    crossing = np.quantile(target, shares) + rng.normal(0.0, 0.4, (500, 4))
+    kept = crossing.copy()
+    quantiles, crossed = rearranged(crossing)
+    assert 0.3 < crossed < 1.0
+    assert (np.diff(quantiles, axis=1) >= 0.0).all()
+    assert rearranged(quantiles).crossed == 0.0
+    np.testing.assert_array_equal(crossing, kept)
+
+    def mean_loss(found):
+        return sum(
+            nl.Quantile(q)(np.ascontiguousarray(found[:, k]), target) for k, q in enumerate(shares)
+        )
+
+    assert mean_loss(quantiles) < mean_loss(crossing)
+    with pytest.raises(ValueError, match=r"\(n, quantiles\)"):
+        rearranged(target)
+
+
+@pytest.mark.parametrize("library", ["xgboost", "lightgbm", "catboost"])
+def test_what_boosters_share_is_said_for_each(library):
+    pytest.importorskip(library)
+    pytest.importorskip("sklearn")
+    module = __import__(f"numbaloss.{library}", fromlist=["check"])
+    for name in module.__all__:
+        text = inspect.getdoc(getattr(module, name))
+        if name == "sklearn_objective":  # its parameters are those of `objective`
+            continue
+        assert "Parameters\n----------\n" in text, name
+        assert text.count("Parameters\n") == 1, name
+        assert "{" not in text or '{"' in text, name
+        assert max(map(len, text.splitlines())) <= 100
+        for one in inspect.signature(getattr(module, name)).parameters:
+            assert one in text, (name, one)

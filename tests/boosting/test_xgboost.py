@@ -133,6 +133,22 @@ def test_params_give_the_start_and_what_predict_means():
         np.testing.assert_array_equal(again.predict(data), mean)
 
 
+def test_params_start_classes_and_outputs_each_where_it_should():
+    if tuple(map(int, xgb.__version__.split(".")[:2])) < (3, 1):
+        pytest.skip("starts from one number")
+    loss = nl.CrossEntropy()
+    data = xgb.DMatrix(X, CLASSES, weight=WEIGHT)
+    given = params(loss, CLASSES, WEIGHT) | {"nthread": 1, "eta": 0.0}
+    model = xgb.train(given, data, 1, obj=objective(loss))
+    shares = [WEIGHT[k == CLASSES].sum() / WEIGHT.sum() for k in range(3)]
+    np.testing.assert_allclose(model.predict(data), np.tile(shares, (400, 1)), rtol=1e-5)
+    several = np.column_stack([POSITIVE, 3.0 * POSITIVE])
+    given = params(nl.Gamma(), several) | {"nthread": 1, "eta": 0.0}
+    data = xgb.DMatrix(X, several)
+    found = xgb.train(given, data, 1, obj=objective(nl.Gamma())).predict(data)
+    np.testing.assert_allclose(found, np.tile(several.mean(axis=0), (400, 1)), rtol=1e-5)
+
+
 def test_a_metric_beside_a_builtin_gets_probabilities():
     data = xgb.DMatrix(X, LABELS)
     history = {}

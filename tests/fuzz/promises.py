@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from numbaloss.call import near
+
 from . import bad_input, references
 from .bands import misfit
 from .calls import Call, Maker
@@ -32,6 +34,8 @@ def examine(seed: int, number: int, stretch: Stretch, arena: Arena) -> tuple[Cal
     rng = np.random.default_rng([seed, number, 7])
     arena.reset()
     call = None
+    # Small arrays are copied into plain ones; every other call reads them as they lie.
+    usual, near.MOST = near.MOST, near.MOST * (number % 2)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -42,6 +46,8 @@ def examine(seed: int, number: int, stretch: Stretch, arena: Arena) -> tuple[Cal
                 _answered(rng, call)
     except Finding as found:
         return call, found
+    finally:
+        near.MOST = usual
     return call, None
 
 
