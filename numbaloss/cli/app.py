@@ -94,7 +94,8 @@ def devices(
 @app.command(help=SCORE_HELP, short_help="Losses of a file of predictions.")
 def score(
     file: options.File,
-    loss: options.Losses,
+    loss: options.Losses = None,
+    metric: options.Metrics = None,
     prediction: options.Prediction = None,
     target: options.Target = None,
     classes: options.Classes = None,
@@ -113,23 +114,32 @@ def score(
     decimal: options.Decimal = None,
     encoding: options.Encoding = None,
 ) -> None:
-    from . import layout, report, results, scoring, specification, tables
+    from . import layout, metrics, report, results, scoring, specification, tables
     from .tables.text import text_options
 
     if output is None and (per_sample or gradient or hessian):
         raise UsageFailure("--per-sample, --gradient and --hessian need an --output")
+    if output is not None and not loss:
+        raise UsageFailure("--output takes results of losses: give --loss")
     if device is options.Device.cuda:
         _require_gpu()
-    chosen = specification.choose(loss)
+    asked = metrics.choose(metric or [])
+    if not loss and not asked:
+        raise UsageFailure("nothing to compute: give --loss or --metric")
     table = tables.open_table(file, text_options(delimiter, decimal, encoding))
-    arranged = layout.arrange(
-        table,
-        chosen,
-        tuple(prediction or ("prediction",)),
-        tuple(target or ("target",)),
-        weight,
-        specification.class_names(classes),
-    )
+
+    def arrange(chosen: list[specification.Chosen]) -> layout.Layout:
+        return layout.arrange(
+            table,
+            chosen,
+            tuple(prediction or ("prediction",)),
+            tuple(target or ("target",)),
+            weight,
+            specification.class_names(classes),
+        )
+
+    chosen = specification.choose(loss or [])
+    arranged = arrange(chosen) if chosen else metrics.arrange(arrange)
     wanted = {"value": per_sample, "gradient": gradient, "hessian": hessian}
     kinds: tuple[str, ...] = ()
     if output is not None:
@@ -147,7 +157,8 @@ def score(
         results.open_results(output, fields, arranged.real) as sink,
         _progress(f"Scoring {file.name}") as progress,
     ):
-        scores = scoring.score(table, arranged, chosen, settings, sink, progress)
+        totals = metrics.Totals(asked)
+        scores = scoring.score(table, arranged, chosen, settings, sink, progress, totals)
         if scores.rows + scores.skipped == 0:
             raise Failure(f"{file} has no rows")
     if as_json:

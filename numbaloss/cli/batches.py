@@ -46,7 +46,7 @@ def evaluate(
 ) -> BatchSums:
     """Evaluate all losses on a batch; ``kinds`` are the columns that each of them keeps."""
     size = len(batch.arrays[0])
-    kept, arrays = _without_nan(batch.arrays) if skip_nan else (None, batch.arrays)
+    kept, arrays = without_nan(batch.arrays) if skip_nan else (None, batch.arrays)
     if not skip_nan:
         _check_labels(batch)
     sums = []
@@ -172,7 +172,7 @@ def _not_finite(
     return int(odd.sum()), int(odd.argmax()) if odd.any() else None
 
 
-def _without_nan(
+def without_nan(
     arrays: tuple[np.ndarray, ...],
 ) -> tuple[np.ndarray | None, tuple[np.ndarray, ...]]:
     """The rows that hold no NaN, and which ones they are; None where all of them are."""

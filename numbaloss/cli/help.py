@@ -30,7 +30,7 @@ they take, notes, references, examples.
 """
 
 SCORE_HELP = """\
-Losses of the predictions in FILE, all in one pass, in memory for a few rows.
+Losses and metrics of the predictions in FILE, in one pass and little memory.
 
 FILE is text (.csv, .tsv, also .gz, .bz2, .zst), Parquet (a file or a folder of
 them), .npy (named fields; or two dimensions, whose columns have numbers) or
@@ -48,6 +48,10 @@ A loss is written
   "huber:delta=1.5 + 0.1*log_cosh" a weighted sum
   my_losses.py:Quartic:scale=2     a class of your own, in a file
   my_package.losses:Quartic        or in a module
+
+Metrics are written likewise, roc_auc or f_beta:beta=2, with or without losses:
+accuracy, f_beta, roc_auc, log_loss, mae, r2, ndcg and others, of what the losses
+take: probabilities for log_loss, for accuracy too (or threshold=0 for logits).
 
 \b
 Losses of many classes, cross_entropy for one, take a row of predictions:

@@ -22,8 +22,24 @@ class Device(StrEnum):
 
 File = Annotated[Path, typer.Argument(metavar="FILE", show_default=False)]
 Losses = Annotated[
-    list[str],
-    typer.Option("--loss", "-l", metavar="LOSS", help="As above; may be given many times."),
+    list[str] | None,
+    typer.Option(
+        "--loss",
+        "-l",
+        metavar="LOSS",
+        help="As above; may be given many times.",
+        show_default=False,
+    ),
+]
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metric",
+        "-m",
+        metavar="METRIC",
+        help="roc_auc, f_beta:beta=2 ...; may be given many times.",
+        show_default=False,
+    ),
 ]
 Prediction = Annotated[
     list[str] | None,

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from . import metrics
 from .failures import harmless
 from .scoring import Options, Score, Scores
 from .wrap import TIGHT, breakable, tight, wrapped
@@ -87,9 +89,21 @@ def print_scores(path: Path, scores: Scores, options: Options, output: Path | No
     for one, cells in zip(scores.scores, rows):
         lines = wrapped(breakable(one.chosen.text), width)
         table.add_row(Text("\n".join(lines)), *cells)
-    out.print(table)
+    if scores.scores:
+        out.print(table)
+    if scores.metrics:
+        _print_metrics(out, scores)
     for line in _remarks(path, scores, options, output):
         out.print(Text("\n".join(wrapped(line, out.width))), soft_wrap=True)
+
+
+def _print_metrics(out: Console, scores: Scores) -> None:
+    table = plain_table("Metric", "value")
+    table.columns[0].overflow = "fold"
+    table.columns[1].justify = "right"
+    for asked, value in scores.metrics:
+        table.add_row(Text(asked.text), Text("\n".join(metrics.lines(value))))
+    out.print(table)
 
 
 def _remarks(path: Path, scores: Scores, options: Options, output: Path | None) -> Iterator[str]:
@@ -160,6 +174,10 @@ def scores_as_json(
                 "first_not_finite_row": one.first_row,
             }
             for one in scores.scores
+        ],
+        "metrics": [
+            {"name": asked.name, "metric": repr(asked.metric), "value": np.asarray(value).tolist()}
+            for asked, value in scores.metrics
         ],
         "seconds": round(scores.seconds, 6),
         "compile_seconds": round(scores.compile_seconds, 6),

@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .batches import BatchSums, Sums, evaluate
 from .failures import Failure, first_line
 from .layout import EXAMPLE_ROWS, Layout
+from .metrics import Asked, Totals
 from .results import Results
 from .specification import Chosen
 from .tables import Batch, Table
@@ -50,6 +51,7 @@ class Scores(NamedTuple):
     skipped: int
     seconds: float
     compile_seconds: float
+    metrics: list[tuple[Asked, Any]]
 
 
 class Tally:
@@ -90,6 +92,7 @@ def score(
     options: Options,
     results: Results | None = None,
     progress: Callable[[float], None] = lambda done: None,
+    metrics: Totals | None = None,
 ) -> Scores:
     """Evaluate losses over all rows of a table.
 
@@ -97,16 +100,19 @@ def score(
     of the whole table at once, to rounding, and the same for any number of threads.
     """
     losses = [one.loss for one in chosen]
+    totals = metrics or Totals([])
 
-    def work(batch: Batch) -> tuple[Batch, BatchSums]:
+    def work(batch: Batch) -> tuple[Batch, BatchSums, Any]:
         arranged = layout.arrange(batch)
         with gpu_failures():
-            return batch, evaluate(
+            sums = evaluate(
                 arranged, losses, options.check, options.skip_nan, options.kinds, options.device
             )
+        return batch, sums, totals.of_batch(arranged, options.skip_nan)
 
     started = time.perf_counter()
     compile_kernels(chosen, options, layout)
+    totals.compile(layout)
     compiled = time.perf_counter()
     tallies = [Tally(one) for one in chosen]
     rows = skipped = 0
@@ -116,7 +122,8 @@ def score(
         closing(ahead(table.batches(layout.forms))) as batches,
         closing(in_order(work, batches, workers)) as done,
     ):
-        for batch, sums in done:
+        for batch, sums, part in done:
+            totals.add(part)
             for tally, part in zip(tallies, sums.losses, strict=True):
                 tally.add(part, batch)
             if results is not None:
@@ -127,7 +134,9 @@ def score(
     seconds = time.perf_counter() - compiled
     scores = [tally.score(options.reduction, rows) for tally in tallies]
     classes = len(layout.classes) or None
-    return Scores(scores, layout.real, classes, rows, skipped, seconds, compiled - started)
+    return Scores(
+        scores, layout.real, classes, rows, skipped, seconds, compiled - started, totals.results()
+    )
 
 
 def compile_kernels(chosen: list[Chosen], options: Options, layout: Layout) -> None:

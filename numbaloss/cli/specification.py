@@ -51,8 +51,8 @@ def choose(texts: list[str]) -> list[Chosen]:
         Chosen(name if names.count(name) == 1 else slug(text), text, loss)
         for text, (name, loss) in zip(texts, read, strict=True)
     ]
-    first = chosen[0]
     for place, one in enumerate(chosen):
+        first = chosen[0]
         if one.loss.contract.of_classes != first.loss.contract.of_classes:
             of_rows, other = (one, first) if one.loss.contract.of_classes else (first, one)
             raise UsageFailure(
@@ -121,11 +121,11 @@ def _term(body: str, text: str) -> tuple[str, Loss]:
         if len(parts) > 3:
             raise UsageFailure(f"--loss {text!r}: too many colons")
         cls = _own_class(parts[0], parts[1])
-        return registry.snake_case(cls.__name__), cls(**_parameters(parts[2:], text))
+        return registry.snake_case(cls.__name__), cls(**parameters(parts[2:], text))
     if len(parts) > 2:
         raise UsageFailure(f"--loss {text!r}: too many colons")
     try:
-        loss = registry.get(parts[0], **_parameters(parts[1:], text))
+        loss = registry.get(parts[0], **parameters(parts[1:], text))
     except ValueError as error:
         raise ValueError(str(error).replace("numbaloss.losses()", "`numbaloss list`")) from None
     return registry.snake_case(type(loss).__name__), loss
@@ -141,14 +141,15 @@ def _registered(name: str) -> bool:
     return True
 
 
-def _parameters(parts: list[str], text: str) -> dict[str, Any]:
+def parameters(parts: list[str], text: str, option: str = "loss") -> dict[str, Any]:
+    """Values by name, of a text ``name=value,name=value``."""
     values: dict[str, Any] = {}
     for item in parts[0].split(",") if parts and parts[0] else []:
         name, equals, value = (piece.strip() for piece in item.partition("="))
         if not equals or not name or not value:
-            raise UsageFailure(f"--loss {text!r}: {item!r} should read parameter=value")
+            raise UsageFailure(f"--{option} {text!r}: {item!r} should read parameter=value")
         if name in values:
-            raise UsageFailure(f"--loss {text!r}: {name!r} is given twice")
+            raise UsageFailure(f"--{option} {text!r}: {name!r} is given twice")
         values[name] = _value(value)
     return values
 
