@@ -79,6 +79,9 @@ class Direct:
         self.run: Any = self._first
 
     def _first(self, *arguments: Any) -> Any:
+        # Arrays of a GPU are none of the host's: for these alone, its engine is not imported.
+        if hasattr(type(arguments[2]), "__cuda_array_interface__"):
+            return None
         self.run = kernels("cpu", self.structure).run_direct
         return self.run(*arguments)
 

@@ -91,7 +91,8 @@ def digest() -> str:
         for path in sorted(stamps):
             with open(path, "rb") as file:
                 content = file.read()
-            total.update(f"{os.path.relpath(path, PACKAGE)}\0{len(content)}\0".encode())
+            # As `os.path.relpath` has it, in a hundredth of the time.
+            total.update(f"{path[len(PACKAGE) + 1 :]}\0{len(content)}\0".encode())
             total.update(content)
         if _stamps() != stamps or any(_may_have_changed(*one) for one in stamps.items()):
             return ""

@@ -22,7 +22,6 @@ from ..formulas.points import normalizer
 from ..formulas.structure import Structure
 from ..jobs.cuda_rows import RowFlags
 from ..jobs.rows import MARGIN, PLAIN, SOFTMAX
-from ..vmath.overloads import install as install_vmath
 from . import reduce
 from .backend import cuda, device_function
 from .class_terms import (
@@ -58,7 +57,6 @@ def limits(kind: str) -> Limits:
 @kept_on_disk
 def kernel(structure: Structure, form: Form, vectors: int) -> Kernel:
     """The kernel of a loss, for threads that keep so many vectors each."""
-    install_vmath()
     kind, real = form.kind, compute_type(form.kind)
     computed = np.dtype(real).name
     zero, none, count = real(0), int32(0), lanes(kind)

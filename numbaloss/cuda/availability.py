@@ -137,12 +137,11 @@ def packages() -> dict[str, str | None]:
     """Versions of what a GPU is used through, None for what is not installed."""
     found: dict[str, str | None] = {}
     for name in ("numba", "numba-cuda", "cuda-bindings", "cupy", "torch", "jax"):
-        found[name] = package_version(name)
+        found[name] = _version(name)
     return found
 
 
-def package_version(name: str) -> str | None:
-    """The version of an installed package; None where there is none."""
+def _version(name: str) -> str | None:
     # CuPy's wheels are named for the toolkit they are made for.
     for candidate in (name, *((f"{name}-cuda12x", f"{name}-cuda13x") if name == "cupy" else ())):
         try:

@@ -15,7 +15,6 @@ from numba import types
 
 from ..formulas.structure import Structure
 from ..jobs.cuda_batch import BatchFlags, BatchNumbers, CudaBatchBlock
-from ..vmath.overloads import install as install_vmath
 from .backend import device_function
 from .dtypes import compute_type
 from .fields import kernel_type
@@ -31,7 +30,6 @@ def plain(make: Callable[[str], Callable]) -> Callable[[str], Kernel]:
     @kept_on_disk
     @wraps(make)
     def kernel(kind: str) -> Kernel:
-        install_vmath()
         real = np.dtype(compute_type(kind)).name
         arguments = kernel_type(CudaBatchBlock), kernel_type(BatchNumbers, real)
         return Kernel(make(kind), arguments)
@@ -45,7 +43,6 @@ def of_loss(make: Callable[[str], Callable]) -> Callable[[Structure, str], Kerne
     @kept_on_disk
     @wraps(make)
     def kernel(structure: Structure, kind: str) -> Kernel:
-        install_vmath()
         arguments = kernel_type(CudaBatchBlock), kernel_type(BatchNumbers, kind)
         loss = structure.numba_type(getattr(types, kind))
         return Kernel(make(kind), (loss, *arguments), structure)

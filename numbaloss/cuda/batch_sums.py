@@ -8,7 +8,6 @@ import numpy as np
 
 from ..jobs.cuda_batch import BatchFlags
 from ..vmath import log
-from ..vmath.overloads import install as install_vmath
 from .backend import cuda
 from .batch_kernels import apart, plain
 from .dtypes import compute_type
@@ -122,7 +121,6 @@ def measure_columns(kind: str) -> Callable:
 @plain
 def close(kind: str) -> Callable:
     """From maxima and sums to the logs of sums, with the temperature and the bias."""
-    install_vmath()
     real = compute_type(kind)
     zero, lowest = real(0), real(-np.inf)
     load, store = reader(kind), writer(kind)

@@ -22,7 +22,7 @@ from .. import sources
 from ..disk import cache as disk_cache
 from ..disk.cache import Entry
 from . import backend
-from .availability import driver_version, package_version
+from .availability import driver_version
 
 Capability = tuple[int, int]
 # Before this version the driver's own linker is taken.
@@ -72,7 +72,7 @@ def environment() -> tuple[Any, ...]:
         sys.implementation.cache_tag,
         numba.__version__,
         llvmlite.__version__,
-        tuple(package_version(name) for name in ("numba-cuda", "cuda-core", "cuda-bindings")),
+        backend.versions(),
         backend.settings(),
         compiler(),
         linker(),
@@ -80,9 +80,8 @@ def environment() -> tuple[Any, ...]:
 
 
 def compiler() -> tuple[Any, ...]:
-    """Which NVVM makes PTX: versions of the packages that have one, and the size of its file."""
-    packages = ("nvidia-nvvm", "nvidia-cuda-nvcc", "nvidia-cuda-nvcc-cu12", "cuda-toolkit")
-    return (*map(package_version, packages), _library("nvvm"))
+    """Which NVVM makes PTX."""
+    return _library("nvvm")
 
 
 def linker() -> tuple[Any, ...]:
@@ -95,16 +94,20 @@ def linker() -> tuple[Any, ...]:
         return "driver", driver_version()
     if version < _LEAST_LINKER:
         return "driver", driver_version()
-    packages = ("nvidia-nvjitlink", "nvidia-nvjitlink-cu12")
-    return "nvjitlink", version, file, *map(package_version, packages)
+    return "nvjitlink", version, file
 
 
-def _library(name: str) -> tuple[str, int]:
-    """File name and size of one of NVIDIA's libraries: patches have neither in their version."""
+def _library(name: str) -> tuple[str, int, str]:
+    """What tells one of NVIDIA's libraries from its other versions, patches among them.
+
+    The beginning of a file has its build's identity: GNU's on Linux, the time on Windows.
+    """
     from cuda import pathfinder
 
     path = os.path.realpath(pathfinder.load_nvidia_dynamic_lib(name).abs_path or "")
-    return os.path.basename(path), os.path.getsize(path)
+    with open(path, "rb") as file:
+        start = file.read(1 << 16)
+    return os.path.basename(path), os.path.getsize(path), blake2b(start).hexdigest()
 
 
 def entry_of(text: str) -> str:

@@ -27,7 +27,6 @@ from ..jobs.cuda_elementwise import (
     SumLaunch,
 )
 from ..jobs.elementwise import TargetRecoding
-from ..vmath.overloads import install as install_vmath
 from . import reduce
 from .backend import cuda, device_function
 from .dtypes import compute_type, lanes
@@ -60,7 +59,6 @@ def vectors(structure: Structure, kind: str, derivatives: int, signed: bool = Fa
     Targets that are ``signed`` are asked for when it is compiled: of all that a call may ask for,
     they alone would cost every element an instruction.
     """
-    install_vmath()
     real, count = compute_type(kind), lanes(kind)
     some, one_by_one = several(kind, derivatives, count), _one_by_one(kind, derivatives)
     is_unusual, weigh, recode = unusual(count), weighed(kind, count), recoded(kind, count)
@@ -155,7 +153,6 @@ def _one_by_one(kind: str, derivatives: int) -> Callable:
 @kept_on_disk
 def strided(structure: Structure, kind: str, derivatives: int) -> Kernel:
     """The kernel for any arrays: targets and weights of any dtype, all of any strides."""
-    install_vmath()
     real = compute_type(kind)
     one, locate, target_of = with_questions(kind, derivatives), _locator(), _pairer(kind)
     computed = np.dtype(real).name

@@ -22,7 +22,6 @@ from numba import types
 
 from ..formulas.structure import Structure
 from ..jobs.cuda_vectors import CudaVectorRows, VectorAxis, VectorFlags, VectorNumbers
-from ..vmath.overloads import install as install_vmath
 from . import reduce
 from .backend import cuda, device_function
 from .dtypes import compute_type, lanes
@@ -51,7 +50,6 @@ def signature(structure: Structure, real: str) -> tuple[Any, ...]:
 @kept_on_disk
 def kernel(structure: Structure, kind: str, derivatives: int, traversed: bool = False) -> Kernel:
     """The kernel of a loss for one dtype, and for rows along one axis or along several ones."""
-    install_vmath()
     real = compute_type(kind)
     computed, form = np.dtype(real).name, form_of(structure)
     zero, store_value = real(0), writer(computed)

@@ -10,7 +10,6 @@ from .. import vmath
 from ..formulas.points import point, root, term
 from ..formulas.structure import Structure
 from ..jobs.cuda_vectors import VectorFlags
-from ..vmath.overloads import install as install_vmath
 from .backend import device_function
 from .dtypes import compute_type
 
@@ -104,7 +103,6 @@ def finisher(form: str, kind: str) -> Callable:
     ``finish(loss, flags, scale, sums, target, weight)``: the value, whether there is a gradient,
     whether the negative is compared with the positive, and the factors of the slopes.
     """
-    install_vmath()
     real = compute_type(kind)
     zero, one = real(0), real(1)
     sqrt = vmath.sqrt

@@ -20,7 +20,6 @@ from ..formulas.points import normalizer, point
 from ..formulas.structure import Structure
 from ..jobs.cuda_rows import RowAxis, RowFlags
 from ..jobs.rows import MARGIN, PLAIN, SOFTMAX
-from ..vmath.overloads import install as install_vmath
 from . import reduce
 from .backend import cuda, device_function
 from .class_terms import of_class
@@ -37,7 +36,6 @@ _flag, _axis = RowFlags.bit, RowAxis.column
 @kept_on_disk
 def kernel(structure: Structure, kind: str, derivatives: int, traversed: bool = False) -> Kernel:
     """The kernel of a loss for one dtype, and for rows along one axis or along several ones."""
-    install_vmath()
     real = compute_type(kind)
     computed = np.dtype(real).name
     zero, one = real(0), real(1)

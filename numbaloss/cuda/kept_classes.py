@@ -23,7 +23,6 @@ from .. import vmath
 from ..formulas.structure import Structure
 from ..jobs.cuda_rows import RowFlags
 from ..jobs.rows import MARGIN, PLAIN, SOFTMAX
-from ..vmath.overloads import install as install_vmath
 from . import reduce
 from .all_classes import finisher_of_classes
 from .backend import cuda, device_function
@@ -320,7 +319,6 @@ def _parter(form: Form) -> Callable:
 @kept_on_disk
 def kernel(structure: Structure, form: Form) -> Kernel:
     """The kernel of a loss. It keeps what the launch has of shared memory."""
-    install_vmath()
     kind, real = form.kind, compute_type(form.kind)
     computed, zero = np.dtype(real).name, real(0)
     describe, write_value = describer(kind, False), writer(computed)

@@ -13,7 +13,6 @@ import numba
 import numpy as np
 
 from ..formulas.messages import complaint
-from ..formulas.refusals import refuse_exceptions
 from ..formulas.structure import Structure
 from . import backend, binaries, numpy_functions, shared_memory
 from .backend import Place, cuda, stream_of
@@ -59,7 +58,10 @@ class Kernel:
 
     def _refuse(self) -> None:
         """Raise for a formula that can raise: on a GPU nobody would hear of it."""
-        if self.of is not None:
+        if self.of is not None and not self.of.cacheable:
+            # Not at the top: what it asks takes 50 ms to import.
+            from ..formulas.refusals import refuse_exceptions
+
             refuse_exceptions(self.of)
 
     @contextmanager

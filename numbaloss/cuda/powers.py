@@ -20,7 +20,6 @@ from numba.extending import intrinsic as _intrinsic
 
 from ..vmath import bits, float64
 from ..vmath.gpu_bits import exp2_rough
-from ..vmath.overloads import install as install_vmath
 from . import backend
 from .backend import device_function
 
@@ -49,7 +48,6 @@ def _simulated_power_of_two(x: Any) -> Any:
 def power(kind: str) -> Callable:
     """The exponential for logits of a dtype."""
     if kind == "float64":
-        install_vmath()
         decay = float64.decay if not backend.SIMULATED else lambda x: np.exp(-abs(x))
 
         @device_function

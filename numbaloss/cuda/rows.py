@@ -28,7 +28,6 @@ from ..formulas.points import label_point, normalizer
 from ..formulas.structure import Structure
 from ..jobs.cuda_rows import CudaRows, RowAxis, RowFlags, RowNumbers
 from ..vmath import float32, float64
-from ..vmath.overloads import install as install_vmath
 from . import backend, reduce
 from .backend import device_function
 from .dtypes import compute_type
@@ -55,7 +54,6 @@ def decay(kind: str) -> Callable:
     real = compute_type(kind)
     if backend.SIMULATED:
         return lambda x: real(np.exp(-abs(x)))
-    install_vmath()
     return float64.decay if kind == "float64" else float32.decay
 
 
@@ -148,7 +146,6 @@ def finisher(structure: Structure, kind: str, derivatives: int) -> Callable:
     the value; the factor of exponentials, that of class weights, and the gradient at the label;
     one over the sum of exponentials; and of hessians p (p square + linear), and at the label.
     """
-    install_vmath()
     real = compute_type(kind)
     zero, one = real(0), real(1)
     log1p, hessians = vmath.log1p, _hessians(kind)

@@ -23,7 +23,6 @@ from numba.extending import intrinsic as _intrinsic
 from .. import forking, numba_settings
 from ..jobs.elementwise import LossHeader
 from ..rewriting.specialisation import compiled
-from ..vmath.overloads import install as install_vmath
 
 # Numba's stubs count the typing context among the arguments of a call.
 intrinsic: Any = _intrinsic
@@ -71,7 +70,10 @@ def can_raise(generic: Callable, record: types.Type, real: types.Type) -> bool:
     forking.check()
     numba_settings.check()
     with global_compiler_lock:
-        install_vmath()
+        # Not at the top: kernels for GPUs that come from disk need none of it.
+        from ..vmath.overloads import install
+
+        install()
         context = cpu_target.typing_context
         context.refresh()
         _, result = _compiled_for(caller_of(generic), (record, real, real), context)

@@ -161,7 +161,8 @@ def test_names_differ_by_all_that_code_depends_on(cache, monkeypatch):
     changes = [
         (binaries.sources, "digest", lambda: "edited"),
         (binaries.numba, "__version__", "1.2.3"),
-        (binaries, "package_version", lambda name: f"{name} 1.2.3"),
+        (backend, "versions", lambda: ("1.2.3",)),
+        (binaries, "_library", lambda name: (f"{name}.so", 1, "another build")),
         (binaries, "compiler", lambda: ("another",)),
         (binaries, "linker", lambda: ("another",)),
         (backend, "settings", lambda: ("0",)),
