@@ -105,7 +105,7 @@ def _by_label(job: CudaRows, rows: Rows) -> Choice | None:
     if not _cut_alike(job, kind, None):
         return None
     whole = _whole(job, kind)
-    shape = _shape(job, rows, whole, register_rows.limits(kind))
+    shape = _shape(job, rows, whole, register_rows.limits(kind, derivatives))
     if shape is None:
         return None
     form = shape.vectors, whole, smooth, shape.fixed(kind)

@@ -1,9 +1,10 @@
 """Rows of few classes, of losses that read the label's log-probability alone: a thread a row.
 
 Warps fetch stretches of 32 rows and multiples, 16 bytes a thread, and hand them round through
-shared memory: each thread then has a row in registers, and no sum crosses threads. So that rows of
-an even number of classes do not meet in few banks of shared memory, a place is left free after
-every 32 numbers. A warp has its own part of shared memory, and waits for nobody else.
+shared memory: each thread then has a row in registers, and no sum crosses threads. They go through
+shared memory 16 bytes at a time, and rows in pieces as large as their number of classes allows, so
+laid out that no two of a warp's accesses meet in a bank. A warp has its own part of shared memory,
+and waits for nobody else.
 
 The number of classes is part of the code, as registers have no index.
 
@@ -23,17 +24,18 @@ from ..formulas.structure import Structure
 from ..jobs.cuda_rows import RowFlags
 from . import backend, reduce
 from .backend import cuda, device_function
-from .dtypes import compute_type, itemsize, lanes
+from .dtypes import VECTOR_BYTES, compute_type, itemsize, lanes
 from .kernel import Kernel, kept_on_disk
 from .memory import reader, writer
 from .powers import power
 from .reduce import SCRATCH, WARP, WARP_LOG2
-from .row_vectors import combined, int32, powers, scaled, shared_cells, shifted, weighted_sum
+from .row_vectors import combined, int32, powers, scaled, shifted, weighted_sum
 from .rows import (
     describer,
     finisher,
     signature,
 )
+from .shared_rows import Layout, layout, places, shared_pieces
 from .vector_memory import vector_reader, vector_writer
 
 _flag = RowFlags.bit
@@ -65,7 +67,8 @@ def shape(kind: str, classes: int) -> Shape | None:
     rows = each // gcd(classes, each)
     while rows * classes * size < LEAST_BYTES:
         rows *= 2
-    warp = rows * classes * (WARP + 1) * np.dtype(compute_type(kind)).itemsize
+    computed = _computed(kind)
+    warp = layout(computed, classes).room(rows * WARP) * itemsize(computed)
     threads = backend.THREADS
     while threads > LEAST_THREADS and threads // WARP * warp > SHARED_BYTES:
         threads //= 2
@@ -86,122 +89,150 @@ def _fetcher(kind: str, first: int, count: int) -> Callable:
 
 
 @cache
-def _placer(real: str, count: int, each: int, first: int) -> Callable:
-    """``place(numbers, shared, at)``: vectors of ``each`` numbers, into shared memory."""
+def _placer(kind: str, own: Layout, first: int, count: int) -> Callable:
+    """``place(numbers, shared, base, lane)``: vectors into shared memory, from number ``first``."""
+    each = lanes(kind)
     if count == 1:
-        _, put = shared_cells(real)
-
-        @device_function
-        def one(numbers, shared, at):
-            put(shared, int32(at + first), numbers[0])
-
-        return one
-    # Vectors of a thread are 32 vectors apart, and a free place comes after every 32 numbers.
-    half = count // 2 if count <= each else count // each // 2 * each
-    further = half if count <= each else half * (WARP + 1)
-    part = _placer(real, half, each, first)
-    rest = _placer(real, count - half, each, first + further)
+        return _unit_placer(kind, own, first, 0, each // own.each)
+    half = count // 2
+    part, middle = _placer(kind, own, first, half), half * each
+    rest = _placer(kind, own, first + half, count - half)
 
     @device_function
-    def several(numbers, shared, at):
-        part(numbers[:half], shared, at)
-        rest(numbers[half:], shared, at)
+    def several(numbers, shared, base, lane):
+        part(numbers[:middle], shared, base, lane)
+        rest(numbers[middle:], shared, base, lane)
 
     return several
 
 
 @cache
-def _collector(real: str, count: int, first: int) -> Callable:
-    """``collect(shared, at)``: neighbours from shared memory, as a tuple."""
+def _unit_placer(kind: str, own: Layout, vector: int, unit: int, count: int) -> Callable:
+    """The units of 16 bytes in shared memory that one vector of elements makes."""
+    units, each = lanes(kind) // own.each, own.each
     if count == 1:
-        get, _ = shared_cells(real)
-        return device_function(lambda shared, at: (get(shared, int32(at + first)),))
-    half = count // 2
-    part, rest = _collector(real, half, first), _collector(real, count - half, first + half)
-    return device_function(lambda shared, at: part(shared, at) + rest(shared, at))
-
-
-@cache
-def movers(kind: str, vectors: int) -> tuple[Callable, Callable]:
-    """``fetch(address, start, lane, shared, at)`` and ``send``: a warp's whole stretch."""
-    return _fetch_vectors(kind, 0, vectors), _send_vectors(kind, 0, vectors)
-
-
-@cache
-def _fetch_vectors(kind: str, first: int, count: int) -> Callable:
-    each, real = lanes(kind), np.dtype(compute_type(kind)).name
-    if count <= VECTORS_AT_ONCE:
-        fetch, place = _fetcher(kind, first, count), _placer(real, count * each, each, 0)
-        here = first * each * (WARP + 1)
+        (of_unit, _, _), (_, put) = places(own), shared_pieces(_computed(kind), each)
+        first = vector * WARP * units + unit
 
         @device_function
-        def some(address, start, lane, shared, at):
-            place(fetch(address, start + lane * each), shared, int32(at + here))
+        def one(numbers, shared, base, lane):
+            put(shared, int32(base + of_unit(int32(lane * units + first))), numbers)
+
+        return one
+    half = count // 2
+    part = _unit_placer(kind, own, vector, unit, half)
+    rest, middle = _unit_placer(kind, own, vector, unit + half, half), half * each
+
+    @device_function
+    def both(numbers, shared, base, lane):
+        part(numbers[:middle], shared, base, lane)
+        rest(numbers[middle:], shared, base, lane)
+
+    return both
+
+
+@cache
+def _collector(kind: str, own: Layout, vector: int, unit: int, count: int) -> Callable:
+    """``collect(shared, base, lane)``: the numbers of one vector, from shared memory."""
+    units = lanes(kind) // own.each
+    if count == 1:
+        (of_unit, _, _), (get, _) = places(own), shared_pieces(_computed(kind), own.each)
+        first = vector * WARP * units + unit
+        return device_function(
+            lambda shared, base, lane: get(
+                shared, int32(base + of_unit(int32(lane * units + first)))
+            )
+        )
+    half = count // 2
+    part = _collector(kind, own, vector, unit, half)
+    rest = _collector(kind, own, vector, unit + half, half)
+    return device_function(
+        lambda shared, base, lane: part(shared, base, lane) + rest(shared, base, lane)
+    )
+
+
+def _computed(kind: str) -> str:
+    return np.dtype(compute_type(kind)).name
+
+
+@cache
+def movers(kind: str, own: Layout, vectors: int) -> tuple[Callable, Callable]:
+    """``fetch(address, start, lane, shared, base)`` and ``send``: a warp's whole stretch."""
+    return _fetch_vectors(kind, own, 0, vectors), _send_vectors(kind, own, 0, vectors)
+
+
+@cache
+def _fetch_vectors(kind: str, own: Layout, first: int, count: int) -> Callable:
+    each = lanes(kind)
+    if count <= VECTORS_AT_ONCE:
+        fetch, place = _fetcher(kind, first, count), _placer(kind, own, first, count)
+
+        @device_function
+        def some(address, start, lane, shared, base):
+            place(fetch(address, start + lane * each), shared, base, lane)
 
         return some
-    part = _fetch_vectors(kind, first, VECTORS_AT_ONCE)
-    rest = _fetch_vectors(kind, first + VECTORS_AT_ONCE, count - VECTORS_AT_ONCE)
+    part = _fetch_vectors(kind, own, first, VECTORS_AT_ONCE)
+    rest = _fetch_vectors(kind, own, first + VECTORS_AT_ONCE, count - VECTORS_AT_ONCE)
 
     @device_function
-    def several(address, start, lane, shared, at):
-        part(address, start, lane, shared, at)
-        rest(address, start, lane, shared, at)
+    def several(address, start, lane, shared, base):
+        part(address, start, lane, shared, base)
+        rest(address, start, lane, shared, base)
 
     return several
 
 
 @cache
-def _send_vectors(kind: str, first: int, count: int) -> Callable:
+def _send_vectors(kind: str, own: Layout, first: int, count: int) -> Callable:
     each, stores = lanes(kind), vector_writer(kind)
     if count == 1:
-        collect = _collector(np.dtype(compute_type(kind)).name, each, 0)
-        ahead, here = first * WARP * each, first * each * (WARP + 1)
+        collect, ahead = _collector(kind, own, first, 0, each // own.each), first * WARP * each
 
         @device_function
-        def one(address, start, lane, shared, at):
-            stores(address, start + ahead + lane * each, collect(shared, at + here))
+        def one(address, start, lane, shared, base):
+            stores(address, start + ahead + lane * each, collect(shared, base, lane))
 
         return one
     half = count // 2
-    part = _send_vectors(kind, first, half)
-    rest = _send_vectors(kind, first + half, count - half)
+    part = _send_vectors(kind, own, first, half)
+    rest = _send_vectors(kind, own, first + half, count - half)
 
     @device_function
-    def several(address, start, lane, shared, at):
-        part(address, start, lane, shared, at)
-        rest(address, start, lane, shared, at)
+    def several(address, start, lane, shared, base):
+        part(address, start, lane, shared, base)
+        rest(address, start, lane, shared, base)
 
     return several
 
 
 @cache
-def _taker(real: str, count: int) -> tuple[Callable, Callable]:
-    """``take(shared, base, k)``: neighbours from place k of a stretch on; ``put`` writes them."""
-    if count == 1:
-        get_cell, put_cell = shared_cells(real)
+def _taker(real: str, count: int, width: int, first: int = 0) -> tuple[Callable, Callable]:
+    """``take(shared, at)``: the numbers of a row; ``put(shared, at, numbers)`` writes them."""
+    if count == width:
+        get_piece, put_piece = shared_pieces(real, width)
 
         @device_function
-        def take(shared, base, k):
-            return (get_cell(shared, int32(base + k + (k >> 5))),)
+        def take(shared, at):
+            return get_piece(shared, int32(at + first))
 
         @device_function
-        def put(shared, base, k, numbers):
-            put_cell(shared, int32(base + k + (k >> 5)), numbers[0])
+        def put(shared, at, numbers):
+            put_piece(shared, int32(at + first), numbers)
 
         return take, put
-    half = count // 2
-    (take_part, put_part), (take_rest, put_rest) = (
-        _taker(real, half), _taker(real, count - half),
-    )  # fmt: skip
+    half = count // width // 2 * width
+    take_part, put_part = _taker(real, half, width, first)
+    take_rest, put_rest = _taker(real, count - half, width, first + half)
 
     @device_function
-    def take_several(shared, base, k):
-        return take_part(shared, base, k) + take_rest(shared, base, int32(k + half))
+    def take_several(shared, at):
+        return take_part(shared, at) + take_rest(shared, at)
 
     @device_function
-    def put_several(shared, base, k, numbers):
-        put_part(shared, base, k, numbers[:half])
-        put_rest(shared, base, int32(k + half), numbers[half:])
+    def put_several(shared, at, numbers):
+        put_part(shared, at, numbers[:half])
+        put_rest(shared, at, numbers[half:])
 
     return take_several, put_several
 
@@ -215,24 +246,22 @@ def kernel(
     computed = np.dtype(real).name
     of_logits = np.dtype(real) if backend.SIMULATED else real  # which takes no classes
     load, store = reader(kind), writer(kind)
-    fetch, send = movers(kind, each * classes // lanes(kind))
+    own = layout(computed, classes)
+    fetch, send = movers(kind, own, each * classes // lanes(kind))
     of_row = _row(structure, kind, derivatives, classes, smooth)
-    get, put = shared_cells(computed)
-    zero, count = real(0), lanes(kind)
-    with_gradient = derivatives > 0
+    (get, put), (_, place_of_row, place_of) = shared_pieces(computed, 1), places(own)
+    zero, with_gradient = real(0), derivatives > 0
     begin, leave, wait = reduce.begin(computed), reduce.leave(), reduce.wait_for_warp
     of_warp = WARP * each
-    stretch, room = of_warp * classes, (WARP + 1) * each * classes
+    stretch, room = of_warp * classes, own.room(of_warp)
 
     def softmax_narrow(loss, job, numbers, tail):
-        shared = cuda.shared.array(0, of_logits)
+        shared = cuda.shared.array(0, of_logits, VECTOR_BYTES)
         scratch = cuda.shared.array(SCRATCH, real)
         thread = cuda.threadIdx.x
         lane, warp = int32(thread & (WARP - 1)), int32(thread >> WARP_LOG2)
         scale, rows = begin(tail, numbers.scale, job.rows)
         base = int32(warp * room)
-        # Where a thread's vectors go, with the free places before them.
-        at = int32(base + lane * count + (lane * count >> 5))
         total, bad = 0.0, zero
         first = cuda.blockIdx.x * cuda.blockDim.x * each
         while first < rows:
@@ -241,17 +270,17 @@ def kernel(
             start, size = row * classes, int32(here * classes)
             whole = size == stretch
             if whole and job.flags & _flag.vectors_in:
-                fetch(job.prediction, start, lane, shared, at)
+                fetch(job.prediction, start, lane, shared, base)
             else:
                 k = lane
                 while k < size:
-                    put(shared, int32(base + k + (k >> 5)), load(job.prediction, start + k))
+                    put(shared, int32(base + place_of(k)), (load(job.prediction, start + k),))
                     k = int32(k + WARP)
             wait()
             k = lane
             while k < here:
                 value, wrong = of_row(
-                    loss, job, numbers, scale, row + k, shared, base, int32(k * classes)
+                    loss, job, numbers, scale, row + k, shared, int32(base + place_of_row(k))
                 )
                 total += np.float64(value)
                 bad += wrong
@@ -259,12 +288,12 @@ def kernel(
             wait()
             if with_gradient:
                 if whole and job.flags & _flag.vectors_out:
-                    send(job.gradient, start, lane, shared, at)
+                    send(job.gradient, start, lane, shared, base)
                 else:
                     k = lane
                     while k < size:
-                        number = get(shared, int32(base + k + (k >> 5)))
-                        store(job.gradient, start + k, number)
+                        number = get(shared, int32(base + place_of(k)))
+                        store(job.gradient, start + k, number[0])
                         k = int32(k + WARP)
                 wait()
             first += cuda.blockDim.x * cuda.gridDim.x * each
@@ -281,8 +310,10 @@ def _row(structure: Structure, kind: str, derivatives: int, classes: int, smooth
     real = compute_type(kind)
     computed = np.dtype(real).name
     zero, lowest, nothing = real(0), real(-np.inf), (real(0),) * classes
-    (take, put), store_value = _taker(computed, classes), writer(computed)
-    get_cell, put_cell = shared_cells(computed)
+    (take, put), store_value = (
+        _taker(computed, classes, layout(computed, classes).width), writer(computed),
+    )  # fmt: skip
+    get_cell, put_cell = shared_pieces(computed, 1)
     powers_of, power_of, times = powers(kind, classes), power(kind), scaled(classes)
     largest, total_of = combined(computed, classes, True), combined(computed, classes)
     describe, finish = describer(kind, False), finisher(structure, kind, derivatives)
@@ -291,16 +322,15 @@ def _row(structure: Structure, kind: str, derivatives: int, classes: int, smooth
     with_gradient, start, size = derivatives > 0, int32(0), int32(classes)
 
     @device_function
-    def of_row(loss, job, numbers, scale, row, shared, base, k):
+    def of_row(loss, job, numbers, scale, row, shared, at):
         weight, label, own_weight, wrong, _ = describe(job, row)
         high, low = numbers.power_high, numbers.power_low
         spread = value = factor = shift = at_label = zero
         e = nothing
         # Rows that do not count: whatever they hold, it is not read.
         if weight != zero:
-            x = take(shared, base, k)
-            own = int32(k + label)
-            chosen = get_cell(shared, int32(base + own + (own >> 5)))
+            x = take(shared, at)
+            chosen = get_cell(shared, int32(at + label))[0]
             top = largest(x)
             top = zero if top == lowest else top
             e = powers_of(x, top, high, low, int32(label))
@@ -318,9 +348,8 @@ def _row(structure: Structure, kind: str, derivatives: int, classes: int, smooth
                 e = shift_row(e, start, (factor, shift, job.class_weight, size))
             else:
                 e = times(e, factor)
-            put(shared, base, k, e)
-            own = int32(k + label)
-            put_cell(shared, int32(base + own + (own >> 5)), at_label)
+            put(shared, at, e)
+            put_cell(shared, int32(at + label), (at_label,))
         if job.value != 0:
             store_value(job.value, row * job.value_row_stride, value)
         return value, wrong if job.flags & _flag.count_errors else zero

@@ -23,7 +23,7 @@ from ..formulas.structure import Structure
 from ..jobs.cuda_rows import RowFlags
 from . import backend, reduce
 from .backend import cuda, device_function
-from .dtypes import compute_type, lanes
+from .dtypes import compute_type, itemsize, lanes
 from .kernel import Kernel, kept_on_disk
 from .memory import reader, writer
 from .powers import power
@@ -82,8 +82,11 @@ class Shape(NamedTuple):
         return self.threads if self.vectors > kept(kind)[0] else 0
 
 
-def limits(kind: str) -> Limits:
+def limits(kind: str, derivatives: int) -> Limits:
     """Those of this module's kernel."""
+    if derivatives > 1:  # gradients and hessians at the same time
+        vectors = 2 if itemsize(kind) == 2 else 4
+        return Limits(vectors, vectors, 512)
     return Limits(*kept(kind), most_threads(kind))
 
 
@@ -198,7 +201,9 @@ def kernel(
             first += at_once * cuda.gridDim.x
         leave(total, bad, thread, scratch, tail)
 
-    return Kernel(softmax_registers, signature(structure, computed), structure, most_threads(kind))
+    most = limits(kind, derivatives).threads
+    bounds = (most, 1) if with_hessian else most
+    return Kernel(softmax_registers, signature(structure, computed), structure, bounds)
 
 
 @cache

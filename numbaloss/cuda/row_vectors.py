@@ -13,10 +13,8 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import types
 from numba.extending import intrinsic as _intrinsic
 
-from . import backend
 from .backend import device_function
 from .dtypes import VECTOR_BYTES, compute_type, itemsize, lanes
 from .memory import reader, writer
@@ -32,42 +30,6 @@ def elements_before(kind: str) -> Callable:
     """``before(address, at)``: elements from the beginning of a vector of memory to this one."""
     size = itemsize(kind)
     return device_function(lambda address, at: ((address + at * size) & (VECTOR_BYTES - 1)) // size)
-
-
-@cache
-def shared_cells(real: str) -> tuple[Callable, Callable]:
-    """``get(shared, i)`` and ``put(shared, i, number)``, with an index of 32 bits, 0 or more.
-
-    Numba would test every access for indices below 0.
-    """
-    if backend.SIMULATED:
-
-        def put_simulated(shared: Any, i: int, number: Any) -> None:
-            shared[i] = number
-
-        return lambda shared, i: shared[i], put_simulated
-    number = getattr(types, real)
-
-    def place(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array = context.make_array(signature.args[0])(context, builder, arguments[0])
-        return builder.gep(array.data, [arguments[1]])
-
-    @intrinsic
-    def get(typing_context: Any, shared: Any, i: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            return builder.load(place(context, builder, signature, arguments))
-
-        return number(shared, types.int32), generate
-
-    @intrinsic
-    def put(typing_context: Any, shared: Any, i: Any, value: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            builder.store(arguments[2], place(context, builder, signature, arguments))
-            return context.get_dummy_value()
-
-        return types.void(shared, types.int32, number), generate
-
-    return get, put
 
 
 @cache

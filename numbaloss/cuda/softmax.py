@@ -236,13 +236,13 @@ class _Run:
             if choice is not None:
                 kernel, *shape = choice
                 return self._go(kernel, job, head, *shape, **options)
-        if not found.by_label:
-            choice = None
-            if self.classes > LEAST_KEPT and not traversed:
-                choice = in_registers.kept(job, of_rows, False)
+        pieces = self._pieces() if found.by_label else 1
+        if self.classes > LEAST_KEPT and not traversed and pieces < 2:
+            choice = in_registers.kept(job, of_rows, found.by_label)
             if choice is not None:
                 kernel, *shape = choice
                 return self._go(kernel, job, head, *shape, **options)
+        if not found.by_label:
             _share_rows(job, self.count, self.classes, 0, self.call.place.device)
             blocks = self._blocks(job)
             return self._go(general.kernel(*make), job, head, blocks, **options)
@@ -254,11 +254,6 @@ class _Run:
             shared = (backend.THREADS >> job.row_threads_log2) * row_bytes + VECTOR_BYTES
             kernel = staged.kernel(*make)
             return self._go(kernel, job, head, self._blocks(job), shared, **options)
-        pieces = self._pieces()
-        choice = in_registers.kept(job, of_rows, True) if pieces < 2 and not traversed else None
-        if choice is not None:
-            kernel, *shape = choice
-            return self._go(kernel, job, head, *shape, **options)
         job.flags |= direct[1]
         return self._long(long.kernel(*make), job, head, real, pieces, **options)
 

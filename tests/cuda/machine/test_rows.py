@@ -105,6 +105,7 @@ def test_rows_that_begin_between_vectors(machine, no_registers, monkeypatch, kin
 @pytest.fixture
 def kept(machine, no_registers, monkeypatch):
     """Rows are kept in shared memory, of which there are so many bytes."""
+    monkeypatch.setattr(softmax, "LEAST_KEPT", 0)
     monkeypatch.setattr(staged, "most_classes", lambda real: 8)
     monkeypatch.setattr(softmax, "LEAST_PIECE", 10**9)
     return lambda size: monkeypatch.setattr(shared_memory, "most", lambda device: size)

@@ -215,6 +215,7 @@ def of_one_loss() -> list[tuple[Case, bool]]:
         Case("staged", (multiclass._WithZLoss,), False, "float32", 2, True, (8, 0)),
         Case("long", (nl.Brier,), False, "bfloat16", 2, True, (8, 0)),
         Case("register_rows", (LogLikelihood,), False, "float32", 2),
+        Case("register_rows", (nl.Poly1,), False, "bfloat16", 2, False, (8, 0)),
         Case("all_classes", (multiclass._LinearMargin,), False, "float32", 1),
         Case("all_classes_dense", (nl.Distillation,), False, "bfloat16", 1, False, (8, 0)),
         Case("all_classes_dense", (nl.JensenShannon,), False, "float64", 1),
@@ -315,7 +316,7 @@ def kernel_of(case: Case) -> Any:
     if case.kernel == KEPT:
         return module.kernel(structure, case.kind, case.derivatives, case.whole)
     if case.kernel == "register_rows":
-        vectors = module.kept(case.kind)[0]
+        vectors = module.limits(case.kind, case.derivatives).usual
         return module.kernel(structure, case.kind, case.derivatives, vectors, case.whole)
     return module.kernel(structure, case.kind, case.derivatives, case.traversed)
 
