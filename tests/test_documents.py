@@ -40,7 +40,7 @@ PAGES = {
     "docs/boosting.md": ("sklearn", "xgboost", "lightgbm"),
     "docs/scipy_and_sklearn.md": ("sklearn",),
     "docs/pytorch_and_jax.md": ("torch", "jax"),
-    "docs/metrics.md": (),
+    "docs/metrics.md": ("pyarrow", "dask"),
 }
 
 

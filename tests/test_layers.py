@@ -28,7 +28,7 @@ LAYERS = (
     ("catboost", "lightgbm", "xgboost"),
     ("__init__",),
     ("autodiff",),
-    ("jax", "scipy", "torch"),
+    ("jax", "scale", "scipy", "torch"),
     ("keras", "river", "sklearn"),
     ("cli",),
     ("__main__",),

@@ -1,0 +1,8 @@
+"""Losses and metrics over data that other engines hold: each module imports its own when asked for.
+
+- :mod:`numbaloss.scale.arrow`: streams of record batches, of pyarrow, polars, DuckDB, pandas and
+  whatever else speaks Arrow's C stream.
+- :mod:`numbaloss.scale.dask`: lazily, on arrays in chunks and clusters.
+- :mod:`numbaloss.scale.workers`: what to hand to Ray Data's ``map_batches`` and Spark's
+  ``mapInArrow``, and the merge of what comes back.
+"""
