@@ -123,7 +123,10 @@ class OfClasses(OfLabels):
                     f"there are {len(names)} labels, {names[:5]}...; for more than two choose an "
                     f"average of 'macro', 'micro', 'weighted' or None"
                 )
-            labels = [self.options["pos_label"]]
+            positive = self.options["pos_label"]
+            if positive not in names and len(names) == 2:
+                raise ValueError(f"pos_label={positive!r} is none of the labels {names}")
+            labels = [positive]
         right, predicted, actual = np.diag(matrix), matrix.sum(axis=0), matrix.sum(axis=1)
         if labels is not None:
             place = {name: one for one, name in enumerate(names)}

@@ -41,11 +41,19 @@ def predicted_labels(prediction: np.ndarray, target: np.ndarray, threshold: floa
 
     Beside them, how many rows hold NaN: those have no label.
     """
+    scores = prediction.dtype.kind == "f" or prediction.dtype.name == "bfloat16"
+    if target.dtype.kind == "U" and (scores or prediction.ndim == 2):
+        raise TypeError("scores go with labels that are integers from 0 on, not texts")
     if prediction.ndim == 2 and target.ndim == 1:
         bad = np.isnan(prediction.astype(np.float64, copy=False)).any(axis=1)
         return prediction.argmax(axis=1), bad
-    if prediction.dtype.kind == "f" or prediction.dtype.name == "bfloat16":
+    if scores:
         bad = np.isnan(prediction)
+        if target.size and not (target.min() >= 0 and target.max() <= 1):
+            raise ValueError(
+                f"scores (n,) go with labels 0 and 1, target holds {target.min()} and "
+                f"{target.max()}; predicted labels are integers"
+            )
         if threshold is None and prediction.size:
             low, high = np.nanmin(prediction), np.nanmax(prediction)
             if low < 0 or high > 1:
