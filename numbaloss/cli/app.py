@@ -100,6 +100,7 @@ def score(
     target: options.Target = None,
     classes: options.Classes = None,
     weight: options.Weight = None,
+    by: options.By = None,
     reduction: options.ReductionName = options.Reduction.mean,
     skip_nan: options.SkipNaN = False,
     no_check: options.NoCheck = False,
@@ -119,6 +120,8 @@ def score(
 
     if output is None and (per_sample or gradient or hessian):
         raise UsageFailure("--per-sample, --gradient and --hessian need an --output")
+    if by is not None and no_check:
+        raise UsageFailure("--by tests numbers: it does not go with --no-check")
     if output is not None and not loss:
         raise UsageFailure("--output takes results of losses: give --loss")
     if device is options.Device.cuda:
@@ -136,6 +139,7 @@ def score(
             tuple(target or ("target",)),
             weight,
             specification.class_names(classes),
+            by,
         )
 
     chosen = specification.choose(loss or [])
@@ -157,7 +161,7 @@ def score(
         results.open_results(output, fields, arranged.real) as sink,
         _progress(f"Scoring {file.name}") as progress,
     ):
-        totals = metrics.Totals(asked)
+        totals = metrics.Totals(asked, chosen, reduction.value, by)
         scores = scoring.score(table, arranged, chosen, settings, sink, progress, totals)
         if scores.rows + scores.skipped == 0:
             raise Failure(f"{file} has no rows")

@@ -52,6 +52,7 @@ A loss is written
 Metrics are written likewise, roc_auc or f_beta:beta=2, with or without losses:
 accuracy, f_beta, roc_auc, log_loss, mae, r2, ndcg and others, of what the losses
 take: probabilities for log_loss, for accuracy too (or threshold=0 for logits).
+--by COLUMN scores the rows of each text in a column apart.
 
 \b
 Losses of many classes, cross_entropy for one, take a row of predictions:

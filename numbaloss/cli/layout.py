@@ -34,9 +34,18 @@ class Layout(NamedTuple):
     # Labels that are not the places of classes are these numbers instead; where there are no
     # classes, those that stand for the targets 0 and 1.
     numbers: tuple[int, ...] | None = None
+    by: Form | None = None  # the column whose texts name groups
+
+    @property
+    def read(self) -> tuple[Form, ...]:
+        """All columns that are read."""
+        return self.forms if self.by is None else (*self.forms, self.by)
 
     def arrange(self, batch: Batch) -> Batch:
-        """The batch with prediction, target and weight for its arrays."""
+        """The batch with prediction, target and weight for its arrays, and keys of groups."""
+        if self.by is not None:
+            *arrays, keys = batch.arrays
+            batch = batch._replace(arrays=tuple(arrays), keys=keys)
         if not self.classes:
             return batch if self.numbers is None else two_classes(batch, self.numbers)
         prediction, rest = batch.arrays[: self.columns], batch.arrays[self.columns :]
@@ -62,12 +71,28 @@ def arrange(
     target: tuple[str, ...],
     weight: str | None,
     classes: tuple[str, ...] | None,
+    by: str | None = None,
 ) -> Layout:
     """Find out what a table holds, and whether the losses can take it."""
     wanted = {"prediction": prediction, "target": target}
     if weight is not None:
         wanted["weight"] = (weight,)
-    options = select(table, wanted)
+    if by is None:
+        return _arranged(table, chosen, select(table, wanted), weight, classes)
+    *options, group = select(table, wanted | {"by": (by,)})
+    if len(group.columns) > 1 or any(group.columns[0] in one.columns for one in options):
+        raise UsageFailure("--by names one column, and none that another option names")
+    found = _arranged(table, chosen, options, weight, classes)
+    return found._replace(by=Form(group.columns[0], found.real, key=True))
+
+
+def _arranged(
+    table: Table,
+    chosen: list[Chosen],
+    options: list[Selected],
+    weight: str | None,
+    classes: tuple[str, ...] | None,
+) -> Layout:
     found = iter(table.kinds(tuple(name for option in options for name in option.columns)))
     kinds = [tuple(islice(found, len(option.columns))) for option in options]
     if weight is not None:

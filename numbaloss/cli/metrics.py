@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,19 +57,33 @@ def arrange(by_losses: Callable[[list[Chosen]], Layout]) -> Layout:
 
 
 class Totals:
-    """Metrics over batches that may be computed side by side, and are merged in order."""
+    """Metrics over batches that may be computed side by side, and are merged in order.
 
-    def __init__(self, asked: list[Asked]) -> None:
-        self.asked = asked
-        self.scorer = self.fresh()
+    By groups, where ``by`` names their column: then of losses too.
+    """
 
-    def fresh(self) -> Any:
-        """A scorer without rows; None where no metric is asked for."""
-        if not self.asked:
+    def __init__(
+        self,
+        asked: Sequence[Asked] = (),
+        chosen: Sequence[Chosen] = (),
+        reduction: str = "mean",
+        by: str | None = None,
+    ) -> None:
+        self.asked, self.by = list(asked), by
+        self.losses = {} if by is None else {one.text: one.loss for one in chosen}
+        self.reduction = reduction
+        # The same over all rows, where groups are apart.
+        self.scorer, self.apart = self.fresh(False), self.fresh(True) if by else None
+
+    def fresh(self, by: bool) -> Any:
+        """A scorer without rows; None where there is nothing to compute."""
+        losses = self.losses if by else {}
+        if not self.asked and not losses:
             return None
-        from ..metrics import Scorer
+        from ..metrics import Mean, Scorer
 
-        return Scorer(metrics={one.text: one.metric for one in self.asked})
+        means = {text: Mean(loss, reduction=self.reduction) for text, loss in losses.items()}
+        return Scorer(means, {one.text: one.metric for one in self.asked}, by=by)
 
     def compile(self, layout: Layout) -> None:
         """Compile what batches need, or load it from disk: their time is that of the work."""
@@ -77,37 +91,52 @@ class Totals:
         prediction, target, *weight = example.arrays
         if target.ndim == 1 and target.dtype.kind == "f":
             target = np.arange(len(target), dtype=np.float64) % 2.0
+        keys = np.full(len(target), "")
         # Where a metric wants something else, the data will say so.
         with contextlib.suppress(Failure):
-            part = self.of_batch(example._replace(arrays=(prediction, target, *weight)), False)
-            if part is not None:
-                part.compute()
+            arrays = prediction, target, *weight
+            for part in self.of_batch(example._replace(arrays=arrays, keys=keys), False):
+                if part is not None:
+                    part.compute()
 
-    def of_batch(self, batch: Batch, skip_nan: bool) -> Any:
-        """A scorer of one batch, whose arrays are prediction, target and weight."""
-        if not self.asked:
-            return None
-        arrays = without_nan(batch.arrays)[1] if skip_nan else batch.arrays
+    def of_batch(self, batch: Batch, skip_nan: bool) -> tuple[Any, Any]:
+        """Scorers of one batch, whose arrays are prediction, target and weight."""
+        kept, arrays = without_nan(batch.arrays) if skip_nan else (None, batch.arrays)
+        whole, apart = self.fresh(False), None
+        keys = batch.keys if kept is None or batch.keys is None else batch.keys[kept]
         try:
-            return self.fresh().update(*arrays)
+            if self.by is not None and keys is not None:
+                apart = self.fresh(True).update(*arrays, by=keys)
+            if whole is not None:
+                whole.update(*arrays)
         except (TypeError, ValueError) as error:
             rows = f"rows {batch.start} to {batch.start + len(batch.arrays[0]) - 1}"
             raise Failure(f"in {rows}: {first_line(error)}") from None
+        return whole, apart
 
-    def add(self, part: Any) -> None:
+    def add(self, parts: tuple[Any, Any]) -> None:
         """Add what :meth:`of_batch` has made."""
-        if part is not None:
-            self.scorer.merge(part)
+        for total, part in zip((self.scorer, self.apart), parts):
+            if part is not None:
+                total.merge(part)
 
     def results(self) -> list[tuple[Asked, Any]]:
         """What each metric comes to."""
         if not self.asked:
             return []
-        try:
-            found = self.scorer.compute()
-        except ValueError as error:
-            raise Failure(first_line(error)) from None
+        found = _computed(self.scorer)
         return [(one, found[one.text]) for one in self.asked]
+
+    def groups(self) -> dict[str, dict[str, Any]]:
+        """What each group comes to, by the texts of losses and metrics."""
+        return {} if self.apart is None else _computed(self.apart)
+
+
+def _computed(scorer: Any) -> Any:
+    try:
+        return scorer.compute()
+    except ValueError as error:
+        raise Failure(first_line(error)) from None
 
 
 def lines(value: Any) -> Iterator[str]:

@@ -69,6 +69,10 @@ Weight = Annotated[
     str | None,
     typer.Option("--weight", "-w", metavar="COLUMN", help="Column of weights >= 0."),
 ]
+By = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="Column of groups that are scored apart, too."),
+]
 ReductionName = Annotated[
     Reduction,
     typer.Option(

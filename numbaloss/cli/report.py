@@ -93,6 +93,8 @@ def print_scores(path: Path, scores: Scores, options: Options, output: Path | No
         out.print(table)
     if scores.metrics:
         _print_metrics(out, scores)
+    if scores.groups:
+        _print_groups(out, scores)
     for line in _remarks(path, scores, options, output):
         out.print(Text("\n".join(wrapped(line, out.width))), soft_wrap=True)
 
@@ -103,6 +105,19 @@ def _print_metrics(out: Console, scores: Scores) -> None:
     table.columns[1].justify = "right"
     for asked, value in scores.metrics:
         table.add_row(Text(asked.text), Text("\n".join(metrics.lines(value))))
+    out.print(table)
+
+
+def _print_groups(out: Console, scores: Scores) -> None:
+    names = list(next(iter(scores.groups.values())))
+    table = plain_table("Group", *names)
+    for column in table.columns:
+        column.overflow = "fold"
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for key, found in scores.groups.items():
+        cells = [Text("\n".join(metrics.lines(found[name]))) for name in names]
+        table.add_row(Text(harmless(key)), *cells)
     out.print(table)
 
 
@@ -179,6 +194,10 @@ def scores_as_json(
             {"name": asked.name, "metric": repr(asked.metric), "value": np.asarray(value).tolist()}
             for asked, value in scores.metrics
         ],
+        "groups": {
+            key: {name: np.asarray(value).tolist() for name, value in found.items()}
+            for key, found in scores.groups.items()
+        },
         "seconds": round(scores.seconds, 6),
         "compile_seconds": round(scores.compile_seconds, 6),
         "rows_per_second": round(scores.rows / scores.seconds) if scores.seconds else None,

@@ -52,6 +52,7 @@ class Scores(NamedTuple):
     seconds: float
     compile_seconds: float
     metrics: list[tuple[Asked, Any]]
+    groups: dict[str, dict[str, Any]]  # by key, losses and metrics as they were written
 
 
 class Tally:
@@ -100,7 +101,7 @@ def score(
     of the whole table at once, to rounding, and the same for any number of threads.
     """
     losses = [one.loss for one in chosen]
-    totals = metrics or Totals([])
+    totals = metrics or Totals()
 
     def work(batch: Batch) -> tuple[Batch, BatchSums, Any]:
         arranged = layout.arrange(batch)
@@ -119,7 +120,7 @@ def score(
     # A GPU computes one batch at a time; the next ones are read and decoded meanwhile.
     workers = options.threads if options.device == "cpu" else 1
     with (
-        closing(ahead(table.batches(layout.forms))) as batches,
+        closing(ahead(table.batches(layout.read))) as batches,
         closing(in_order(work, batches, workers)) as done,
     ):
         for batch, sums, part in done:
@@ -135,8 +136,9 @@ def score(
     scores = [tally.score(options.reduction, rows) for tally in tallies]
     classes = len(layout.classes) or None
     return Scores(
-        scores, layout.real, classes, rows, skipped, seconds, compiled - started, totals.results()
-    )
+        scores, layout.real, classes, rows, skipped, seconds, compiled - started,
+        totals.results(), totals.groups(),
+    )  # fmt: skip
 
 
 def compile_kernels(chosen: list[Chosen], options: Options, layout: Layout) -> None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
@@ -57,6 +58,35 @@ def test_rows_of_classes(command, tmp_path):
     assert found["losses"] == []
     assert found["metrics"][0]["value"] == m.top_k(logits, label, k=2)
     assert found["metrics"][1]["value"] == m.roc_auc(logits, label)
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv", "npz"])
+def test_groups(command, tmp_path, ending):
+    rows = 4000
+    key = RNG.choice(["de", "fr", "it"], rows)
+    chance = RNG.random(rows)
+    target = (RNG.random(rows) < chance).astype(float)
+    weight = RNG.random(rows)
+    columns = {"prediction": chance, "target": target, "weight": weight, "land": key}
+    path = tmp_path / f"rows.{ending}"
+    if ending == "parquet":
+        pq.write_table(pa.table(columns), path, row_group_size=300)
+    elif ending == "csv":
+        pa.csv.write_csv(pa.table(columns), path)
+    else:
+        np.savez(path, **columns)
+    arguments = ("--by", "land", "--weight", "weight", "--loss", "mse", "--metric", "roc_auc")
+    found = command("score", path, *arguments, "--json").json
+    assert list(found["groups"]) == ["de", "fr", "it"]
+    for name, results in found["groups"].items():
+        of = key == name
+        assert results["roc_auc"] == m.roc_auc(chance[of], target[of], sample_weight=weight[of])
+        expected = (weight * (chance - target) ** 2)[of].mean()
+        assert results["mse"] == pytest.approx(expected, rel=1e-12)
+    assert found["metrics"][0]["value"] == m.roc_auc(chance, target, sample_weight=weight)
+    shown = command("score", path, *arguments)
+    assert "Group" in shown.out
+    assert command("score", path, "--by", "target", "--metric", "mae").code == 2
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,8 @@ def column_width(column: Any) -> int | None:
 
 def read_column(column: Any, form: Form, place: Callable[[int], str]) -> np.ndarray:
     """A column of a batch as it is wanted; ``place`` calls its rows by name."""
+    if form.key:
+        return keys(column)
     if form.classes is not None:
         return codes(column, form, place)
     if form.width is not None:
@@ -139,6 +141,19 @@ def codes(column: Any, form: Form, place: Callable[[int], str]) -> np.ndarray:
             if text.strip() not in BLANKS:
                 raise no_class(text, place(int(index)), form.classes)
     return values
+
+
+def keys(column: Any) -> np.ndarray:
+    """Whatever a column holds as texts; null is the empty one."""
+    import pyarrow.compute as pc
+
+    if not len(column):
+        return np.empty(0, str)
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    column = pc.fill_null(column.cast(pa.large_string()), "").dictionary_encode()
+    names = np.array(column.dictionary.to_pylist(), str)
+    return names[_buffer(column.indices.cast(pa.uint32()))]
 
 
 def _texts(texts: tuple[str, ...]) -> Any:

@@ -27,6 +27,7 @@ class Batch(NamedTuple):
     done: float  # share of the whole that is read, this batch included
     part: str = ""  # name of the file, where the table is a folder of them
     start_in_part: int = 0
+    keys: np.ndarray | None = None  # texts that name the group of each row
 
     def place(self, index: int) -> str:
         """How to call row ``index`` of this batch in a message."""
@@ -50,6 +51,7 @@ class Form(NamedTuple):
     real: str
     width: int | None = None
     classes: tuple[str, ...] | None = None  # text becomes its place among these
+    key: bool = False  # whatever it holds becomes text
 
 
 class Table(Protocol):

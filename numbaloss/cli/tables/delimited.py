@@ -133,7 +133,7 @@ class DelimitedTable:
 
     def _type(self, form: Form) -> Any:
         kind = self._schema.field(form.column).type
-        if form.classes is not None:
+        if form.classes is not None or form.key:
             return pa.string()
         return kind if pa.types.is_boolean(kind) else pa.float64()
 

@@ -155,6 +155,8 @@ def canonical(name: str, count: int, path: Path) -> str:
 
 def formed(values: np.ndarray, form: Form, batch: Batch) -> np.ndarray:
     """What was read as what is wanted: numbers, or the places of texts among the classes."""
+    if form.key:
+        return values.astype(str)
     if form.classes is None:
         return contiguous(values, form.real)
     texts = values.astype(str)
