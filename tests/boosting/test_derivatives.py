@@ -236,7 +236,7 @@ def test_upper_absolute_library_and_floors():
     np.testing.assert_allclose(hessian, np.exp(prediction + 0.7), rtol=1e-12)
 
 
-@pytest.mark.every(3)
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "loss",
     [nl.CrossEntropy(), nl.CrossEntropy(class_weight=[1.0, 2.0, 0.5], label_smoothing=0.1),

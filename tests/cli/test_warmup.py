@@ -115,6 +115,7 @@ def test_a_place_that_cannot_be_written_to_is_an_error(tmp_path, start, monkeypa
     assert "cannot be kept" in err
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "names",
     [

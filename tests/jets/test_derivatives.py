@@ -25,6 +25,7 @@ def test_at_a_kink_derivatives_are_means_of_those_of_both_sides():
     assert at(lambda p, t: abs(abs(p) - 1.0), 0.0, 1.0, 1.5)[1] == [0.0, 0.0, 1.0]
 
 
+@pytest.mark.exhaustive
 def test_what_is_smooth_though_its_pieces_are_not_has_its_true_derivatives():
     for function in (
         lambda p, t: abs(p) * abs(p),
@@ -69,6 +70,7 @@ def test_powers_of_negative_numbers():
     assert np.isnan(as_loss(lambda p, t: p**1.5)([-2.0], [0.0]))
 
 
+@pytest.mark.exhaustive
 def test_far_away_slopes_neither_overflow_nor_vanish():
     for kind, far in ((np.float32, 40.0), (np.float64, 300.0)):
         _, slope, bend = at(lambda p, t: nl.log_cosh(p), far, -far, kind=kind)
@@ -88,6 +90,7 @@ def test_nan_goes_where_it_came_from():
         assert np.isnan(one).tolist() == [False, True, True, False]
 
 
+@pytest.mark.exhaustive
 def test_where_one_wins_on_both_sides_its_bend_counts():
     for function, bend in (
         (lambda p, t: min(abs(p), p * p), 2.0),
@@ -104,6 +107,7 @@ def test_where_one_wins_on_both_sides_its_bend_counts():
         assert at(function, 0.0)[1:] == [[0.0], [bend]]
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
 def test_derivatives_neither_overflow_nor_vanish_before_they_must(kind):
     """Of a composition that is harmless, whose parts are large or small."""
@@ -128,6 +132,7 @@ def test_derivatives_neither_overflow_nor_vanish_before_they_must(kind):
         assert at(angle, size, target=size, kind=kind)[1] == pytest.approx([0.5 / size], rel=1e-6)
 
 
+@pytest.mark.exhaustive
 def test_infinity_has_the_derivatives_that_it_tends_to():
     flat = at(lambda p, t: math.erf(p) - math.erfc(p) + math.atan(p), np.inf, -np.inf)
     assert flat[1:] == [[0.0, 0.0], [0.0, 0.0]]
@@ -135,6 +140,7 @@ def test_infinity_has_the_derivatives_that_it_tends_to():
     assert at(lambda p, t: np.logaddexp(p, t), -np.inf, target=-np.inf)[0] == [-np.inf]
 
 
+@pytest.mark.exhaustive
 def test_quotients_and_remainders_are_those_of_python():
     p = [2.5, -2.5, 1e17, 0.3]
     for divisor in (0.1, -0.7, 3.0):

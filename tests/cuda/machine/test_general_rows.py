@@ -53,7 +53,7 @@ def kept(machine, no_registers, monkeypatch):
     return lambda size: monkeypatch.setattr(shared_memory, "most", lambda device: size)
 
 
-@pytest.mark.every(24)
+@pytest.mark.every(48)
 @pytest.mark.parametrize("kind", DTYPES)
 @pytest.mark.parametrize("offset", [3, 0])
 @pytest.mark.parametrize("size", [1500, 0, 1 << 16])
@@ -103,6 +103,7 @@ def test_kept_rows_of_margins_and_of_probabilities(machine, kept):
     assert set(launched(machine)) == {"softmax_kept_classes", "softmax_scan"}
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize(("kind", "of_targets"), [("bfloat16", "float32"), ("float32", "float64")])
 def test_targets_of_a_larger_dtype_come_in_vectors(machine, kind, of_targets):
     prediction, _ = rows(kind, 5, 40)
