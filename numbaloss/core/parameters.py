@@ -87,11 +87,17 @@ class Declaration:
     def share(self, own: dict[str, Any]) -> None:
         """Let losses whose parameters are the defaults have what is kept with one of them."""
         defaults, kept = self.defaults, {name: own[name] for name in _KEPT if name in own}
-        # Sums and probes have more than parameters, and are not alike.
-        if len(own) != self.count + len(kept) or len(defaults) != self.count:
+        if not self.whole(own) or len(defaults) != self.count:
             return
         if all(own[name] is defaults[name] for name in defaults):
             self.kept = kept
+
+    def whole(self, own: dict[str, Any]) -> bool:
+        """Whether parameters are all that a loss has: sums and probes hold other losses."""
+        kept = 0
+        for name in _KEPT:
+            kept += name in own
+        return len(own) == self.count + kept
 
     def named(self, owner: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """The arguments of a construction by the names of their parameters."""

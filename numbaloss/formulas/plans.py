@@ -166,7 +166,8 @@ def plans_of(loss: Any, kind: str = "_plans") -> Plans:
 def _all_of(loss: Any) -> Hashable | None:
     """A key of all that there is in a loss; None for classes from elsewhere, and many numbers.
 
-    Those may have what no parameter tells. Numbers go in by their bits: 0.0 and -0.0 differ.
+    Those may have what no parameter tells, and so have probes of other losses. Numbers go in by
+    their bits: 0.0 and -0.0 differ.
     """
     cls = type(loss)
     if isinstance(loss, Sum):
@@ -178,7 +179,7 @@ def _all_of(loss: Any) -> Hashable | None:
             parts += (marshal.dumps(weight, 2), part)
         return tuple(parts)
     known = met(cls) or known_of(cls)
-    if not known.ours:
+    if not known.ours or not declaration_of(cls).whole(loss.__dict__):
         return None
     values = marshal.dumps(loss.values(), 2)  # a third of what `repr` takes; of arrays their bytes
     return (cls, *_domains(cls), values) if len(values) <= _MOST_BYTES else None

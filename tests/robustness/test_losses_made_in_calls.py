@@ -249,3 +249,34 @@ def test_values_within_ranges_are_those_that_a_closer_look_accepts():
                 except (TypeError, ValueError) as error:
                     outcomes.append((type(error), str(error)))
             assert outcomes[0] == outcomes[1], (parameter, value)
+
+
+def test_what_tests_the_inputs_of_a_loss_tests_those_of_no_other():
+    # In place, so that inputs are tested before anything is written.
+    anything = np.array([0.5, -7.0])
+    for loss, bad in [(nl.Poisson(), -1.0), (nl.Hinge(), 0.5), (nl.BinaryCrossEntropy(), 2.0)]:
+        for _ in range(2):
+            prediction = np.array([0.25, 0.75])
+            with pytest.raises(ValueError, match="target"):
+                loss.value_and_grad(prediction, np.array([1.0, bad]), out=prediction)
+            assert prediction.tolist() == [0.25, 0.75]
+            weights = np.ones(2)
+            nl.SquaredError().value_and_grad(prediction, anything, sample_weight=weights)
+            nl.SquaredError().value_and_grad(
+                prediction, anything, sample_weight=weights, out=prediction
+            )
+
+
+def test_equal_losses_share_what_engines_keep_until_there_are_many():
+    from numbaloss.formulas import plans as kept
+
+    made = nl.CrossEntropy(class_weight=[1.0, 2.0, 3.0, 4.0], label_smoothing=0.1)
+    again = made.replace()
+    assert made(ROWS, LABELS) == again(ROWS, LABELS)
+    assert made.__dict__["_plans"] is again.__dict__["_plans"]
+    zero, minus = (0.0 * nl.SquaredError() + nl.Huber(), -0.0 * nl.SquaredError() + nl.Huber())
+    assert zero(P, T) == minus(P, T)
+    assert zero.__dict__["_plans"] is not minus.__dict__["_plans"]
+    for step in range(3 * kept._MOST_KEPT):
+        nl.Focal(gamma=2.0 + 1e-3 * step)(P, np.ones_like(P))
+    assert all(len(of_kind) <= kept._MOST_KEPT for of_kind in kept._kept.values())
