@@ -49,11 +49,11 @@ def arrange(by_losses: Callable[[list[Chosen]], Layout]) -> Layout:
     """How metrics without losses take a table: as a loss of numbers does, or one of rows."""
     try:
         return by_losses(read_losses(["mse"]))
-    except UsageFailure as error:
+    except Failure as error:
         try:
             return by_losses(read_losses(["ce"]))
-        except UsageFailure:
-            raise UsageFailure(str(error).replace("mse takes", "metrics take")) from None
+        except Failure:
+            raise type(error)(str(error).replace("mse takes", "metrics take")) from None
 
 
 class Totals:
@@ -83,7 +83,11 @@ class Totals:
         from ..metrics import Mean, Scorer
 
         means = {text: Mean(loss, reduction=self.reduction) for text, loss in losses.items()}
-        return Scorer(means, {one.text: one.metric for one in self.asked}, by=by)
+        # A loss and a metric may be written alike, as "mse".
+        names = {
+            one.text: f"metric {one.text}" if one.text in losses else one.text for one in self.asked
+        }
+        return Scorer(means, {names[one.text]: one.metric for one in self.asked}, by=by)
 
     def compile(self, layout: Layout) -> None:
         """Compile what batches need, or load it from disk: their time is that of the work."""

@@ -12,8 +12,8 @@ and a function for one call. Arguments are (prediction, target), weights are of 
 0.75
 
 Totals are sums that do not round, so that results are the same bits for every way of cutting rows
-into batches, threads, files and workers. NaN among predictions or targets makes results NaN, but
-for that in rows of weight 0.
+into batches, threads, files and workers. NaN among predictions, and among targets that are
+numbers, makes results NaN, but for that in rows of weight 0; a label that is NaN is an error.
 """
 
 from typing import Any

@@ -65,7 +65,15 @@ class Metric:
     shared: ClassVar[bool] = True
 
     def __init__(self, **options: Any) -> None:
-        self.options = options
+        known = _options_of(type(self))
+        for name in options:
+            if name not in known:
+                raise TypeError(
+                    f"{type(self).__name__} has no option {name!r}; its options: "
+                    f"{', '.join(known) or 'none at all'}"
+                )
+        # As plain numbers: states travel as JSON, and equal options are equal.
+        self.options = {name: _plain(value) for name, value in options.items()}
         self.validate()
         self.rows = self.accumulator()
 
@@ -99,7 +107,11 @@ class Metric:
 
     def state(self) -> dict[str, Any]:
         """All that there is to know, as plain lists and numbers."""
-        return {"metric": type(self).__name__, "options": self.options, "rows": self.rows.state()}
+        return {
+            "metric": type(self).__name__,
+            "options": dict(self.options),
+            "rows": self.rows.state(),
+        }
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Self:
@@ -121,11 +133,35 @@ class Metric:
         return f"{type(self).__name__}({', '.join(said)})"
 
 
+def _options_of(cls: type) -> list[str]:
+    """The names that constructors of a class and its bases take."""
+    found: dict[str, None] = {}
+    for base in cls.__mro__:
+        if "__init__" in vars(base):
+            for one in inspect.signature(base.__init__).parameters.values():  # type: ignore[misc]
+                if one.kind is one.KEYWORD_ONLY or one.name == "loss":
+                    found[one.name] = None
+    return list(found)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    return [_plain(one) for one in value] if isinstance(value, (list, tuple)) else value
+
+
 def one_shot(metric: type[Metric], name: str) -> Callable[..., Any]:
     """The function that makes a metric, updates it once and computes it."""
 
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    # What rows bring along beside their weights: the groups of documents.
+    beside = [
+        one for one in inspect.signature(metric.update).parameters.values() if one.kind is keyword
+    ]
+
     def function(prediction: Any, target: Any, *, sample_weight: Any = None, **options: Any) -> Any:
-        return metric(**options).update(prediction, target, sample_weight).compute()
+        more = {one.name: options.pop(one.name) for one in beside if one.name in options}
+        return metric(**options).update(prediction, target, sample_weight, **more).compute()
 
     summary, _, rest = (metric.__doc__ or "").partition("\n")
     function.__name__ = function.__qualname__ = name
@@ -135,13 +171,13 @@ def one_shot(metric: type[Metric], name: str) -> Callable[..., Any]:
         f"call: see :class:`{metric.__name__}`.\n{rest}"
     )
     options = inspect.signature(metric).parameters.values()
-    keyword = inspect.Parameter.KEYWORD_ONLY
     function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [
             inspect.Parameter("prediction", inspect.Parameter.POSITIONAL_OR_KEYWORD),
             inspect.Parameter("target", inspect.Parameter.POSITIONAL_OR_KEYWORD),
             inspect.Parameter("sample_weight", keyword, default=None),
-            *[one.replace(kind=keyword) for one in options],
+            *beside,
+            *[one.replace(kind=keyword) for one in options if one.kind is not one.VAR_KEYWORD],
         ]
     )
     return function
@@ -151,7 +187,8 @@ def on_host(given: Any, name: str) -> np.ndarray:
     """An array of any library, on any device, as one of NumPy's; of numbers or of texts."""
     if not hasattr(given, "__cuda_array_interface__") and not hasattr(given, "__dlpack_device__"):
         given = np.asarray(given)
-    if isinstance(given, np.ndarray) and given.dtype.kind in "USO":
+    texts = isinstance(given, np.ndarray) and given.dtype.kind in "USO"
+    if texts and not isinstance(given, np.ma.MaskedArray):
         if given.dtype.kind == "O" and not all(isinstance(one, str) for one in given.flat):
             raise TypeError(f"{name} must be an array of numbers, or of texts, not of objects")
         return given.astype(str)

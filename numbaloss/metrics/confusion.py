@@ -42,20 +42,23 @@ def predicted_labels(prediction: np.ndarray, target: np.ndarray, threshold: floa
     Beside them, how many rows hold NaN: those have no label.
     """
     scores = prediction.dtype.kind == "f" or prediction.dtype.name == "bfloat16"
+    scores |= threshold is not None and prediction.dtype.kind in "iu"
+    if prediction.ndim == 2 and prediction.shape[1] == 1 and target.ndim == 1:
+        prediction = prediction[:, 0]  # of one class, as networks have it
     if target.dtype.kind == "U" and (scores or prediction.ndim == 2):
         raise TypeError("scores go with labels that are integers from 0 on, not texts")
     if prediction.ndim == 2 and target.ndim == 1:
         bad = np.isnan(prediction.astype(np.float64, copy=False)).any(axis=1)
         return prediction.argmax(axis=1), bad
     if scores:
-        bad = np.isnan(prediction)
+        bad = np.isnan(prediction.astype(np.float64, copy=False))
         if target.size and not (target.min() >= 0 and target.max() <= 1):
             raise ValueError(
                 f"scores (n,) go with labels 0 and 1, target holds {target.min()} and "
                 f"{target.max()}; predicted labels are integers"
             )
         if threshold is None and prediction.size:
-            low, high = np.nanmin(prediction), np.nanmax(prediction)
+            low, high = np.fmin.reduce(prediction), np.fmax.reduce(prediction)
             if low < 0 or high > 1:
                 raise ValueError(
                     f"prediction holds {low if low < 0 else high}: floats are taken for "
@@ -69,6 +72,8 @@ def labels_of(given: Any, name: str) -> np.ndarray:
     """Labels: integers, booleans, strings, or floats that are whole numbers."""
     array = on_host(given, name)
     if array.dtype.kind == "f":
+        if np.isnan(array).any():
+            raise ValueError(f"{name} holds NaN, which is no label")
         whole = array.astype(np.int64, copy=False, casting="unsafe") if array.size else array
         if not np.array_equal(whole, array):
             raise TypeError(
@@ -119,7 +124,13 @@ class Confusion(Accumulator):
             p, t, w = p[~bad], t[~bad], None if w is None else w[~bad]
         if not t.size:
             return
-        if p.dtype.kind in "iub" and t.dtype.kind in "iub":
+        texts = p.dtype.kind == "U"
+        if texts != (t.dtype.kind == "U") or any(isinstance(a, str) != texts for a in self.labels):
+            raise TypeError("labels must be all of them texts, or all of them integers")
+        if not texts:
+            if max(int(p.max()), int(t.max())) >= 2**63:
+                raise ValueError("labels must be integers below 2**63")
+            p, t = p.astype(np.int64), t.astype(np.int64)
             low, high = int(min(p.min(), t.min())), int(max(p.max(), t.max()))
             if high - low < _TABLE:
                 self._in_table(p, t, w, low, high - low + 1)

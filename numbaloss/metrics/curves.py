@@ -112,11 +112,13 @@ def areas(scores: np.ndarray, positive: np.ndarray, w: np.ndarray | None) -> tup
         return float(counts[0]), float(counts[1]), area, precision / counts[0]
     order = np.argsort(-float64(scores), kind="stable")
     w = float64(w)[order]
+    if w.size:  # by a power of two, for products of tiny weights would be 0
+        w = np.ldexp(w, -int(np.frexp(w.max())[1]))
     chosen = positive[order]
     p, n, roc, precision = _compiled()(
         float64(scores)[order], np.where(chosen, w, 0.0), np.where(chosen, 0.0, w)
     )
-    area = roc / (p * n) if p and n else math.nan
+    area = roc / p / n if p and n else math.nan
     return p, n, area, precision / p if p else math.nan
 
 
@@ -237,7 +239,7 @@ class Bins(Accumulator):
         positive, w = _binary(t, 1)[:, 0], weights(weight, len(p))
         bad = np.isnan(p)
         if bad.any():
-            self.nan += int(bad.sum())
+            self.nan += int((bad if w is None else bad & (w > 0)).sum())
             p, positive, w = p[~bad], positive[~bad], None if w is None else w[~bad]
         if p.size and not (p.min() >= 0 and p.max() <= 1):
             raise ValueError("binned areas take probabilities, from 0 to 1")

@@ -66,6 +66,10 @@ class OfLoss(Metric):
         """Add the values of rows."""
         whole = self.loss.contract.name in ("elementwise", "rows")
         size = len(inputs[0]) if np.ndim(inputs[0]) else 1
+        if whole:
+            for name, one in zip(("target", "sample_weight"), (inputs[1], w)):
+                if one is not None and np.ndim(one) and len(one) != size:
+                    raise ValueError(f"{name} has {len(one)} rows, prediction {size}")
         step = size
         if whole and all(isinstance(one, np.ndarray) and one.ndim for one in inputs):
             step = max(1, CHUNK * size // max(1, inputs[0].size))
@@ -79,6 +83,8 @@ class OfLoss(Metric):
     def add(self, values: Any, inputs: list[Any], w: np.ndarray | None) -> None:
         """Add values to the sums."""
         if w is not None and w.shape != values.shape:
+            if w.shape != values.shape[: w.ndim]:
+                raise ValueError(f"sample_weight must have the shape {values.shape}, not {w.shape}")
             w = np.broadcast_to(w.reshape(w.shape + (1,) * (values.ndim - w.ndim)), values.shape)
         flat = w if w is None else w.reshape(-1)
         values = values.reshape(-1)
@@ -246,18 +252,21 @@ class Perplexity(Metric):
         super().__init__(ignore_index=ignore_index)
 
     def accumulator(self) -> Any:
-        self.mean = Mean(CrossEntropy(ignore_index=self.options["ignore_index"]))
-        return self.mean.rows
+        return self._mean().rows
+
+    def _mean(self, rows: Any = None) -> Mean:
+        """The mean of the tokens' losses."""
+        mean = Mean(CrossEntropy(ignore_index=self.options["ignore_index"]))
+        mean.rows = mean.rows if rows is None else rows
+        return mean
 
     def update(self, prediction: Any, target: Any, sample_weight: Any = None) -> Any:
         """Add tokens."""
-        self.mean.rows = self.rows
-        self.mean.update(prediction, target, sample_weight=sample_weight)
+        self._mean(self.rows).update(prediction, target, sample_weight=sample_weight)
         return self
 
     def compute(self) -> float:
         """The perplexity, infinite where its exponential is."""
-        self.mean.rows = self.rows
-        mean = self.mean.compute()
+        mean = self._mean(self.rows).compute()
         with np.errstate(over="ignore"):
             return float(np.exp(mean))

@@ -21,13 +21,15 @@ def _rows(prediction: Any, target: Any) -> tuple[np.ndarray, np.ndarray]:
             f"prediction must be probabilities of shape (n,) or (n, classes) and target of shape "
             f"(n,); the shapes are {p.shape} and {t.shape}"
         )
-    if p.size and not (np.nanmin(p) >= 0 and np.nanmax(p) <= 1):
+    low, high = _ends(p)
+    if low < 0 or high > 1:
         raise ValueError(
-            f"prediction holds {np.nanmin(p) if np.nanmin(p) < 0 else np.nanmax(p)}; probabilities "
+            f"prediction holds {low if low < 0 else high}; probabilities "
             f"are from 0 to 1 (are these logits, or exchanged with target?)"
         )
     if p.ndim == 1:
-        if t.size and not (np.nanmin(t) >= 0 and np.nanmax(t) <= 1):
+        low, high = _ends(t)
+        if low < 0 or high > 1:
             raise ValueError(
                 "target must be from 0 to 1, or labels with probabilities (n, classes)"
             )
@@ -37,6 +39,13 @@ def _rows(prediction: Any, target: Any) -> tuple[np.ndarray, np.ndarray]:
     if t.size and not (t.min() >= 0 and t.max() < p.shape[1]):
         raise ValueError(f"target must hold labels from 0 to {p.shape[1] - 1}")
     return p, t.astype(np.int64)
+
+
+def _ends(array: np.ndarray) -> tuple[Any, Any]:
+    """The smallest and the largest number, NaN aside."""
+    if not array.size:
+        return 0, 0
+    return np.fmin.reduce(array, axis=None), np.fmax.reduce(array, axis=None)
 
 
 class _OfProbabilities(Metric):
@@ -74,7 +83,9 @@ class LogLoss(_OfProbabilities):
         p, t = _rows(prediction, target)
         kept = p.dtype if p.dtype.kind == "f" else np.dtype(np.float64)
         if p.ndim == 2:
+            bad = np.isnan(p).any(axis=1)
             p, t = p[np.arange(len(p)), t], np.ones(len(t))
+            p[bad] = np.nan
         self.rows.parameter = float(np.finfo(kept).eps)
         self.rows.update(p, t, sample_weight)
         return self

@@ -114,6 +114,7 @@ class OfQueries(Metric):
         sizes = np.full(len(p), p.shape[1]) if p.ndim == 2 else real(group, "group")
         if sizes.ndim != 1 or sizes.dtype.kind not in "iu" or (sizes < 0).any():
             raise ValueError("group must hold the numbers of documents of queries, integers >= 0")
+        sizes = sizes.astype(np.int64)
         if sizes.sum() != p.size:
             raise ValueError(f"group adds up to {sizes.sum()} documents, there are {p.size}")
         starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)

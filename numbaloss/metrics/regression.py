@@ -42,7 +42,9 @@ class OfMoments(Metric):
         found = [self.of_output(output) for output in range(len(self.rows.outputs))]
         if self.options["multioutput"] == "raw_values":
             return np.array(found)
-        return math.fsum(found) / len(found) if found and not np.isnan(found).any() else math.nan
+        if not found or np.isnan(found).any():
+            return math.nan
+        return found[0] if len(found) == 1 else math.fsum(one / len(found) for one in found)
 
     def mean(self, output: int, kind: str) -> float:
         """A weighted mean, rounded once."""
@@ -138,7 +140,7 @@ class _Explained(OfMoments):
 
     def quotient(self, of_residuals: Any, of_targets: Any) -> float:
         if isinstance(of_residuals, float) or isinstance(of_targets, float):
-            return 1.0 - rounded(of_residuals) / rounded(of_targets)
+            return 1.0 - quotient(of_residuals, of_targets)
         if of_targets == 0:
             # Nothing to explain: all of it, if the prediction is right, and none otherwise.
             return 1.0 if of_residuals == 0 else 0.0
@@ -170,7 +172,7 @@ class R2(_Explained):
     )  # fmt: skip
 
     def of_output(self, output: int) -> float:
-        if self.rows.count < 2:
+        if self.rows.count < 2 or not self.rows.of(output, "weight"):
             return math.nan
         spread = self.spread(output, "target", "target_square")
         return self.quotient(self.rows.of(output, "square", True), spread)
@@ -190,7 +192,7 @@ class ExplainedVariance(_Explained):
     kinds = (*R2.kinds, "residual", "residual_rest")
 
     def of_output(self, output: int) -> float:
-        if not self.rows.count:
+        if not self.rows.count or not self.rows.of(output, "weight"):
             return math.nan
         spread = self.spread(output, "target", "target_square")
         return self.quotient(self.spread(output, "residual", "square"), spread)
@@ -272,7 +274,7 @@ class _Bounded(Moments):
         for name, array, (low, is_open) in zip(
             ("prediction", "target"), (prediction, target), self.bounds
         ):
-            least = array.min() if array.size else np.inf
+            least = np.fmin.reduce(array, axis=None) if array.size else np.inf
             if least < low or (is_open and least == low):
                 raise ValueError(
                     f"{name} holds {least}; this metric takes numbers "
@@ -395,6 +397,8 @@ class D2Tweedie(MeanTweedieDeviance):
             one, two = 1.0 - power, 2.0 - power
             null = 2.0 * (alone / (one * two) - mean**two / one + mean**two / two)
         found = self.mean(output, self.named("deviance"))
+        if math.isnan(found) or math.isnan(null):
+            return math.nan
         if null <= 0.0:
             return 1.0 if found == 0.0 else 0.0
         return 1.0 - found / null

@@ -42,10 +42,13 @@ class Scorer:
 
     def __init__(self, losses: Any = (), metrics: Any = (), *, by: bool = False) -> None:
         self.by = by
+        losses, metrics = [
+            one if isinstance(one, Mapping) else _list(one) for one in (losses, metrics)
+        ]
         self.template = {**_named(losses, _mean), **_named(metrics, _metric)}
         if not self.template:
             raise ValueError("a Scorer needs losses or metrics")
-        count = len(_list(losses)) + len(_list(metrics))
+        count = len(losses) + len(metrics)
         if len(self.template) != count:
             raise ValueError("names of losses and metrics must differ: give dicts of them")
         self.groups: dict[Any, dict[str, Metric]] = {}
@@ -62,15 +65,26 @@ class Scorer:
     def update(
         self, prediction: Any, target: Any, sample_weight: Any = None, *, by: Any = None
     ) -> Self:
-        """Add rows; ``by`` holds a key a row, texts or integers, where groups are scored apart."""
+        """Add rows; ``by`` holds a key a row, texts or integers, where groups are scored apart.
+
+        After an error some metrics may have taken rows that others have not: ``reset``.
+        """
         if (by is None) == self.by:
             raise ValueError("by= takes a key a row, of a Scorer that was made with by=True")
         p, t = on_host(prediction, "prediction"), on_host(target, "target")
         w = None if sample_weight is None else on_host(sample_weight, "sample_weight")
+        for name, one in (("prediction", p), ("target", t), ("sample_weight", w)):
+            if one is not None and (one.ndim < 1 or p.ndim < 1 or len(one) != len(p)):
+                raise ValueError(
+                    f"{name} must have a row for each of the prediction; the shapes are "
+                    f"{p.shape} and {one.shape}"
+                )
         if by is None:
             self._add(self._group(None), p, t, w)
             return self
         keys = on_host(by, "by")
+        if keys.dtype.kind == "f":
+            raise TypeError("by must hold texts or integers, not floats")
         if keys.shape != p.shape[:1]:
             raise ValueError(f"by must have the shape {p.shape[:1]}, not {keys.shape}")
         names, places = np.unique(keys, return_inverse=True)
@@ -83,13 +97,11 @@ class Scorer:
 
     def _add(self, metrics: dict[str, Metric], p: Any, t: Any, w: Any) -> None:
         # What shares its totals adds rows once, by whichever metric comes first.
-        firsts: dict[int, Metric] = {}
-        for metric in metrics.values():
-            firsts.setdefault(id(metric.rows), metric)
+        firsts = [metric for _, metric in _owners(metrics)]
         step = max(1, 8 * CHUNK * len(p) // max(1, p.size)) if p.ndim else 1
         for start in range(0, len(p), step):
             rows = slice(start, start + step)
-            for metric in firsts.values():
+            for metric in firsts:
                 metric.update(p[rows], t[rows], None if w is None else w[rows])
 
     def compute(self) -> dict[Any, Any]:
@@ -102,9 +114,10 @@ class Scorer:
 
     def merge(self, other: Scorer) -> Self:
         """Add the rows of another scorer of the same losses and metrics."""
-        if self.by != other.by or [*map(repr, self.template.values())] != [
-            *map(repr, other.template.values())
-        ]:
+        alike = [
+            {name: repr(metric) for name, metric in one.template.items()} for one in (self, other)
+        ]
+        if self.by != other.by or alike[0] != alike[1]:
             raise TypeError("only scorers of the same losses and metrics can be merged")
         for key, group in other.groups.items():
             mine = self._group(key)
@@ -124,9 +137,10 @@ class Scorer:
 
     def state(self) -> dict[str, Any]:
         """All that there is to know, as plain lists and numbers."""
-        template = {name: metric.state() for name, metric in self.template.items()}
+        # In lists, and rows by name: what sorts the keys of JSON changes nothing.
+        template = [[name, metric.state()] for name, metric in self.template.items()]
         groups = [
-            [key, [metric.rows.state() for metric in _owners(group)]]
+            [key, {name: metric.rows.state() for name, metric in _owners(group)}]
             for key, group in self.groups.items()
         ]
         return {"by": self.by, "metrics": template, "groups": groups}
@@ -136,12 +150,13 @@ class Scorer:
         """The scorer that :meth:`state` has described."""
         template = {
             name: _class(of_metric["metric"]).from_state(of_metric)
-            for name, of_metric in state["metrics"].items()
+            for name, of_metric in state["metrics"]
         }
         made = cls(metrics=template, by=state["by"])
         for key, rows in state["groups"]:
-            for metric, of_rows in zip(_owners(made._group(key)), rows):
-                metric.rows.load(of_rows)
+            group = made._group(key)
+            for name, of_rows in rows.items():
+                group[name].rows.load(of_rows)
         return made
 
 
@@ -149,11 +164,11 @@ def _class(name: str) -> type[Metric]:
     return catalogue.CLASSES[name]
 
 
-def _owners(group: dict[str, Metric]) -> list[Metric]:
+def _owners(group: dict[str, Metric]) -> list[tuple[str, Metric]]:
     """One metric for each of the totals that are kept."""
-    firsts: dict[int, Metric] = {}
-    for metric in group.values():
-        firsts.setdefault(id(metric.rows), metric)
+    firsts: dict[int, tuple[str, Metric]] = {}
+    for name, metric in group.items():
+        firsts.setdefault(id(metric.rows), (name, metric))
     return list(firsts.values())
 
 
@@ -197,9 +212,10 @@ def _name(one: Any) -> str:
 
 
 def _mean(one: Any) -> Metric:
-    if isinstance(one, Mean):
-        return one
-    return Mean(get(one) if isinstance(one, str) else one)
+    mean = one if isinstance(one, Mean) else Mean(get(one) if isinstance(one, str) else one)
+    if mean.loss.contract.name not in ("elementwise", "rows"):
+        raise TypeError(f"a Scorer takes losses of numbers and of rows, not {mean.loss!r}")
+    return mean
 
 
 def _metric(one: Any) -> Metric:

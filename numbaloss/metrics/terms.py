@@ -108,8 +108,7 @@ def _pinball(p, t, w, parameter):
 
 
 def _covered(p, t, w, parameter):
-    r = p - t
-    return w * (1.0 if r >= 0.0 else r - r)  # r - r: 0, or NaN
+    return w * (1.0 if p >= t else 0.0 if p < t else p - t)  # of NaN
 
 
 def _deviance(p, t, w, parameter):

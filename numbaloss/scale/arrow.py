@@ -65,6 +65,8 @@ def columns(
     found = [_numpy(batch, name) for name in names]
     p = found[0] if isinstance(prediction, str) else np.stack(found, axis=1)
     w, keys = [None if name is None else _numpy(batch, name) for name in (sample_weight, by)]
+    if by is not None and batch.column(batch.schema.get_field_index(by)).null_count:
+        raise ValueError(f"the column {by!r} of groups holds nulls; give them a name")
     return p, _numpy(batch, target), w, keys
 
 

@@ -1,5 +1,9 @@
 """Losses as metrics, scorers, errors in words, rows that do not count."""
 
+import copy
+import json
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -175,3 +179,98 @@ def test_inputs_stay_as_they_are():
     ).update(prediction, target, w)
     for one, other in zip(before, (prediction, target, w), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_options_that_are_not_there_are_named():
+    for call in (
+        lambda: m.accuracy(ZEROS, ZEROS, sample_weights=ZEROS),
+        lambda: m.mse(ZEROS, ZEROS, squared=False),
+        lambda: m.precision(ZEROS, ZEROS, averge="macro"),
+        lambda: m.log_loss(ZEROS, ZEROS, eps=0.3),
+        lambda: nl.Mean(nl.Huber(), reductoin="sum"),
+    ):
+        with pytest.raises(TypeError, match=r"no option|unexpected keyword"):
+            call()
+    options = m.Precision(pos_label=np.int64(2), labels=np.array([1, 2])).state()["options"]
+    assert json.loads(json.dumps(options))["labels"] == [1, 2]
+    assert repr(m.MeanPinballLoss(alpha=np.float64(0.9))) == "MeanPinballLoss(alpha=0.9)"
+
+
+def test_rows_that_do_not_fit_together_are_refused():
+    long = np.zeros(1 << 18), np.zeros((1 << 18) + 1000)
+    for call in (
+        lambda: nl.Scorer(metrics=["mae"]).update(*long),
+        lambda: nl.Scorer(metrics=["mae"], by=True).update(ZEROS, np.zeros(5), by=["a", "b"]),
+        lambda: nl.Scorer(metrics=["mae"]).update(np.float64(1.0), np.float64(1.0)),
+        lambda: nl.Mean(nl.SquaredError()).update(*long),
+        lambda: nl.Mean(nl.SquaredError()).update(ZEROS, ZEROS, sample_weight=[2.0]),
+    ):
+        with pytest.raises(ValueError, match=r"rows|row for each"):
+            call()
+    with pytest.raises(TypeError, match="texts or integers"):
+        nl.Scorer(metrics=["mae"], by=True).update(ZEROS, ZEROS, by=np.array([0.5, 1.0]))
+    with pytest.raises(TypeError, match="losses of numbers and of rows"):
+        nl.Scorer(losses=["info_nce"])
+
+
+def test_labels_of_all_kinds():
+    scores, label = np.array([0.9, 0.1, 0.8]), np.array([1, 0, 1])
+    assert m.accuracy(scores[:, None], label) == 1.0
+    assert m.accuracy(np.array([3, -5, 2]), label, threshold=0.0) == 1.0
+    assert m.accuracy(label.astype(np.uint64), label) == 1.0
+    large = np.array([0, 2**60, 2**60 + 1])
+    assert m.accuracy(large[[0, 2, 1]].astype(np.uint64), large) == pytest.approx(1 / 3)
+    with pytest.raises(TypeError, match="all of them texts"):
+        m.accuracy(np.array([0, 1]), np.array(["0", "1"]))
+    with pytest.raises(ValueError, match="NaN, which is no label"):
+        m.accuracy(np.array([0, 1]), np.array([np.nan, 1.0]))
+
+
+def test_nan_is_never_swallowed():
+    with np.errstate(all="raise"):
+        for found in (
+            m.d2_tweedie(np.array([np.nan, 1.0]), np.array([2.0, 2.0]), power=1.0),
+            m.r2(np.array([np.nan, 1.0]), np.array([2.0, 2.0])),
+            m.log_loss(np.array([[0.5, np.nan], [0.5, 0.5]]), np.array([0, 1])),
+            m.log_loss(np.array([np.nan]), np.array([1])),
+            m.brier(np.array([np.nan]), np.array([1])),
+            m.accuracy(np.array([np.nan]), np.array([1])),
+            m.r2(np.zeros(3), np.ones(3), sample_weight=np.zeros(3)),
+        ):
+            assert np.isnan(found)
+    with pytest.raises(ValueError, match="> 0"):
+        m.poisson_deviance(np.array([np.nan, -1.0]), np.array([1.0, 0.0]))
+    infinite = np.array([-np.inf, 1.0, np.inf]), np.array([0.0, 0.0, np.inf])
+    assert m.quantile_coverage(*infinite) == pytest.approx(2 / 3)
+    w = np.array([0.0, 1.0, 1.0])
+    assert m.roc_auc(np.array([np.nan, 0.1, 0.9]), [0, 0, 1], sample_weight=w, bins=10) == 1.0
+    assert m.roc_auc(np.array([0.1, 0.9]), [0, 1], sample_weight=np.full(2, 1e-170)) == 1.0
+
+
+def test_states_of_scorers_bear_sorted_keys():
+    scorer = nl.Scorer(
+        metrics={"q90": m.MeanPinballLoss(alpha=0.9), "q10": m.MeanPinballLoss(alpha=0.1)}
+    )
+    scorer.update(np.zeros(3), np.array([1.0, 2.0, 5.0]))
+    text = json.dumps(scorer.state(), sort_keys=True)
+    assert nl.Scorer.from_state(json.loads(text)).compute() == scorer.compute()
+
+
+def test_copies_of_scorers_may_be_updated_side_by_side():
+    scorer = nl.Scorer(metrics=["perplexity"])
+    logits, labels = RNG.normal(size=(20_000, 8)), RNG.integers(0, 8, 20_000)
+
+    def count(_):
+        part = copy.copy(scorer).reset().update(logits, labels)
+        return part.groups[None]["perplexity"].rows.count
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(count, range(8))) == [20_000] * 8
+
+
+def test_groups_of_documents_in_one_call():
+    scores, gains = np.array([3.0, 1.0, 2.0, 0.0]), np.array([0, 1, 1, 0])
+    assert (
+        m.ndcg(scores, gains, group=np.array([2, 2], np.uint64))
+        == m.NDCG().update(scores, gains, group=np.array([2, 2])).compute()
+    )
