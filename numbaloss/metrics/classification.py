@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import Any, ClassVar
 
 import numpy as np
@@ -296,18 +297,18 @@ class MatthewsCorrelation(OfLabels):
     """
 
     def of_matrix(self, matrix: np.ndarray) -> float:
-        exact = matrix.dtype.kind == "i"
-        right, total = np.trace(matrix), matrix.sum()
-        actual, predicted = matrix.sum(axis=1), matrix.sum(axis=0)
-        if exact:  # as Python's integers, which do not overflow
-            right, total = int(right), int(total)
-            actual, predicted = actual.astype(object), predicted.astype(object)
+        # In Python's integers and fractions: differences of products overflow or cancel.
+        cells = matrix.astype(object)
+        if matrix.dtype.kind == "f":
+            cells = np.vectorize(Fraction, otypes=[object])(matrix)
+        right, total = np.trace(cells), cells.sum()
+        actual, predicted = cells.sum(axis=1), cells.sum(axis=0)
         above = right * total - (actual * predicted).sum()
         of_actual = total * total - (actual * actual).sum()
         of_predicted = total * total - (predicted * predicted).sum()
         if min(of_actual, of_predicted) <= 0:
             return 0.0
-        return above / (math.sqrt(of_actual) * math.sqrt(of_predicted))
+        return float(above) / (math.sqrt(of_actual) * math.sqrt(of_predicted))
 
 
 class CohenKappa(OfLabels):
