@@ -150,6 +150,30 @@ class _Inputs:
                 raise _OtherPath  # which knows what may be
         return given, seen.T if self.turned else seen
 
+    def receivers(
+        self, like: Any, values_out: Any, outs: tuple[Any, ...], reduction: str, dimensions: int = 0
+    ) -> tuple[list[Any], list[Any]]:
+        """Where values, gradient and hessian go: as the caller gets them, as kernels see them."""
+        values = values_out if reduction == "none" else NOT_WANTED
+        first, second = (*outs, NOT_WANTED, NOT_WANTED)[:2]
+        pairs = [
+            self.receiver(like, values, dimensions),
+            self.receiver(like, first),
+            self.receiver(like, second),
+        ]
+        return [given for given, _ in pairs], [seen for _, seen in pairs]
+
+    def outcome(self, like: Any, given: list[Any], found: Any, reduction: str) -> Any:
+        """Value, gradient and hessian as the caller gets them."""
+        value, gradient, hessian = (*found, None, None)[:3]
+        if reduction == "none":
+            value = self.delivered(like, given[0], value)
+        return (
+            value,
+            self.delivered(like, given[1], gradient),
+            self.delivered(like, given[2], hessian),
+        )
+
     def delivered(self, like: Any, given: Any, found: Any) -> Any:
         """A result as the caller gets it; ``given`` is where it went."""
         if given is not None or found is None:
@@ -186,12 +210,7 @@ def elements(
         inputs = _Inputs(prediction, of_rows=False)
         target = inputs.samples_of(target)
         weight, counts = inputs.spread(sample_weight), inputs.spread(mask, _BOOL)
-        first, second = (*outs, NOT_WANTED, NOT_WANTED)[:2]
-        values, values_out = inputs.receiver(
-            like, values_out if reduction == "none" else NOT_WANTED
-        )
-        gradient, out = inputs.receiver(like, first)
-        hessian, hess_out = inputs.receiver(like, second)
+        given, (values_out, out, hess_out) = inputs.receivers(like, values_out, outs, reduction)
     except _OtherPath:
         return None
     divisor = None
@@ -211,21 +230,13 @@ def elements(
         return None
     found = DIRECT_ELEMENTS.run(
         loss, derivatives, inputs.prediction, target, weight, reduction, gradient_scale, check, out,
-        derivatives == 2 and first is NOT_WANTED, hess_out, values_out, counts,
+        derivatives == 2 and outs[0] is NOT_WANTED, hess_out, values_out, counts,
     )  # fmt: skip
     if found is None:
         return None
-    found = (*found, None, None)
-    value = found[0]
-    if reduction == "none":
-        value = inputs.delivered(like, values, value)
-    elif divisor is not None:
-        value = value / divisor if divisor else float("nan")
-    return (
-        value,
-        inputs.delivered(like, gradient, found[1]),
-        inputs.delivered(like, hessian, found[2]),
-    )
+    if divisor is not None:
+        found = (found[0] / divisor if divisor else float("nan"), *found[1:])
+    return inputs.outcome(like, given, found, reduction)
 
 
 def rows(
@@ -249,12 +260,7 @@ def rows(
         inputs = _Inputs(prediction, of_rows=True)
         target = inputs.samples_of(target, whole=True)
         weight, counts = inputs.spread(sample_weight), inputs.spread(mask, _BOOL)
-        first, second = (*outs, NOT_WANTED, NOT_WANTED)[:2]
-        values, values_out = inputs.receiver(
-            like, values_out if reduction == "none" else NOT_WANTED, 1
-        )
-        gradient, out = inputs.receiver(like, first)
-        hessian, hess_out = inputs.receiver(like, second)
+        given, (values_out, out, hess_out) = inputs.receivers(like, values_out, outs, reduction, 1)
     except _OtherPath:
         return None
     if not inputs.changed:
@@ -265,12 +271,4 @@ def rows(
     )  # fmt: skip
     if found is None:
         return None
-    found = (*found, None, None)
-    value = found[0]
-    if reduction == "none":
-        value = inputs.delivered(like, values, value)
-    return (
-        value,
-        inputs.delivered(like, gradient, found[1]),
-        inputs.delivered(like, hessian, found[2]),
-    )
+    return inputs.outcome(like, given, found, reduction)

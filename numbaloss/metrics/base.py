@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any, ClassVar, Self
 
 import numba
@@ -65,7 +66,8 @@ class Metric:
     shared: ClassVar[bool] = True
 
     def __init__(self, **options: Any) -> None:
-        known = _options_of(type(self))
+        cls: Any = type(self)
+        known = _options_of(cls)
         for name in options:
             if name not in known:
                 raise TypeError(
@@ -133,6 +135,7 @@ class Metric:
         return f"{type(self).__name__}({', '.join(said)})"
 
 
+@cache
 def _options_of(cls: type) -> list[str]:
     """The names that constructors of a class and its bases take."""
     found: dict[str, None] = {}
