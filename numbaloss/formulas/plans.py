@@ -133,6 +133,11 @@ def outline_of_one(cls: type) -> Outline | None:
 _kept: dict[str, dict[Hashable, Plans]] = {}
 _MOST_KEPT = 256
 _MOST_BYTES = 4096  # of the values of a loss, class weights among them
+# By classes, how many losses in a row had values that no other had. After many of them somebody
+# changes a parameter at every step, and only one loss of many is looked for: to make the key takes
+# 2 us and more.
+_unmet: dict[type, int] = {}
+_MANY = 32
 
 
 def plans_of(loss: Any, kind: str = "_plans") -> Plans:
@@ -144,8 +149,11 @@ def plans_of(loss: Any, kind: str = "_plans") -> Plans:
     plans: Plans | None = own.get(kind)
     if plans is not None and not plans.stale(loss):
         return plans
-    key = _all_of(loss)
+    unmet = _unmet.get(type(loss), 0)
+    key = _all_of(loss) if unmet < _MANY or not unmet % _MANY else None
     if key is None:
+        if unmet:
+            _unmet[type(loss)] = unmet + 1
         plans = own[kind] = Plans(loss)
         return plans
     kept = _kept.setdefault(kind, {})
@@ -155,6 +163,9 @@ def plans_of(loss: Any, kind: str = "_plans") -> Plans:
         if len(kept) >= _MOST_KEPT:
             kept.clear()
         kept[key] = plans
+        _unmet[type(loss)] = unmet + 1
+    elif unmet:
+        _unmet.pop(type(loss), None)
     own[kind] = plans
     # Asked here first: most losses that are made in a call have a parameter of their own.
     name, default = plans.outline.first

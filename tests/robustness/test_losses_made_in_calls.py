@@ -21,6 +21,12 @@ ROWS = np.random.default_rng(0).normal(size=(6, 4))
 LABELS = np.array([0, 1, 2, 3, 0, 1])
 
 
+@pytest.fixture(autouse=True)
+def unmet(monkeypatch):
+    """As if no test before had made losses of many values."""
+    monkeypatch.setattr(of_formulas, "_unmet", {})
+
+
 class Scaled(nl.Elementwise):
     scale: float = 1.0
 
@@ -267,9 +273,8 @@ def test_what_tests_the_inputs_of_a_loss_tests_those_of_no_other():
             )
 
 
-def test_equal_losses_share_what_engines_keep_until_there_are_many():
-    from numbaloss.formulas import plans as kept
-
+def test_equal_losses_share_what_engines_keep_until_there_are_many(monkeypatch):
+    kept = of_formulas
     made = nl.CrossEntropy(class_weight=[1.0, 2.0, 3.0, 4.0], label_smoothing=0.1)
     again = made.replace()
     assert made(ROWS, LABELS) == again(ROWS, LABELS)
@@ -277,6 +282,20 @@ def test_equal_losses_share_what_engines_keep_until_there_are_many():
     zero, minus = (0.0 * nl.SquaredError() + nl.Huber(), -0.0 * nl.SquaredError() + nl.Huber())
     assert zero(P, T) == minus(P, T)
     assert zero.__dict__["_plans"] is not minus.__dict__["_plans"]
+    monkeypatch.setattr(kept, "_MANY", 1)
     for step in range(3 * kept._MOST_KEPT):
         nl.Focal(gamma=2.0 + 1e-3 * step)(P, np.ones_like(P))
     assert all(len(of_kind) <= kept._MOST_KEPT for of_kind in kept._kept.values())
+
+
+def test_losses_of_new_values_each_time_are_soon_no_longer_kept(monkeypatch):
+    kept, ones = of_formulas, np.ones_like(P)
+    monkeypatch.setattr(kept, "_kept", {})
+    for step in range(20 * kept._MANY):
+        nl.Focal(gamma=2.0 + 1e-3 * step)(P, ones)
+    assert kept._MANY <= len(kept._kept["_plans"]) < kept._MANY + 20
+    # Of equal ones some loss is the first to be kept; from then on they share.
+    same = [nl.Focal(gamma=1.25) for _ in range(2 * kept._MANY + 2)]
+    assert len({loss(P, ones) for loss in same}) == 1
+    assert same[-1].__dict__["_plans"] is same[-2].__dict__["_plans"]
+    assert not kept._unmet
