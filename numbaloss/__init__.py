@@ -122,10 +122,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Metrics are imported when they are asked for: they bring Numba along."""
+    """Metrics and what trains are imported when they are asked for: they bring Numba along."""
     if name == "metrics" or name in ("Mean", "Scorer"):
         from importlib import import_module
 
         metrics = import_module(f"{__name__}.metrics")
         return metrics if name == "metrics" else getattr(metrics, name)
+    if name == "train":
+        from importlib import import_module
+
+        return import_module(f"{__name__}.train")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -28,6 +28,7 @@ LAYERS = (
     ("catboost", "lightgbm", "xgboost"),
     ("__init__",),
     ("autodiff",),
+    ("train",),
     ("jax", "scale", "scipy", "torch"),
     ("keras", "river", "sklearn"),
     ("cli",),

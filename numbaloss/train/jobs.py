@@ -1,0 +1,39 @@
+"""What kernels of a step are told: records, as those of :mod:`numbaloss.jobs`."""
+
+from __future__ import annotations
+
+from ..jobs.record import Address, Column, Columns, Count, Record
+
+# Elements of a piece of a leaf, at most. Norms are sums of the pieces' sums, so that their bits
+# depend on the lengths of the leaves, and on nothing else.
+PIECE = 32_768
+
+
+class Pass(Record):
+    """A pass over leaves, in tasks: each some pieces, one behind the other."""
+
+    leaves: Address  # of a row of :class:`Leaf` each
+    pieces: Address  # of a row of :class:`Piece` each
+    tasks: Address  # of the first piece of each task, and one number more
+    numbers: Address  # of those of the rule, in float64
+    sums: Address  # of a number a piece
+    count: Count  # of pieces
+
+
+class Leaf(Columns):
+    """A leaf: arrays of the caller's by their handles, the library's own by their addresses."""
+
+    parameter: Column
+    gradient: Column
+    first: Column  # states, in the order of the rule
+    second: Column
+    third: Column
+    master: Column  # parameters in float32 of a leaf of half precision
+
+
+class Piece(Columns):
+    """A piece of a leaf."""
+
+    leaf: Column
+    start: Column  # the first element
+    size: Column
