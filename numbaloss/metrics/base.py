@@ -63,7 +63,7 @@ class Metric:
     # Metrics for which less is better.
     lower_is_better: ClassVar[bool] = False
     # Whether totals may be those of other metrics too: not where `update` makes something of rows.
-    shared: ClassVar[bool] = True
+    shared: bool = True
 
     def __init__(self, **options: Any) -> None:
         cls: Any = type(self)
@@ -102,6 +102,10 @@ class Metric:
         """What the rows come to; NaN where that is not defined."""
         raise NotImplementedError
 
+    def of_each_row(self, prediction: Any, target: Any) -> np.ndarray | None:
+        """The values (n,) whose mean the metric is; None where it is no mean over rows."""
+        return None
+
     def reset(self) -> Self:
         """Forget all rows."""
         self.rows = self.rows.fresh()
@@ -133,6 +137,16 @@ class Metric:
             if name in given and value != given[name].default
         ]
         return f"{type(self).__name__}({', '.join(said)})"
+
+
+def named(name: str) -> type[Metric]:
+    """The class of metrics of a name."""
+    waiting: list[type[Metric]] = [Metric]
+    for cls in waiting:
+        if cls.__name__ == name:
+            return cls
+        waiting += cls.__subclasses__()
+    raise ValueError(f"no metric has a class that is called {name!r}")
 
 
 @cache
@@ -237,6 +251,22 @@ def pair(prediction: Any, target: Any) -> tuple[np.ndarray, np.ndarray]:
 def float64(array: np.ndarray) -> np.ndarray:
     """The numbers in float64, side by side."""
     return np.ascontiguousarray(array, np.float64)
+
+
+def least_of(array: np.ndarray) -> Any:
+    """The smallest number, NaN aside; infinity of none."""
+    if not array.size:
+        return np.inf
+    least = array.min()  # in vectors, unlike `fmin`
+    return least if least == least else np.fmin.reduce(array, axis=None)
+
+
+def largest_of(array: np.ndarray) -> Any:
+    """The largest number, NaN aside; minus infinity of none."""
+    if not array.size:
+        return -np.inf
+    largest = array.max()
+    return largest if largest == largest else np.fmax.reduce(array, axis=None)
 
 
 def in_threads(rows: int, work: Callable[[int, int], None], chunk: int = CHUNK) -> None:

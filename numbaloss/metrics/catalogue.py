@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 from .base import Metric
+from .classes import FBeta, Jaccard, Precision, Recall
 from .classification import (
     Accuracy,
     BalancedAccuracy,
     CohenKappa,
     ConfusionMatrix,
-    FBeta,
-    Jaccard,
     MatthewsCorrelation,
-    Precision,
-    Recall,
 )
 from .curves import AveragePrecision, RocAuc
+from .deviances import (
+    D2Tweedie,
+    MeanGammaDeviance,
+    MeanPoissonDeviance,
+    MeanSquaredLogError,
+    MeanTweedieDeviance,
+)
 from .means import Difference, Mean, Perplexity
 from .probabilities import Brier, CalibrationError, LogLoss, TopK
+from .quantiles import MeanPinballLoss, QuantileCoverage, QuantileCrossings
 from .ranking import NDCG, MeanAveragePrecision, MeanReciprocalRank
 from .regression import (
     R2,
-    D2Tweedie,
     ExplainedVariance,
     MeanAbsoluteError,
     MeanAbsolutePercentageError,
-    MeanGammaDeviance,
-    MeanPinballLoss,
-    MeanPoissonDeviance,
     MeanSquaredError,
-    MeanSquaredLogError,
-    MeanTweedieDeviance,
-    QuantileCoverage,
     RootMeanSquaredError,
 )
 
@@ -62,6 +60,7 @@ FUNCTIONS: dict[str, type[Metric]] = {
     "poisson_deviance": MeanPoissonDeviance,
     "precision": Precision,
     "quantile_coverage": QuantileCoverage,
+    "quantile_crossings": QuantileCrossings,
     "r2": R2,
     "recall": Recall,
     "rmse": RootMeanSquaredError,

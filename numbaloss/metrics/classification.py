@@ -8,13 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .base import Metric
-from .confusion import Confusion
+from .base import Metric, on_host
+from .confusion import Confusion, labels_of, predicted_labels
+from .label_sets import label_sets
 
-_AVERAGES = ("binary", "macro", "micro", "weighted", None)
 
-
-def _ratio(above: Any, below: Any, otherwise: float) -> np.ndarray:
+def ratio(above: Any, below: Any, otherwise: float) -> np.ndarray:
     """Quotients, and ``otherwise`` where there is nothing to divide by."""
     above, below = np.asarray(above, np.float64), np.asarray(below, np.float64)
     with np.errstate(all="ignore"):
@@ -26,7 +25,8 @@ class OfLabels(Metric):
 
     Predictions are labels (integers, booleans, strings), scores (n,) of the positive class, which
     is predicted above ``threshold``, or scores (n, C) of classes 0 to C - 1, of which the highest
-    counts. Targets are labels.
+    counts. Targets are labels; accuracy and what classes have apart take targets (n, labels) of 0
+    and 1 too, with predictions of 0 and 1 or scores of that shape.
     """
 
     def __init__(self, *, threshold: float | None = None, **options: Any) -> None:
@@ -48,7 +48,7 @@ class OfLabels(Metric):
 
 
 class Accuracy(OfLabels):
-    r"""Share of labels that are right.
+    r"""Share of labels that are right; of targets (n, labels) that of rows that are right in all.
 
     Parameters
     ----------
@@ -56,8 +56,25 @@ class Accuracy(OfLabels):
         What scores (n,) are compared with; None: 0.5, and they must be probabilities.
     """
 
+    def compute(self) -> Any:
+        sets = self.rows.sets
+        if sets is None:
+            return super().compute()
+        return math.nan if self.rows.nan else sets.share()
+
     def of_matrix(self, matrix: np.ndarray) -> float:
         return np.trace(matrix) / matrix.sum()
+
+    def of_each_row(self, prediction: Any, target: Any) -> np.ndarray | None:
+        t = on_host(target, "target")
+        if t.ndim == 2:
+            p, t, bad = label_sets(prediction, t, self.options["threshold"])
+            return np.where(bad, np.nan, (p == t).all(axis=1))
+        t = labels_of(t, "target")
+        scores = on_host(prediction, "prediction")
+        p, bad = predicted_labels(scores, t, self.options["threshold"])
+        found = (labels_of(p, "prediction") == t).astype(np.float64)
+        return found if bad is None else np.where(bad, np.nan, found)
 
 
 class BalancedAccuracy(OfLabels):
@@ -84,166 +101,6 @@ class BalancedAccuracy(OfLabels):
             chance = 1.0 / len(shares)
             return (score - chance) / (1.0 - chance) if len(shares) > 1 else math.nan
         return score
-
-
-class OfClasses(OfLabels):
-    """Base of metrics that each class has, and that are averaged over classes."""
-
-    def __init__(
-        self,
-        *,
-        average: str | None = "binary",
-        labels: Any = None,
-        pos_label: Any = 1,
-        zero_division: float = 0.0,
-        threshold: float | None = None,
-        **options: Any,
-    ) -> None:
-        super().__init__(
-            average=average,
-            labels=None if labels is None else list(labels),
-            pos_label=pos_label,
-            zero_division=float(zero_division),
-            threshold=threshold,
-            **options,
-        )
-
-    def validate(self) -> None:
-        if self.options["average"] not in _AVERAGES:
-            raise ValueError(f"average must be one of {_AVERAGES}, not {self.options['average']!r}")
-
-    def compute(self) -> Any:
-        """The average, or an array with a number a class for ``average=None``."""
-        names, matrix = self.rows.matrix()
-        average, labels = self.options["average"], self.options["labels"]
-        if self.rows.nan or not matrix.any():
-            return math.nan
-        if average == "binary":
-            if len(names) > 2:
-                raise ValueError(
-                    f"there are {len(names)} labels, {names[:5]}...; for more than two choose an "
-                    f"average of 'macro', 'micro', 'weighted' or None"
-                )
-            positive = self.options["pos_label"]
-            if positive not in names and len(names) == 2:
-                raise ValueError(f"pos_label={positive!r} is none of the labels {names}")
-            labels = [positive]
-        right, predicted, actual = np.diag(matrix), matrix.sum(axis=0), matrix.sum(axis=1)
-        if labels is not None:
-            place = {name: one for one, name in enumerate(names)}
-            chosen = [place.get(label, -1) for label in labels]
-            right, predicted, actual = [
-                np.append(one, 0)[chosen] for one in (right, predicted, actual)
-            ]
-        if average == "micro":
-            sums = [np.array([one.sum()]) for one in (right, predicted, actual)]
-            return float(self.of_classes(*sums)[0])
-        found = self.of_classes(right, predicted, actual)
-        if average is None:
-            return found
-        if average == "weighted":
-            total = actual.sum()
-            if total == 0:
-                return self.options["zero_division"]
-            return float((found * actual).sum() / total)
-        return float(found.mean())
-
-    def of_classes(self, right: Any, predicted: Any, actual: Any) -> np.ndarray:
-        """The metric of each class, of how often it was right, predicted, and the target."""
-        raise NotImplementedError
-
-
-_OF_CLASSES: str = """
-    Parameters
-    ----------
-    average : {"binary", "macro", "micro", "weighted", None}
-        ``"binary"``: of ``pos_label`` alone; ``"macro"``: the mean over classes; ``"weighted"``:
-        that weighed by how often each is the target; ``"micro"``: of all classes' counts
-        together; None: an array, a number a class, in the order of sorted labels.
-    labels : list, optional
-        The classes that count, and their order.
-    pos_label : label
-        The positive class of ``average="binary"``.
-    zero_division : float
-        What stands for nothing over nothing.
-    threshold : float or None
-        What scores (n,) are compared with; None: 0.5, and they must be probabilities.
-    """
-
-
-class Precision(OfClasses):
-    __doc__ = (
-        r"""Share of the predictions of a class that is right, :math:`TP / (TP + FP)`.
-    """
-        + _OF_CLASSES
-    )
-
-    def of_classes(self, right: Any, predicted: Any, actual: Any) -> np.ndarray:
-        return _ratio(right, predicted, self.options["zero_division"])
-
-
-class Recall(OfClasses):
-    __doc__ = (
-        r"""Share of the targets of a class that is found, :math:`TP / (TP + FN)`.
-    """
-        + _OF_CLASSES
-    )
-
-    def of_classes(self, right: Any, predicted: Any, actual: Any) -> np.ndarray:
-        return _ratio(right, actual, self.options["zero_division"])
-
-
-class FBeta(OfClasses):
-    __doc__ = (
-        r"""F-measure, :math:`(1 + \beta^2) TP / (TP + FP + \beta^2 (TP + FN))`.
-
-    The harmonic mean of precision and recall, recall :math:`\beta` times as important: Dice's
-    coefficient for 1. ``beta`` (float >= 0) comes with the parameters below.
-    """
-        + _OF_CLASSES
-    )
-
-    def __init__(
-        self,
-        *,
-        beta: float = 1.0,
-        average: str | None = "binary",
-        labels: Any = None,
-        pos_label: Any = 1,
-        zero_division: float = 0.0,
-        threshold: float | None = None,
-    ) -> None:
-        super().__init__(
-            beta=float(beta),
-            average=average,
-            labels=labels,
-            pos_label=pos_label,
-            zero_division=zero_division,
-            threshold=threshold,
-        )
-
-    def validate(self) -> None:
-        super().validate()
-        if not self.options["beta"] >= 0.0:
-            raise ValueError(f"beta must be >= 0, not {self.options['beta']}")
-
-    def of_classes(self, right: Any, predicted: Any, actual: Any) -> np.ndarray:
-        square = self.options["beta"] ** 2
-        if math.isinf(square):
-            return _ratio(right, actual, self.options["zero_division"])
-        below = square * actual + predicted
-        return _ratio((1.0 + square) * right, below, self.options["zero_division"])
-
-
-class Jaccard(OfClasses):
-    __doc__ = (
-        r"""Intersection over union of predictions and targets, :math:`TP / (TP + FP + FN)`.
-    """
-        + _OF_CLASSES
-    )
-
-    def of_classes(self, right: Any, predicted: Any, actual: Any) -> np.ndarray:
-        return _ratio(right, predicted + actual - right, self.options["zero_division"])
 
 
 class ConfusionMatrix(OfLabels):
@@ -284,7 +141,7 @@ class ConfusionMatrix(OfLabels):
         if by is None:
             return matrix
         axis = {"true": 1, "pred": 0, "all": None}[by]
-        return _ratio(matrix, matrix.sum(axis=axis, keepdims=True), 0.0)
+        return ratio(matrix, matrix.sum(axis=axis, keepdims=True), 0.0)
 
 
 class MatthewsCorrelation(OfLabels):

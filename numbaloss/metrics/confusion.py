@@ -14,17 +14,39 @@ from ..cpu.compile import python_function
 from . import exact
 from .base import CHUNK, Accumulator, in_threads, on_host, weights
 from .exact import Sums, rounded
+from .label_sets import LabelSets, label_sets
 
 # Labels that lie so close together are counted in a table.
 _TABLE = 1024
 # Cells of a table of weights, each a sum of half a kilobyte.
 _CELLS = 4096
+_MOST = 2**63 - 1
+# Rows that one thread looks at at a time.
+_ROWS = 1 << 17
 
 
 def _count(target, prediction, lowest, labels, counts):
     """Count pairs of labels from the lowest on."""
-    for i in range(target.size):
+    # In turns in two tables: pairs that follow one another are mostly alike, and the second of
+    # two additions to one place waits for the first.
+    half = labels * labels
+    size = target.size - target.size % 2
+    for i in range(0, size, 2):
         counts[(target[i] - lowest) * labels + (prediction[i] - lowest)] += 1
+        counts[half + (target[i + 1] - lowest) * labels + (prediction[i + 1] - lowest)] += 1
+    for i in range(size, target.size):
+        counts[(target[i] - lowest) * labels + (prediction[i] - lowest)] += 1
+
+
+def _range(target, prediction):
+    """The smallest and the largest label."""
+    low, high = np.int64(_MOST), np.int64(-_MOST)
+    for i in range(target.size):
+        a, b = target[i], prediction[i]
+        small, large = (a, b) if a < b else (b, a)
+        low = small if small < low else low
+        high = large if large > high else high
+    return low, high
 
 
 _LABELS = types.Array(types.int64, 1, "C", readonly=True)
@@ -34,6 +56,20 @@ _LABELS = types.Array(types.int64, 1, "C", readonly=True)
 def _counter() -> Any:
     signature = types.void(_LABELS, _LABELS, types.int64, types.int64, exact.INTEGERS)
     return python_function(_count, signature, **exact.options)
+
+
+@cache
+def _ranger() -> Any:
+    return python_function(
+        _range, types.UniTuple(types.int64, 2)(_LABELS, _LABELS), **exact.options
+    )
+
+
+def _range_of(p: np.ndarray, t: np.ndarray) -> tuple[int, int]:
+    """The smallest and the largest of all labels, integers of 64 bits."""
+    found: list[tuple[int, int]] = []
+    in_threads(len(t), lambda a, b: found.append(_ranger()(t[a:b], p[a:b])), _ROWS)
+    return min(low for low, _ in found), max(high for _, high in found)
 
 
 def predicted_labels(prediction: np.ndarray, target: np.ndarray, threshold: float | None) -> Any:
@@ -102,6 +138,7 @@ class Confusion(Accumulator):
         self.cells: dict[tuple[int, int], int] = {}
         self.sums = Sums(0)
         self.nan = 0
+        self.sets: LabelSets | None = None  # of targets with several labels a row
 
     def key(self) -> Hashable:
         return "confusion", self.threshold
@@ -110,7 +147,13 @@ class Confusion(Accumulator):
         return Confusion(self.threshold)
 
     def update(self, prediction: Any, target: Any, weight: Any) -> None:
-        t = labels_of(target, "target")
+        t = on_host(target, "target")
+        if t.ndim == 2 and 0 not in t.shape:
+            self._of_sets(prediction, t, weight)
+            return
+        if self.sets is not None:
+            raise ValueError("targets had several labels a row before, now they have one")
+        t = labels_of(t, "target")
         p, bad = predicted_labels(on_host(prediction, "prediction"), t, self.threshold)
         p = labels_of(p, "prediction")
         if p.shape != t.shape or t.ndim != 1:
@@ -128,10 +171,10 @@ class Confusion(Accumulator):
         if texts != (t.dtype.kind == "U") or any(isinstance(a, str) != texts for a in self.labels):
             raise TypeError("labels must be all of them texts, or all of them integers")
         if not texts:
-            if max(int(p.max()), int(t.max())) >= 2**63:
+            if any(one.dtype == np.uint64 and int(one.max()) > _MOST for one in (p, t)):
                 raise ValueError("labels must be integers below 2**63")
-            p, t = p.astype(np.int64), t.astype(np.int64)
-            low, high = int(min(p.min(), t.min())), int(max(p.max(), t.max()))
+            p, t = [np.ascontiguousarray(one, np.int64) for one in (p, t)]
+            low, high = _range_of(p, t)
             if high - low < _TABLE:
                 self._in_table(p, t, w, low, high - low + 1)
                 return
@@ -139,6 +182,17 @@ class Confusion(Accumulator):
         codes = codes.reshape(-1)
         of_target, of_prediction = codes[: len(t)], codes[len(t) :]
         self._by_cell(of_target * len(named) + of_prediction, w, len(named), named.tolist())
+
+    def _of_sets(self, prediction: Any, target: np.ndarray, weight: Any) -> None:
+        if self.labels:
+            raise ValueError("targets had one label a row before, now they have several")
+        p, t, bad = label_sets(prediction, target, self.threshold)
+        w = weights(weight, len(t))
+        if bad.any():
+            self.nan += int((bad if w is None else bad & (w > 0)).sum())
+            p, t, w = p[~bad], t[~bad], None if w is None else w[~bad]
+        self.sets = self.sets or LabelSets(t.shape[1])
+        self.sets.add(p, t, w)
 
     def _in_table(self, p: Any, t: Any, w: Any, low: int, labels: int) -> None:
         if w is not None:
@@ -150,14 +204,12 @@ class Confusion(Accumulator):
         tables: list[np.ndarray] = []
 
         def work(start: int, stop: int) -> None:
-            table = np.zeros(labels * labels, np.int64)
-            of_target = np.ascontiguousarray(t[start:stop], np.int64)
-            of_prediction = np.ascontiguousarray(p[start:stop], np.int64)
-            _counter()(of_target, of_prediction, low, labels, table)
-            tables.append(table)
+            table = np.zeros(2 * labels * labels, np.int64)
+            _counter()(t[start:stop], p[start:stop], low, labels, table)
+            tables.append(table[: labels * labels] + table[labels * labels :])
 
         # Tables are as large as 8 MiB: no more of them than the rows are worth.
-        in_threads(len(t), work, max(CHUNK, 4 * labels * labels))
+        in_threads(len(t), work, max(_ROWS, 4 * labels * labels))
         whole = sum(tables)
         self._counted(np.flatnonzero(whole), whole, labels, range(low, low + labels))
 
@@ -195,6 +247,11 @@ class Confusion(Accumulator):
         return self.places[label]
 
     def merge(self, other: Any) -> None:
+        if other.sets is not None:
+            self.sets = self.sets or LabelSets(other.sets.labels)
+            self.sets.merge(other.sets)
+        if self.sets is not None and (self.labels or other.labels):
+            raise ValueError("targets of one label a row cannot be merged with those of several")
         names = other.labels
         for (t, p), count in other.counts.items():
             place = self._place(names[t]), self._place(names[p])
@@ -211,6 +268,7 @@ class Confusion(Accumulator):
             "counts": [[*place, count] for place, count in self.counts.items()],
             "cells": [[*place] for place in self.cells],
             "sums": self.sums.state()[: len(self.cells)],
+            "sets": None if self.sets is None else self.sets.state(),
         }
 
     def load(self, state: Any) -> None:
@@ -220,12 +278,21 @@ class Confusion(Accumulator):
         self.counts = {(t, p): count for t, p, count in state["counts"]}
         self.cells = {(t, p): row for row, (t, p) in enumerate(state["cells"])}
         self.sums = Sums.from_state(state["sums"])
+        self.sets = None
+        if state.get("sets") is not None:
+            self.sets = LabelSets(state["sets"]["labels"])
+            self.sets.load(state["sets"])
 
     def matrix(self, labels: Any = None) -> tuple[list[Any], np.ndarray]:
         """Sorted labels, and a matrix with a row a target and a column a prediction.
 
         Of integers where no weights came; NaN where a prediction had no label.
         """
+        if self.sets is not None:
+            raise ValueError(
+                "targets (n, labels) have several labels a row: accuracy, precision, recall, "
+                "f_beta and iou take them"
+            )
         names = sorted(self.labels) if labels is None else list(labels)
         order = {label: place for place, label in enumerate(names)}
         found: Any = np.zeros((len(names), len(names)), np.float64 if self.cells else np.int64)

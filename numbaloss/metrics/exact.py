@@ -93,6 +93,28 @@ def _split(values, count, power):
 
 
 @njit(**options)
+def _split_twice(values, count, power, second):
+    """Two of :func:`_split`, one after the other, in one trip: both sums, and the bits left."""
+    total, other, left = 0.0, 0.0, np.int64(0)
+    for i in range(count):
+        above = (power + values[i]) - power
+        rest = values[i] - above
+        between = (second + rest) - second
+        rest -= between
+        values[i] = rest
+        left |= to_bits(rest)
+        total = add_in_lanes(total, above)
+        other = add_in_lanes(other, between)
+    return total, other, left
+
+
+@njit(**options)
+def _power(exponent, one, bits_of_one):
+    bits_of_one[0] = exponent << 52
+    return one[0]
+
+
+@njit(**options)
 def add_block(values, count, total, one):
     """Add up to 1024 numbers to a sum; ``values`` is overwritten, ``one`` is room for a number."""
     bits = values.view(np.int64)
@@ -102,9 +124,22 @@ def add_block(values, count, total, one):
         return
     # 2**12 above the largest: sums of 1024 stay below it.
     exponent = (size >> 52) + 12 if size <= _HUGE else np.int64(0)
+    # Numbers that differ by a factor of up to 2**30 are used up by two powers: the first step.
+    if exponent >= _LEAST + 42:
+        power, second = (
+            _power(exponent, one, bits_of_one),
+            _power(exponent - 42, one, bits_of_one),
+        )
+        total_above, between, left = _split_twice(values, count, power, second)
+        one[0] = total_above
+        add_bits(bits_of_one[0], total)
+        one[0] = between
+        add_bits(bits_of_one[0], total)
+        if left & _SIZE_BITS == 0:
+            return
+        exponent -= 84
     while exponent >= _LEAST:
-        bits_of_one[0] = exponent << 52
-        one[0], left = _split(values, count, one[0])
+        one[0], left = _split(values, count, _power(exponent, one, bits_of_one))
         add_bits(bits_of_one[0], total)
         if left & _SIZE_BITS == 0:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from fractions import Fraction
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from ..core.loss import Loss
 from ..losses.multiclass import CrossEntropy
 from ..registry import get, losses, snake_case
-from .base import CHUNK, Metric, on_host, weights
+from .base import CHUNK, Metric, named, on_host, weights
 from .exact import quotient, rounded
 from .moments import Moments
 
@@ -24,6 +25,8 @@ _REDUCTIONS = ("mean", "sum", "weighted_mean")
 
 def described(loss: Any) -> Any:
     """A registered loss as plain numbers: its name and parameters."""
+    if isinstance(loss, Metric):
+        return copy.copy(loss).reset().state()
     name = snake_case(type(loss).__name__)
     if losses().get(name) is not type(loss):
         raise TypeError(
@@ -41,7 +44,9 @@ class OfLoss(Metric):
     lower_is_better = True
 
     def __init__(self, loss: Any, **options: Any) -> None:
-        if not isinstance(loss, Loss):
+        if not isinstance(loss, (Loss, Metric)) or (
+            isinstance(loss, Metric) and not isinstance(self, Difference)
+        ):
             raise TypeError(f"{type(self).__name__} takes a loss, not {loss!r}")
         self.loss: Any = loss
         super().__init__(loss=loss, **options)
@@ -199,29 +204,54 @@ def _array(given: Any) -> Any:
 class Difference(Mean):
     r"""Mean difference of a loss between two predictions of the same targets: is B better than A?
 
+    Of a metric too, where that is a mean over rows: accuracy, Brier score, absolute error.
+
     ``update(prediction, other, target)`` adds :math:`\ell(other) - \ell(prediction)` of each row;
     rows are compared in pairs, so that what is hard for both does not count. A mean above two
     standard errors speaks for the first prediction.
 
     Parameters
     ----------
-    loss : loss
+    loss : loss or metric
         Of numbers or rows.
     """
 
     def __init__(self, loss: Any) -> None:
+        if isinstance(loss, Metric) and type(loss).of_each_row is Metric.of_each_row:
+            raise TypeError(f"{loss!r} is no mean over rows, and has no differences of rows")
         super().__init__(loss, reduction="mean")
 
     def update(self, prediction: Any, other: Any, target: Any, sample_weight: Any = None) -> Any:  # type: ignore[override]
         """Add rows of two predictions and their target."""
         first, second, t = on_host(prediction, "prediction"), on_host(other, "other"), target
-        values = [
-            on_host(self.loss(one, t, reduction="none"), "values").astype(np.float64)
-            for one in (first, second)
-        ]
+        values = [self._values(one, t) for one in (first, second)]
         w = None if sample_weight is None else on_host(sample_weight, "sample_weight")
         self.add(values[1] - values[0], [first, t], w)
         return self
+
+    def _values(self, prediction: np.ndarray, target: Any) -> np.ndarray:
+        if not isinstance(self.loss, Metric):
+            found = on_host(self.loss(prediction, target, reduction="none"), "values")
+            return found.astype(np.float64)
+        values = self.loss.of_each_row(prediction, target)
+        if values is None:
+            raise TypeError(f"{self.loss!r} is no mean over rows, and has no differences of rows")
+        return values
+
+    def merge(self, other: Any) -> Any:
+        """Add the rows of another difference of the same loss or metric."""
+        if isinstance(self.loss, Metric) and repr(self) == repr(other):
+            self.rows.merge(other.rows)
+            return self
+        return super().merge(other)
+
+    def better(self, errors: float = 2.0) -> str:
+        """``"prediction"`` or ``"other"``, or ``"neither"`` within so many standard errors."""
+        z = self.z()
+        if math.isnan(z) or abs(z) <= errors:
+            return "neither"
+        less_is_better = not isinstance(self.loss, Metric) or self.loss.lower_is_better
+        return "prediction" if (z > 0) == less_is_better else "other"
 
     def z(self) -> float:
         """The mean over its standard error."""
@@ -230,8 +260,12 @@ class Difference(Mean):
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Any:
         """The metric that :meth:`state` has described."""
-        options = {"loss": state["options"]["loss"]}
-        return super().from_state({**state, "options": options})
+        of = state["options"]["loss"]
+        if isinstance(of, list):
+            return super().from_state({**state, "options": {"loss": of}})
+        made = cls(named(of["metric"]).from_state(of))
+        made.rows.load(state["rows"])
+        return made
 
 
 class Perplexity(Metric):

@@ -14,11 +14,15 @@ from typing import Any
 import numpy as np
 
 from . import terms
-from .base import Accumulator, float64, in_threads, pair, weights
+from .base import CHUNK, Accumulator, float64, in_threads, pair, weights
 from .exact import Sums
 
 _KINDS = tuple(terms.TERMS)
 _NO_WEIGHTS = np.empty(0)
+# Without weights the first is the number of rows, and products with 1 lose nothing.
+_OF_WEIGHTS = frozenset(("weight", "residual_rest", "target_rest"))
+# Rows that one thread takes at a time where nothing is copied.
+LARGE = 1 << 17
 
 
 class Moments(Accumulator):
@@ -55,29 +59,35 @@ class Moments(Accumulator):
     def update(self, prediction: Any, target: Any, weight: Any) -> None:
         p, t = pair(prediction, target)
         w = weights(weight, len(p))
-        self.check(p, t)
         columns = 1 if p.ndim == 1 else p.shape[1]
-        if not self.outputs:
-            self.outputs, self.plain = [Sums(len(self.kinds)) for _ in range(columns)], p.ndim == 1
-        if len(self.outputs) != columns:
+        if len(self.outputs) not in (0, columns):
             raise ValueError(f"there were {len(self.outputs)} outputs before, now {columns}")
-        self.count += len(p)
-        loops = np.array([terms.loop(kind, w is not None) for kind in self.kinds])
+        added = [kind for kind in self.kinds if w is not None or kind not in _OF_WEIGHTS]
+        loops = np.array([terms.loop(kind, w is not None) for kind in added], np.int64)
 
         def work(start: int, stop: int) -> None:
+            self.check(p[start:stop], t[start:stop])
             of_rows = _NO_WEIGHTS if w is None else float64(w[start:stop])
-            for column, sums in enumerate(self.outputs):
+            for column in range(columns):
                 part = Sums(len(loops))
                 rows = (slice(start, stop), column) if p.ndim == 2 else slice(start, stop)
                 a, b = float64(p[rows]), float64(t[rows])
                 terms.adder()(a, b, of_rows, loops, self.parameter, part.words)
-                parts.append((sums, part))
+                parts.append((column, part))
 
-        parts: list[tuple[Sums, Sums]] = []
-        in_threads(len(p), work)
-        for sums, part in parts:
-            sums.words += part.words
+        parts: list[tuple[int, Sums]] = []
+        # What needs no copy is read but once, and larger pieces cost less of Python's time.
+        in_threads(len(p), work, CHUNK if columns > 1 or p.dtype != np.float64 else LARGE)
+        # Nothing is added where a part raises.
+        if not self.outputs:
+            self.outputs, self.plain = [Sums(len(self.kinds)) for _ in range(columns)], p.ndim == 1
+        self.count += len(p)
+        places = [self.kinds.index(kind) for kind in added]
+        for column, part in parts:
+            self.outputs[column].words[places] += part.words
         for sums in self.outputs:
+            if w is None and "weight" in self.kinds:
+                sums.add(np.array([float(len(p))]), self.kinds.index("weight"))
             sums.normalise()
 
     def merge(self, other: Any) -> None:

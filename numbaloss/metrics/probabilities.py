@@ -8,7 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from .base import CHUNK, Accumulator, Metric, float64, in_threads, real, weights
+from . import terms
+from .base import (
+    CHUNK,
+    Accumulator,
+    Metric,
+    float64,
+    in_threads,
+    largest_of,
+    least_of,
+    real,
+    weights,
+)  # fmt: skip
 from .exact import Sums, quotient
 from .moments import Moments
 
@@ -16,6 +27,13 @@ from .moments import Moments
 def _rows(prediction: Any, target: Any) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities (n,) with targets from 0 to 1, or (n, C) with labels."""
     p, t = real(prediction, "prediction"), real(target, "target")
+    if (p.ndim == 1 and t.ndim == 2) or (
+        p.dtype.kind in "iub" and p.shape == t.shape and t.dtype.kind == "f" and _fractions(t)
+    ):
+        raise TypeError(
+            "prediction holds labels and target probabilities: they are exchanged, the order is "
+            "(prediction, target)"
+        )
     if p.ndim not in (1, 2) or t.shape != p.shape[:1]:
         raise ValueError(
             f"prediction must be probabilities of shape (n,) or (n, classes) and target of shape "
@@ -41,11 +59,15 @@ def _rows(prediction: Any, target: Any) -> tuple[np.ndarray, np.ndarray]:
     return p, t.astype(np.int64)
 
 
+def _fractions(array: np.ndarray) -> bool:
+    """Whether numbers are there that are not whole; a million of them tell."""
+    some = array[: 1 << 20]
+    return bool((some != np.floor(some)).any())
+
+
 def _ends(array: np.ndarray) -> tuple[Any, Any]:
     """The smallest and the largest number, NaN aside."""
-    if not array.size:
-        return 0, 0
-    return np.fmin.reduce(array, axis=None), np.fmax.reduce(array, axis=None)
+    return (least_of(array), largest_of(array)) if array.size else (0, 0)
 
 
 class _OfProbabilities(Metric):
@@ -80,15 +102,22 @@ class LogLoss(_OfProbabilities):
 
     def update(self, prediction: Any, target: Any, sample_weight: Any = None) -> Any:
         """Add rows."""
+        p, t, self.rows.parameter = self._of_label(prediction, target)
+        self.rows.update(p, t, sample_weight)
+        return self
+
+    def _of_label(self, prediction: Any, target: Any) -> tuple[np.ndarray, np.ndarray, float]:
+        """Probabilities (n,) and targets; how far the former are kept off 0 and 1."""
         p, t = _rows(prediction, target)
         kept = p.dtype if p.dtype.kind == "f" else np.dtype(np.float64)
         if p.ndim == 2:
             bad = np.isnan(p).any(axis=1)
             p, t = p[np.arange(len(p)), t], np.ones(len(t))
             p[bad] = np.nan
-        self.rows.parameter = float(np.finfo(kept).eps)
-        self.rows.update(p, t, sample_weight)
-        return self
+        return p, t, float(np.finfo(kept).eps)
+
+    def of_each_row(self, prediction: Any, target: Any) -> np.ndarray | None:
+        return terms.values(self.kind, *self._of_label(prediction, target))
 
     def accumulator(self) -> Any:
         return _LogLosses(("weight", "log_loss"))
@@ -123,11 +152,20 @@ class Brier(_OfProbabilities):
         w = weights(sample_weight, len(p))
         for start in range(0, len(p), CHUNK):
             rows = slice(start, start + CHUNK)
-            distance = p[rows].astype(np.float64)
-            distance[np.arange(len(distance)), t[rows]] -= 1.0
-            root = np.sqrt(np.einsum("ij,ij->i", distance, distance))
+            root = np.sqrt(_distances(p[rows], t[rows]))
             self.rows.update(root, np.zeros(len(root)), None if w is None else w[rows])
         return self
+
+    def of_each_row(self, prediction: Any, target: Any) -> np.ndarray | None:
+        p, t = _rows(prediction, target)
+        return terms.values(self.kind, p, t, 0.0) if p.ndim == 1 else _distances(p, t)
+
+
+def _distances(p: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """The squared distance of each row of probabilities from its label."""
+    distance = p.astype(np.float64)
+    distance[np.arange(len(distance)), t] -= 1.0
+    return np.einsum("ij,ij->i", distance, distance)
 
 
 class _Reliability(Accumulator):
@@ -270,21 +308,29 @@ class TopK(_OfProbabilities):
 
     def update(self, prediction: Any, target: Any, sample_weight: Any = None) -> Any:
         """Add rows."""
+        w = weights(sample_weight, len(real(prediction, "prediction")))
+        hit = self.of_each_row(prediction, target)
+        self.rows.update(hit, hit, w)
+        return self
+
+    def of_each_row(self, prediction: Any, target: Any) -> np.ndarray:
         p, t = real(prediction, "prediction"), real(target, "target")
         if p.ndim != 2 or t.shape != p.shape[:1]:
+            exchanged = p.ndim == 1 and t.ndim == 2
             raise ValueError(
                 f"prediction must be scores (n, classes) and target labels (n,); the shapes are "
-                f"{p.shape} and {t.shape}"
+                f"{p.shape} and {t.shape}" + (" (are they exchanged?)" if exchanged else "")
             )
         if t.size and not (t.min() >= 0 and t.max() < p.shape[1] and (t == np.floor(t)).all()):
             raise ValueError(f"target must hold labels from 0 to {p.shape[1] - 1}")
-        w, labels = weights(sample_weight, len(p)), t.astype(np.int64)
+        labels = t.astype(np.int64)
         step = max(1, 8 * CHUNK // max(1, p.shape[1]))
+        hits = np.empty(len(p))
         for start in range(0, len(p), step):
             scores, of_rows = p[start : start + step], labels[start : start + step]
             mine = scores[np.arange(len(scores)), of_rows][:, None]
             later = np.arange(p.shape[1])[None, :] > of_rows[:, None]
             above = ((scores > mine) | ((scores == mine) & later)).sum(axis=1)
-            hit = np.where(np.isnan(scores).any(axis=1), np.nan, above < self.options["k"])
-            self.rows.update(hit, hit, None if w is None else w[start : start + step])
-        return self
+            bad = np.isnan(scores).any(axis=1)
+            hits[start : start + step] = np.where(bad, np.nan, above < self.options["k"])
+        return hits

@@ -219,6 +219,25 @@ def loop(kind: str, weighted: bool) -> int:
     return code.address
 
 
+def values(kind: str, p: np.ndarray, t: np.ndarray, parameter: float) -> np.ndarray:
+    """A term of each row, without weights."""
+    p, t = [np.ascontiguousarray(one, np.float64) for one in (p, t)]
+    found = np.empty(len(p))
+    _runner()(p, t, loop(kind, False), parameter, found)
+    return found
+
+
+def _run(p, t, of_kind, parameter, out):
+    a, b = p.ctypes.data, t.ctypes.data
+    _call(of_kind, (a, b, a, out.ctypes.data, p.size, parameter))
+
+
+@cache
+def _runner() -> Any:
+    signature = types.void(exact.ARRAY, exact.ARRAY, types.int64, types.float64, exact.FRESH)
+    return python_function(_run, signature, **exact.options)
+
+
 def _add(p, t, w, loops, parameter, totals):
     """Add rows to sums, a loop each."""
     block, one = np.empty(BLOCK), np.empty(1)
