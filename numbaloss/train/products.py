@@ -1,0 +1,39 @@
+"""Products of matrices for models: BLAS into arrays that are there, the same bits every time.
+
+OpenBLAS sums in another order where it has more threads (44 of 120 products of common shapes came
+out with other bits for 2 threads than for 1). Here every product is made by one thread of BLAS,
+and large ones in tiles, which Numba's threads share: tiles depend on the shapes alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+
+from ..cpu.products import one_thread_each, usable
+from ..cpu.tiled_products import TILE_COLUMNS, TILE_ROWS, multiply_in_tiles
+
+# Below so many multiplications a launch of threads costs more than it saves.
+LARGE = 1 << 24
+
+
+def one_blas_thread(wanted: bool = True) -> AbstractContextManager[None]:
+    """A block in which BLAS takes one thread for each product, if that is wanted.
+
+    Where NumPy's BLAS is not OpenBLAS with threads of its own the block changes nothing.
+    """
+    held: Callable[[], AbstractContextManager[None]] = one_thread_each
+    return held() if wanted else nullcontext()
+
+
+def product(left: np.ndarray, right: np.ndarray, into: np.ndarray) -> np.ndarray:
+    """``into = left @ right``, all of one floating type; to be called in a block of one thread."""
+    rows, columns = into.shape
+    large = rows > TILE_ROWS or columns > TILE_COLUMNS
+    if large and rows * columns * left.shape[1] >= LARGE and usable(left) and usable(right):
+        multiply_in_tiles(left, right, into)
+        return into
+    with np.errstate(all="ignore"):  # what is not finite is told by whoever looks for it
+        return np.matmul(left, right, out=into)
