@@ -19,6 +19,7 @@ except ImportError as error:
         'XGBoost is not installed: python -m pip install "numbaloss[xgboost]"'
     ) from error
 
+from .boosting.devices import beside, on_host
 from .boosting.doctor import Report, examine
 from .boosting.documentation import documented
 from .boosting.estimators import BoostedClassifier, BoostedRegressor
@@ -40,7 +41,10 @@ def objective(loss: Any, hessian: str | float = "auto") -> Native:
     """An objective for ``xgboost.train(..., obj=)``.
 
     It takes weights of the DMatrix into account, once; QuantileDMatrix, several outputs, and
-    training on a GPU (which hands it host arrays) work. Give :func:`params` to ``train`` too.
+    training on a GPU work. XGBoost hands over predictions on the host up to 3.2, wherever it
+    trains; where they come as arrays of CuPy (from a version that keeps them there, or to a round
+    of one's own, ``booster.boost(dtrain, iteration, grad=, hess=)``), all is computed on the GPU,
+    and gradient and hessian are CuPy's. Give :func:`params` to ``train`` too.
 
     Parameters
     ----------
@@ -104,6 +108,7 @@ def params(
         they should.
     """
     found: dict[str, Any] = {"disable_default_eval_metric": True}
+    y, sample_weight = on_host(y), on_host(sample_weight)
     if isinstance(loss, Softmax):
         start = loss.best_constant(y, sample_weight, classes=classes)
         twin = "multi:softprob" if loss.link_function == "softmax" else "reg:squarederror"
@@ -132,8 +137,8 @@ def check(
         That of the training: the least sum of hessians of a leaf.
     """
     return examine(
-        Native(loss, hessian), dtrain.get_label(), _or_none(dtrain.get_weight()), min_child_weight,
-        "min_child_weight", rows=dtrain.num_row(),
+        Native(loss, hessian), on_host(dtrain.get_label()), on_host(_or_none(dtrain.get_weight())),
+        min_child_weight, "min_child_weight", rows=dtrain.num_row(),
     )  # fmt: skip
 
 
@@ -144,7 +149,8 @@ class Native(Objective):
 
     def __call__(self, prediction: Any, dtrain: Any) -> tuple[np.ndarray, np.ndarray]:
         weight = _or_none(dtrain.get_weight())
-        return self.derivatives(np.asarray(prediction), dtrain.get_label(), weight, total=_total())
+        arrays = beside(prediction, dtrain.get_label(), weight)
+        return self.derivatives(*arrays, total=_total())
 
 
 class SklearnObjective(Objective):
@@ -155,8 +161,8 @@ class SklearnObjective(Objective):
     def __call__(
         self, y_true: Any, y_pred: Any, sample_weight: Any = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        weight = None if sample_weight is None else np.asarray(sample_weight)
-        return self.derivatives(np.asarray(y_pred), np.asarray(y_true), weight, total=_total())
+        arrays = beside(y_pred, y_true, sample_weight)
+        return self.derivatives(*arrays, total=_total())
 
 
 class NativeMetric(Metric):

@@ -13,6 +13,7 @@ from ..structures.elementwise import Elementwise
 from ..structures.softmax import Softmax
 from . import modes
 from .builtin import of_library
+from .devices import beside, labels
 
 MODES = ("auto", "exact", "secant", "fisher", "absolute", "upper", "library")
 LIBRARIES = ("xgboost", "lightgbm", "catboost")
@@ -43,7 +44,8 @@ def derivatives(
     loss : Elementwise or Softmax
         A loss of margins: of any real numbers.
     prediction : array of shape (n,), or (n, C) for losses of classes and several outputs
-        Margins. They are not changed, and not kept.
+        Margins; where they are CuPy's, all is computed on their GPU. They are not changed, and not
+        kept.
     target : array of shape (n,) or (n, C)
         What the loss takes: labels of classes may be floats that are whole numbers.
     sample_weight : array of shape (n,), optional
@@ -85,7 +87,8 @@ def derivatives(
     Returns
     -------
     gradient, hessian : arrays of the prediction's shape, float32 or float64
-        The prediction's dtype. All but ``"exact"`` have hessians > 0 where weights are.
+        The prediction's dtype, and of CuPy where it is. All but ``"exact"`` have hessians > 0
+        where weights are.
 
     Raises
     ------
@@ -107,8 +110,7 @@ def derivatives(
     ([-1.0, 1.0, 1.0], [0.5, 0.25, 1.0])
     """
     refuse_other_than_margins(loss)
-    weight = None if sample_weight is None else np.asarray(sample_weight)
-    given, target = np.asarray(prediction), np.asarray(target)
+    given, target, weight = beside(prediction, target, sample_weight)
     return of_mode(loss, hessian_mode(loss, hessian), given, target, weight, library, order)
 
 
@@ -124,6 +126,8 @@ def of_mode(
     """The same by a mode that :func:`hessian_mode` has found."""
     if prediction.dtype not in _REALS:
         prediction = prediction.astype(np.float64)
+    if isinstance(loss, Softmax) and target.ndim < prediction.ndim:
+        target = labels(target)
     of = domain(loss.prediction_domain)
     if not of.everything:
         prediction = np.maximum(prediction, prediction.dtype.type(of.low + _MARGIN))

@@ -19,6 +19,7 @@ from ..core.intervals import Interval
 from ..core.loss import domain
 from ..structures.softmax import Softmax
 from .derivatives import refuse_other_than_margins
+from .devices import on_host
 
 
 class Boosted(BaseEstimator):
@@ -97,7 +98,7 @@ class Boosted(BaseEstimator):
         return self
 
     def _encoded(self, y: Any) -> np.ndarray:
-        return np.asarray(y)
+        return np.asarray(on_host(y))
 
     def _starts(self, count: int) -> np.ndarray:
         """The start of each sample."""
@@ -143,7 +144,7 @@ class BoostedRegressor(RegressorMixin, Boosted):
         refuse_other_than_margins(self.loss)
         if isinstance(self.loss, Softmax):
             raise TypeError(f"{self.loss!r} is a loss of classes: take the Classifier")
-        return self._fitted(X, np.asarray(y), sample_weight, 1, rest)
+        return self._fitted(X, np.asarray(on_host(y)), on_host(sample_weight), 1, rest)
 
     def predict(self, X: Any, **rest: Any) -> np.ndarray:
         """Means (medians, quantiles), not logarithms or logits.
@@ -181,7 +182,7 @@ class BoostedClassifier(ClassifierMixin, Boosted):
         the estimator
         """
         refuse_other_than_margins(self.loss)
-        self.classes_ = np.unique(np.asarray(y))
+        self.classes_ = np.unique(np.asarray(on_host(y)))
         count = len(self.classes_)
         if count < 2:
             raise ValueError(f"y has one class alone, {self.classes_[0]!r}; expected two or more")
@@ -194,10 +195,10 @@ class BoostedClassifier(ClassifierMixin, Boosted):
                     f"y has {count} classes; {self.loss!r} is for two: take a loss of classes, "
                     f"numbaloss.CrossEntropy() for instance"
                 )
-        return self._fitted(X, self._encoded(y), sample_weight, count, rest)
+        return self._fitted(X, self._encoded(y), on_host(sample_weight), count, rest)
 
     def _encoded(self, y: Any) -> np.ndarray:
-        given = np.asarray(y)
+        given = np.asarray(on_host(y))
         place = np.searchsorted(self.classes_, given)
         place = np.minimum(place, len(self.classes_) - 1)
         unknown = self.classes_[place] != given

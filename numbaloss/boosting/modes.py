@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import arrays
 from ..core import links
 from ..core.loss import domain
 from ..losses.divergences import Distillation, KLDivergence
@@ -35,7 +36,7 @@ class Call(NamedTuple):
     def empty(self) -> np.ndarray:
         """An array for derivatives."""
         given = self.prediction
-        return np.empty(given.shape, given.dtype, order="F" if self.order == "F" else "C")
+        return np.empty_like(given, order="F" if self.order == "F" else "C")
 
     def weight_of(self, array: np.ndarray) -> Any:
         """The weights, for products with an array of derivatives."""
@@ -89,7 +90,7 @@ def secant(call: Call) -> tuple[np.ndarray, np.ndarray]:
 
 def _median(size: np.ndarray) -> float:
     """The median of some of many numbers, of those that are finite."""
-    few = size.ravel()[:: -(-size.size // _FEW) or 1]
+    few = arrays.on_host(size.ravel()[:: -(-size.size // _FEW) or 1])
     few = few[np.isfinite(few)]
     if not len(few):
         return 0.0
@@ -123,8 +124,8 @@ def fisher(call: Call) -> tuple[np.ndarray, np.ndarray]:
     if weight is not None:
         variance *= weight
     # Losses that fade expect a negative hessian in the tails.
-    usual = np.maximum(hessian, 0).sum(dtype=np.float64) / max(
-        variance.sum(dtype=np.float64), np.finfo(np.float64).tiny
+    usual = float(np.maximum(hessian, 0).sum(dtype=np.float64)) / max(
+        float(variance.sum(dtype=np.float64)), np.finfo(np.float64).tiny
     )
     np.maximum(hessian, variance * variance.dtype.type(_LEAST_SHARE * usual), out=hessian)
     return gradient, hessian

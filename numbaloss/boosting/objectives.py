@@ -11,6 +11,7 @@ from ..core import links
 from ..registry import snake_case
 from ..structures.softmax import Softmax
 from .derivatives import hessian_mode, of_mode, refuse_other_than_margins
+from .devices import beside, labels
 
 
 class Objective:
@@ -75,8 +76,8 @@ def unit_scale(
 ) -> float:
     """What makes the mean of hessians 1, which were multiplied by the weights."""
     width = 1 if hessian.ndim == 1 else hessian.shape[1]
-    count = len(hessian) if weight is None else weight.sum(dtype=np.float64)
-    sums = np.array([hessian.sum(dtype=np.float64), count * width])
+    count = len(hessian) if weight is None else float(weight.sum(dtype=np.float64))
+    sums = np.array([float(hessian.sum(dtype=np.float64)), count * width])
     if total is not None:
         sums = total(sums)
     return float(sums[1] / sums[0]) if 0.0 < sums[0] < np.inf else 1.0
@@ -106,13 +107,14 @@ class Metric:
     def value(self, prediction: Any, target: Any, weight: Any = None) -> float:
         """The weighted mean of the loss."""
         loss = self.loss
-        prediction, target = np.asarray(prediction), np.asarray(target)
+        prediction, target, weight = beside(prediction, target, weight)
         if self.predictions == "mean":
             if loss.link_function not in ("identity", "log"):  # of which 0 and 1 are the ends
                 least = links.LEAST_SHARE
                 prediction = np.clip(prediction.astype(np.float64), least, 1 - least)
             prediction = loss.link(prediction)
         target = as_many(loss, prediction, target)
-        weight = None if weight is None else np.asarray(weight)
+        if isinstance(loss, Softmax) and target.ndim < prediction.ndim:
+            target = labels(target)
         reduction = "mean" if weight is None else "weighted_mean"
         return float(loss(prediction, target, sample_weight=weight, reduction=reduction))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -56,6 +56,14 @@ LINKS = {
         lambda p: 2 * p - 1, lambda x: (np.clip(x, -1, 1) + 1) / 2, None, of_probability=True
     ),
 }
+
+
+def floats(given: Any) -> np.ndarray:
+    """An array in float32 or float64. Arrays of CuPy, which answer NumPy's functions by their own,
+    stay on their GPU."""
+    on_gpu = hasattr(given, "__cuda_array_interface__") and hasattr(given, "__array_function__")
+    array = given if on_gpu else np.asarray(given)
+    return array if array.dtype == np.float32 else array.astype(np.float64)
 
 
 def logarithm(mean: float) -> float:

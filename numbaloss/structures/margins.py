@@ -121,7 +121,7 @@ class Margins:
         array of the same shape, float32 where the means are, else float64
         """
         with np.errstate(divide="ignore"):  # of 0: minus infinity
-            return links.LINKS[_link_of(self)].margin(_floats(mean))
+            return links.LINKS[_link_of(self)].margin(links.floats(mean))
 
     def inverse_link(self, prediction: Any) -> np.ndarray:
         """What is predicted by margins: a mean, or a probability; the inverse of :meth:`link`.
@@ -143,7 +143,7 @@ class Margins:
         >>> nl.Poisson().link([1.0]).tolist()
         [0.0]
         """
-        return links.LINKS[_link_of(self)].mean(_floats(prediction))
+        return links.LINKS[_link_of(self)].mean(links.floats(prediction))
 
     def closed_constant(self, target: np.ndarray, weight: np.ndarray | None) -> float | None:
         """The best constant of samples in closed form; None where there is none.
@@ -235,11 +235,6 @@ def _link_of(loss: Any) -> str:
     if name not in links.LINKS:
         raise ValueError(f"{loss!r}: link_function must be one of {[*links.LINKS]}, not {name!r}")
     return name
-
-
-def _floats(given: Any) -> np.ndarray:
-    array = np.asarray(given)
-    return array if array.dtype == np.float32 else array.astype(np.float64)
 
 
 def _constant(loss: Any, target: np.ndarray, weight: np.ndarray | None) -> float:

@@ -43,7 +43,7 @@ class RowMargins:
         -------
         array of the same shape, float32 where the probabilities are, else float64
         """
-        found = _floats(mean)
+        found = links.floats(mean)
         if self.link_function == "identity":
             return found
         with np.errstate(divide="ignore"):  # of 0: minus infinity
@@ -67,7 +67,7 @@ class RowMargins:
         >>> nl.CrossEntropy().inverse_link([[0.0, 0.0]]).tolist()
         [[0.5, 0.5]]
         """
-        found = _floats(prediction)
+        found = links.floats(prediction)
         if self.link_function == "identity":
             return found
         return links.softmax(found / found.dtype.type(_temperature(self)))
@@ -141,11 +141,6 @@ class RowMargins:
 
 def _temperature(loss: Any) -> float:
     return float(loss.row_options().temperature)
-
-
-def _floats(given: Any) -> np.ndarray:
-    array = np.asarray(given)
-    return array if array.dtype == np.float32 else array.astype(np.float64)
 
 
 def _classes(loss: Any, labels: np.ndarray, classes: int | None) -> int:

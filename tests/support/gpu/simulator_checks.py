@@ -9,6 +9,7 @@ import sys
 import threading
 import traceback
 from contextlib import contextmanager
+from importlib.util import find_spec
 from unittest import mock
 
 import numpy as np
@@ -17,6 +18,9 @@ import pytest
 import numbaloss as nl
 from tests.support.gpu import simulated_families, simulation
 from tests.support.gpu.checks import CHECKS, Library, check
+
+if find_spec("xgboost") and find_spec("sklearn"):
+    import tests.support.gpu.simulated_boosting  # noqa: F401
 
 
 class Simulator(Library):
