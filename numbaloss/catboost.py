@@ -16,6 +16,7 @@ except ImportError as error:
         'CatBoost is not installed: python -m pip install "numbaloss[catboost]"'
     ) from error
 
+from . import engines
 from .boosting.derivatives import hessian_mode
 from .boosting.doctor import Report, examine
 from .boosting.documentation import documented
@@ -100,13 +101,20 @@ class Native(Objective):
 
     def calc_ders_range(self, approxes: Any, targets: Any, weights: Any) -> np.ndarray:
         """First and second derivatives of a chunk of samples, with the signs turned."""
+        if self.exact:
+            # CatBoost asks in chunks of 1000 samples and fewer: each line takes its time.
+            pairs = engines.module("cpu", "derivative_pairs").run
+            found: np.ndarray | None = pairs(
+                self.loss, approxes, targets, weights, -float(self.scale)
+            )
+            if found is not None:
+                return found
         prediction, target = np.asarray(approxes), np.asarray(targets)
         weight = None if weights is None else np.asarray(weights)
         # In this order CatBoost reads it as memory; lists and tuples make a round 2 to 4 times as
         # long as with its own loss.
         found = np.empty((len(prediction), 2))
         if self.exact:
-            # CatBoost asks in chunks of 1000 samples and fewer: each line takes its time.
             _, found[:, 0], found[:, 1] = self.loss.value_grad_hess(
                 prediction, target, sample_weight=weight, reduction="sum",
                 gradient_scale=-self.scale,

@@ -149,8 +149,8 @@ class Native(Objective):
 
     def __call__(self, prediction: Any, dtrain: Any) -> tuple[np.ndarray, np.ndarray]:
         weight = _or_none(dtrain.get_weight())
-        arrays = beside(prediction, dtrain.get_label(), weight)
-        return self.derivatives(*arrays, total=_total())
+        prediction, target, weight = beside(prediction, dtrain.get_label(), weight)
+        return self.derivatives(prediction, target, weight, total=_total())
 
 
 class SklearnObjective(Objective):
@@ -161,8 +161,8 @@ class SklearnObjective(Objective):
     def __call__(
         self, y_true: Any, y_pred: Any, sample_weight: Any = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        arrays = beside(y_pred, y_true, sample_weight)
-        return self.derivatives(*arrays, total=_total())
+        prediction, target, weight = beside(y_pred, y_true, sample_weight)
+        return self.derivatives(prediction, target, weight, total=_total())
 
 
 class NativeMetric(Metric):

@@ -126,3 +126,34 @@ def test_check_reads_pools():
     report = boosting.check(nl.BinaryCrossEntropy(), catboost.Pool(X, LABELS, weight=WEIGHT))
     assert not report.problems, str(report)
     assert boosting.check(nl.BinaryCrossEntropy(), catboost.Pool(X, 2 * LABELS - 1)).problems
+
+
+def test_pairs_of_derivatives_are_those_of_public_methods():
+    rng = np.random.default_rng(3)
+    for loss in (nl.BinaryCrossEntropy(), nl.BinaryCrossEntropy(targets="signed"), nl.Poisson(),
+                 nl.SquaredError(), nl.BinaryCrossEntropy() + 0.1 * nl.SquaredError()):  # fmt: skip
+        of = boosting.objective(loss, hessian="exact", scale=1.5)
+        signed = "signed" in repr(loss)
+        for n in (0, 1, 7, 500, 1000, 20_000):
+            for kind in (np.float32, np.float64, np.int64):
+                prediction = rng.normal(size=n)
+                target = rng.integers(0, 2, n).astype(kind)
+                target = 2 * target - 1 if signed else target
+                for weight in (None, rng.random(n), rng.random(n).astype(np.float32)):
+                    found = of.calc_ders_range(prediction, target, weight)
+                    _, gradient, hessian = loss.value_grad_hess(
+                        prediction, target, sample_weight=weight, reduction="sum",
+                        gradient_scale=-1.5,
+                    )  # fmt: skip
+                    assert found.flags.c_contiguous
+                    np.testing.assert_array_equal(found, np.stack([gradient, hessian], axis=1))
+    # What kernels do not take as it is goes through the public methods, and their errors come.
+    of = boosting.objective(nl.BinaryCrossEntropy())
+    strided = np.zeros(20)[::2]
+    assert of.calc_ders_range(strided, list(np.ones(10)), None).shape == (10, 2)
+    with pytest.raises(ValueError, match=r"target\[1\]"):
+        of.calc_ders_range(np.zeros(3), np.array([0.0, 7.0, 1.0]), None)
+    with pytest.raises(ValueError, match=r"sample_weight\[2\]"):
+        of.calc_ders_range(np.zeros(3), np.ones(3), np.array([1.0, 1.0, -1.0]))
+    with pytest.raises(ValueError, match="shape"):
+        of.calc_ders_range(np.zeros(3), np.ones(4), None)
