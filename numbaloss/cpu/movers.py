@@ -151,7 +151,7 @@ def runner(direction: str, kind: str, swapped: bool, real: str) -> Callable:
     element, scalar = integer(0), np.dtype(real).type(0)
 
     if direction == "load":
-        decode = _decoder(kind, np.dtype(real).type)
+        decode = decoder(kind, np.dtype(real).type)
 
         @njit(**inner)
         def move(place, scratch):
@@ -161,7 +161,7 @@ def runner(direction: str, kind: str, swapped: bool, real: str) -> Callable:
             scratch[0] = decode(bits)
 
     else:
-        encode = _encoder(kind, real)
+        encode = encoder(kind, real)
 
         @njit(**inner)
         def move(place, scratch):
@@ -211,7 +211,7 @@ def _mover(direction: str, kind: str, swapped: bool, real: str) -> Callable:
     return move_block
 
 
-def _decoder(kind: str, real: Any) -> Callable:
+def decoder(kind: str, real: Any) -> Callable:
     """Function from the bits of an element to a number of the compute type."""
     if kind == "float16":
         scale = np.float32(2.0**112)
@@ -288,7 +288,7 @@ def _narrowed(real: str) -> Callable:
     return narrow_to_odd
 
 
-def _encoder(kind: str, real: str) -> Callable:
+def encoder(kind: str, real: str) -> Callable:
     """Function from a number of the compute type to the bits of an element, rounded to even."""
     narrow = _narrowed(real)
     if kind == "float16":

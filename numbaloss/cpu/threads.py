@@ -71,7 +71,7 @@ call_chunk = caller(types.void, *CHUNK_SIGNATURE.args)
 
 
 @numba.njit(forceinline=True)
-def _data(array):
+def data_of(array):
     """Address of the data of an array, given by its handle; 0 for none."""
     if array == 0 or DATA_OFFSET < 0:
         return array
@@ -81,10 +81,10 @@ def _data(array):
 @numba.njit(forceinline=True)
 def _fill(place, kernel, parameters, size, chunk, description, p, t, w, v, g, h):
     call = call_at(place)
-    call.prediction, call.target, call.weight = _data(p), _data(t), _data(w)
-    call.value, call.gradient, call.hessian = _data(v), _data(g), _data(h)
-    call.kernel, call.parameters = kernel, _data(parameters)
-    call.size, call.chunk, call.description = size, chunk, _data(description)
+    call.prediction, call.target, call.weight = data_of(p), data_of(t), data_of(w)
+    call.value, call.gradient, call.hessian = data_of(v), data_of(g), data_of(h)
+    call.kernel, call.parameters = kernel, data_of(parameters)
+    call.size, call.chunk, call.description = size, chunk, data_of(description)
 
 
 def launch_serial(function, kernel, parameters, size, chunk, description, scale, p, t, w, v, g, h):
@@ -107,7 +107,7 @@ def launch_parallel(
     _fill(place, kernel, parameters, size, chunk, description, p, t, w, v, g, h)
     # The caller's memory: an array made here would need Numba's runtime, whose
     # initialisation takes ten times as long as loading this function from disk.
-    results = _data(partials)
+    results = data_of(partials)
     chunks = (size + chunk - 1) // chunk
     for index in prange(chunks):
         call_chunk(function, (place, scale, index, results + SUMS_BYTES * index))

@@ -4,107 +4,46 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ..arrays import Operand
-from ..cpu import threads
-from ..cpu.plain_arrays import AS_IS, WRITEABLE
 from ..misuse import real_number
-from . import cpu_steps
-from .cpu_norms import squares
-from .leaves import gradient_of, refuse_overlaps, seen
-from .passes import Table
+from .cpu_steps import real_of
+from .norms import factor_of, first_bad, global_norm
+from .plans import Plan, Views, grouped
 from .rules import Rule
+from .states import LeafState, filled
 from .trees import named_leaves, pair
+
+if TYPE_CHECKING:
+    from .monitors import Monitor
 
 ON_NONFINITE = ("raise", "skip", "propagate")
 
 
-def pair_of_betas(given: Any) -> tuple[float, float]:
-    try:
-        first, second = given
-    except (TypeError, ValueError):
-        raise ValueError(f"betas must be two numbers in [0, 1), not {given!r}") from None
-    if not (0.0 <= first < 1.0 and 0.0 <= second < 1.0):
-        raise ValueError(f"betas must be two numbers in [0, 1), not {given!r}")
-    return float(first), float(second)
-
-
-class LeafState:
-    """What is kept of a leaf from step to step."""
-
-    __slots__ = ("arrays", "kind", "shape", "step")
-
-    def __init__(self, kind: str, shape: tuple[int, ...], step: int) -> None:
-        self.kind, self.shape, self.step = kind, shape, step
-        self.arrays: dict[str, np.ndarray] = {}
-
-
-class Group:
-    """Leaves of one dtype that have taken as many steps: one launch."""
-
-    def __init__(self, rule: Rule, kind: str, places: list[int], states: list[LeafState]) -> None:
-        self.places, self.states, self.step = places, states, states[0].step
-        self.kind = kind
-        self.table = Table(tuple(math.prod(one.shape) for one in states))
-        self.code = cpu_steps.code(rule, kind)
-        for row, state in zip(self.table.rows, states):
-            for column, name in enumerate(rule.slots):
-                row[2 + column] = state.arrays[name].ctypes.data
-            if "master" in state.arrays:
-                row[5] = state.arrays["master"].ctypes.data
-
-
-class Plan:
-    """What is known of the trees of a step, for as long as they stay what they are."""
-
-    def __init__(self, names: list[str], parameters: list[Any], gradients: list[Any]) -> None:
-        self.names = names
-        self.parameters, self.gradients = parameters, gradients
-        self.kept: list[Operand | None] = []
-        self.groups: list[Group] = []
-        # Of each leaf that takes part: place, shape, dtype of NumPy.
-        self.checks: list[tuple[int, tuple[int, ...], Any]] = []
-        self.plain = True
-
-    def holds(self, parameters: list[Any], gradients: list[Any]) -> bool:
-        """Whether the trees are as they were, but for other gradients of the same kind."""
-        if len(parameters) != len(self.parameters) or not self.plain:
-            return False
-        known, former = self.parameters, self.gradients
-        for place, shape, dtype in self.checks:
-            p, g = parameters[place], gradients[place]
-            if (
-                p is not known[place]
-                or g is not former[place]
-                or p.shape != shape
-                or g.shape != shape
-                or p.dtype is not dtype
-                or g.dtype is not dtype
-                or p.flags.num & _BOTH != _BOTH
-                or g.flags.num & AS_IS != AS_IS
-            ):
-                return False
-        return all(gradients[place] is None for place in self.idle)
-
-    idle: list[int] = []  # noqa: RUF012
-
-
-_BOTH = AS_IS | WRITEABLE
-
-
 class Optimizer:
-    """Base of all optimisers: see :class:`SGD`, :class:`Adam` and the others.
+    """Base of all optimisers: :class:`SGD`, :class:`Adam` and the others.
 
     Parameters
     ----------
     learning_rate : float >= 0
+    maximize : bool
+        Go up.
     on_nonfinite : {"raise", "skip", "propagate"}
         What becomes of a step whose gradient holds NaN or an infinity: an error that names the
-        leaf, nothing, or what the formula makes of it. The first two read gradients once more.
+        leaf, nothing, or what the formula makes of it. For the first two gradients are read once
+        more, before anything is written.
+
+    Attributes
+    ----------
+    steps, skipped : int
+        How many steps were taken, and how many were left out.
+    gradient_norm : float
+        That of the last step with ``max_norm``, before it was clipped.
     """
+
+    _bounds: ClassVar[dict[str, tuple[float, float]]] = {}
 
     def __init__(
         self, learning_rate: float, *, maximize: bool = False, on_nonfinite: str = "raise"
@@ -112,7 +51,7 @@ class Optimizer:
         self.learning_rate = learning_rate
         self.maximize = bool(maximize)
         self.on_nonfinite = on_nonfinite
-        self.skipped = 0
+        self.steps, self.skipped, self.gradient_norm = 0, 0, math.nan
         self._states: dict[str, LeafState] = {}
         self._plan: Plan | None = None
 
@@ -121,15 +60,15 @@ class Optimizer:
             if value not in ON_NONFINITE:
                 raise ValueError(f"on_nonfinite must be one of {ON_NONFINITE}, not {value!r}")
         elif name == "betas":
-            value = pair_of_betas(value)
+            value = _two_betas(value)
         elif name in self._bounds or name == "learning_rate":
             low, high = self._bounds.get(name, (0.0, math.inf))
             value = real_number(value, name)
             if not low <= value < high:
-                raise ValueError(f"{name} must be in [{low}, {high}), not {value}")
+                raise ValueError(f"{name} must be in [{low:g}, {high:g}), not {value}")
         object.__setattr__(self, name, value)
-
-    _bounds: ClassVar[dict[str, tuple[float, float]]] = {}
+        if name != "_plan" and (plan := self.__dict__.get("_plan")) and plan.rule != self._rule():
+            self._forget_plan()  # without a momentum, say, the rule is another
 
     def _rule(self) -> Rule:
         raise NotImplementedError
@@ -138,18 +77,37 @@ class Optimizer:
         """The numbers of step 1, 2, ..., but for the first, what gradients are multiplied by."""
         raise NotImplementedError
 
-    def step(self, parameters: Any, gradients: Any, learning_rate: float | None = None) -> bool:
+    def _beginning(self, slot: str) -> float:
+        """What a state is at first."""
+        return 0.0
+
+    def step(
+        self,
+        parameters: Any,
+        gradients: Any,
+        learning_rate: float | None = None,
+        *,
+        max_norm: float | None = None,
+        monitor: Monitor | None = None,
+    ) -> bool:
         """Change parameters in place, by gradients of the same form.
 
         Parameters
         ----------
-        parameters : array, or dicts, lists and tuples of arrays
-            float32, float64, float16 or bfloat16; contiguous, writeable, apart from one another.
+        parameters : array, or dicts, lists and tuples of arrays, nested in any way
+            float32, float64, float16 or bfloat16 (halves are computed in float32, of which a
+            copy is kept); contiguous, writeable, apart from one another. They may live on the CPU
+            or on GPUs, and be NumPy's, or tensors, say, that can be written to.
         gradients : the same
-            Of the same form, shapes and dtypes. None in the place of an array (or of a branch)
-            leaves that parameter, and its state, as it is.
+            Of the same form, shapes and dtypes. None in the place of an array, or of a branch,
+            leaves those parameters and their states as they are.
         learning_rate : float >= 0, optional
-            That of this step alone, as of a schedule; otherwise the attribute counts.
+            That of this step alone, as a schedule gives it; otherwise the attribute counts.
+        max_norm : float > 0, optional
+            The step is that of gradients clipped by their global norm, which are not changed: one
+            pass less than :func:`clip_by_global_norm` before it.
+        monitor : Monitor, optional
+            Watches gradients and changes, in the same pass.
 
         Returns
         -------
@@ -161,110 +119,102 @@ class Optimizer:
         FloatingPointError
             With ``on_nonfinite="raise"``, for a gradient that holds NaN or an infinity.
         ValueError, TypeError
-            For arrays that cannot be stepped on; the leaf is named, and nothing was written.
+            For arrays that no step can be taken on; the leaf is named. Nothing was written.
         """
-        mine: list[Any] = []
-        its: list[Any] = []
-        pair(parameters, gradients, mine, its)
+        if type(parameters) is np.ndarray:
+            mine, its = [parameters], [gradients]
+        else:
+            mine, its = [], []
+            pair(parameters, gradients, mine, its)
         plan = self._plan
         if plan is None or not plan.holds(mine, its):
-            plan = self._renew(parameters, mine, its)
+            plan = self._renewed(parameters, mine, its)
         rate = self.learning_rate if learning_rate is None else learning_rate
         if not 0.0 <= rate < math.inf:
             raise ValueError(f"learning_rate must be in [0, inf), not {rate}")
-        if self.on_nonfinite != "propagate" and not self._finite(plan):
-            self.skipped += 1
+        scale = -1.0 if self.maximize else 1.0
+        if max_norm is not None:
+            scale *= self._clipped(plan, max_norm)
+        elif self.on_nonfinite != "propagate":
+            for group in plan.groups:
+                if group.table.count_bad(group.kind):
+                    scale = math.nan
+                    break
+        if scale != scale and self.on_nonfinite != "propagate":
+            return self._refused(plan)
+        rule, watched = plan.rule, monitor is not None and monitor.due(self.steps)
+        for group in plan.groups:
+            step = group.step = group.step + 1
+            group.table.put((scale, *self._numbers(step, rate)))
+            group.table.step(rule, group.kind, watched)
+        if monitor is not None and watched:
+            monitor.take(self.steps, plan)
+        self.__dict__["steps"] += 1
+        return True
+
+    def _clipped(self, plan: Plan, max_norm: float) -> float:
+        """What gradients are multiplied by; NaN where they are not finite."""
+        if not max_norm > 0.0:
+            raise ValueError(f"max_norm must be positive, not {max_norm}")
+        norm = global_norm([(group.table, group.kind) for group in plan.groups])
+        self.__dict__["gradient_norm"] = norm
+        return factor_of(norm, max_norm) if math.isfinite(norm) else math.nan
+
+    def _refused(self, plan: Plan) -> bool:
+        """Leave a step out, or raise."""
+        if self.on_nonfinite == "skip":
+            self.__dict__["skipped"] += 1
             return False
-        for group in plan.groups:
-            step = group.step + 1
-            numbers = (-1.0 if self.maximize else 1.0, *self._numbers(step, rate))
-            group.table.numbers[: len(numbers)] = numbers
-            group.table.run(group.code)
-            group.step = step
-        return True
-
-    def _finite(self, plan: Plan) -> bool:
-        """Whether all gradients are finite; an error where they must be."""
-        for group in plan.groups:
-            group.table.numbers[0] = 1.0 if group.kind != "float64" else 2.0**-600
-            group.table.run(squares(group.kind))
-            if math.isfinite(group.table.sums.sum()):
-                continue
-            if self.on_nonfinite == "skip":
-                return False
-            for place, total in zip(group.places, group.table.sums_of_leaves()):
-                if not math.isfinite(total):
-                    raise FloatingPointError(
-                        f"the gradient of {plan.names[place]} holds NaN or an infinity in step "
-                        f"{group.step + 1}: nothing was changed. A smaller learning rate, "
-                        f"clip_by_global_norm or on_nonfinite='skip' may help"
-                    )
-        return True
-
-    def _renew(self, tree: Any, parameters: list[Any], gradients: list[Any]) -> Plan:
-        """Look at all leaves anew."""
-        self._settle()
-        names = [name for name, _ in named_leaves(tree)]
-        rule = self._rule()
-        plan = Plan(names, parameters, gradients)
-        members: dict[tuple[str, int], list[int]] = {}
-        views: list[Any] = []
-        others: list[Any] = []
-        for name, p, g in zip(names, parameters, gradients):
-            if g is None:
-                views.append(None)
-                others.append(None)
-                continue
-            view = seen(p, "parameter", name, written=True)
-            views.append(view)
-            others.append(gradient_of(g, name, view))
-            self._known(name, view)
-        taking = [place for place, view in enumerate(views) if view is not None]
-        refuse_overlaps(
-            [names[place] for place in taking],
-            [views[place].array for place in taking],
-            [others[place].array for place in taking],
+        tables = [(group.table, group.kind) for group in plan.groups]
+        place = first_bad(tables, [group.places for group in plan.groups])
+        name = "a leaf" if place is None else plan.names[place]
+        raise FloatingPointError(
+            f"the gradient of {name} holds NaN or an infinity at step {self.steps}, and nothing "
+            f"was changed. Remedies: a smaller learning rate, max_norm=, on_nonfinite='skip'; "
+            f"'propagate' takes it as it is"
         )
-        for place in taking:
-            state = self._state_of(names[place], views[place], rule)
-            members.setdefault((state.kind, state.step), []).append(place)
-        plan.idle = [place for place, view in enumerate(views) if view is None]
-        for (kind, _), places in members.items():
-            group = Group(rule, kind, places, [self._states[names[place]] for place in places])
-            for row, place in zip(group.table.rows, places):
-                p, g = views[place].array, others[place].array
-                row[0], row[1] = threads.handle(p), threads.handle(g)
-                plan.plain &= p is parameters[place] and g is gradients[place]
-                plan.checks.append((place, p.shape, p.dtype))
-            plan.groups.append(group)
-        plan.kept = [*views, *others]
+
+    def _renewed(self, tree: Any, parameters: list[Any], gradients: list[Any]) -> Plan:
+        """Look at all leaves anew."""
+        views = Views([name for name, _ in named_leaves(tree)], parameters, gradients)
+        plan = self._plan
+        if plan is None or plan.count != len(parameters) or plan.form != views.form():
+            for place, view in views.parameters.items():
+                state = self._states.get(views.names[place])
+                if state is not None and not state.fits(view):
+                    raise ValueError(
+                        f"parameter {views.names[place]} has shape {view.array.shape} and dtype "
+                        f"{view.kind}, its state is of shape {state.shape} and dtype "
+                        f"{state.kind}: use a new optimiser, or reset() this one"
+                    )
+            self._forget_plan()
+            rule = self._rule()
+            for place, view in views.parameters.items():
+                self._keep(views.names[place], view, rule)
+            plan = Plan(views, rule, grouped(views, rule, self._states), len(parameters))
+        plan.refresh(views, parameters, gradients)
         self._plan = plan
         return plan
 
-    def _known(self, name: str, view: Operand) -> None:
+    def _keep(self, name: str, view: Any, rule: Rule) -> None:
+        """Have the states of a leaf that a rule needs, where the leaf lives."""
         state = self._states.get(name)
         if state is None:
-            return
-        if state.shape != view.array.shape or state.kind != view.kind:
-            raise ValueError(
-                f"parameter {name} has shape {view.array.shape} and dtype {view.kind}, its state "
-                f"is of shape {state.shape} and dtype {state.kind}: use a new optimiser"
-            )
+            state = self._states[name] = LeafState(view.kind, view.array.shape)
+        real = real_of(view.kind)
+        lacking = [(slot, self._beginning(slot)) for slot in rule.slots]
+        if view.kind != real:
+            lacking.append(("master", math.nan))
+        lacking = [one for one in lacking if one[0] not in state.arrays]
+        if lacking:
+            state.move(None)
+            for slot, number in lacking:
+                state.arrays[slot] = filled(state.shape, number, real)
+        state.move(view.device)
 
-    def _state_of(self, name: str, view: Operand, rule: Rule) -> LeafState:
-        state = self._states.get(name)
-        if state is None:
-            shape = view.array.shape
-            state = self._states[name] = LeafState(view.kind, shape, 0)
-            real = cpu_steps.real_of(view.kind)
-            for slot in rule.slots:
-                state.arrays[slot] = np.full(shape, self._beginning(slot), real)
-            if view.kind != real:
-                state.arrays["master"] = np.full(shape, np.nan, real)
-        return state
-
-    def _beginning(self, slot: str) -> float:
-        return 0.0
+    def _forget_plan(self) -> None:
+        self._settle()
+        self._plan = None
 
     def _settle(self) -> None:
         """Write down how many steps each leaf has taken."""
@@ -274,22 +224,24 @@ class Optimizer:
                     state.step = group.step
 
     def state(self) -> dict[str, Any]:
-        """All that is kept between steps: a plain dict of arrays and numbers, copied.
+        """All that is kept between steps: a plain dict of arrays, numbers and names, copied.
 
-        For each leaf ``name/step`` (steps taken) and ``name/slot`` with the names of PyTorch's
-        states (``exp_avg``, ``momentum_buffer``, ...), and for halves ``name/master``.
+        ``learning_rate``, ``steps`` and ``optimizer``; for each leaf ``NAME/step``, the steps that
+        it has taken, ``NAME/dtype``, ``NAME/shape``, and its states by PyTorch's names for them:
+        ``NAME/exp_avg``, ``NAME/momentum_buffer`` and so on; for halves ``NAME/master``. All of it
+        can be pickled, and saved by ``numpy.savez``.
         """
         self._settle()
         found: dict[str, Any] = {
             "optimizer": type(self).__name__,
             "learning_rate": self.learning_rate,
+            "steps": self.steps,
         }
         for name, state in self._states.items():
-            found[f"{name}/dtype"] = state.kind
-            found[f"{name}/shape"] = state.shape
+            found[f"{name}/dtype"], found[f"{name}/shape"] = state.kind, state.shape
             found[f"{name}/step"] = state.step
-            for slot, array in state.arrays.items():
-                found[f"{name}/{slot}"] = array.copy()
+            for slot, array in state.copies().items():
+                found[f"{name}/{slot}"] = array
         return found
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -300,38 +252,61 @@ class Optimizer:
         ValueError
             For the state of another optimiser, or one that lacks something.
         """
-        rule = self._rule()
         if str(state.get("optimizer")) != type(self).__name__:
             raise ValueError(
                 f"this is the state of {state.get('optimizer')!s}, not of {type(self).__name__}"
             )
+        rule = self._rule()
         found: dict[str, LeafState] = {}
         for key in state:
             name, _, what = key.rpartition("/")
-            if what != "step" or not name:
-                continue
-            kind = str(state[f"{name}/dtype"])
-            real = cpu_steps.real_of(kind)
-            slots = (*rule.slots, "master") if kind != real else rule.slots
-            missing = [slot for slot in slots if f"{name}/{slot}" not in state]
-            if missing:
-                raise ValueError(f"the state of {name} lacks {', '.join(missing)}")
-            arrays = {slot: np.array(state[f"{name}/{slot}"], real, order="C") for slot in slots}
-            shape = tuple(int(length) for length in state[f"{name}/shape"])
-            one = found[name] = LeafState(kind, shape, int(state[key]))
-            one.arrays = arrays
+            if what == "step" and name:
+                found[name] = _loaded(name, state, rule)
         self.learning_rate = float(state["learning_rate"])
-        self._states, self._plan = found, None
+        self._plan = None
+        self._states, self.steps = found, int(state["steps"])
 
     def reset(self) -> None:
         """Forget all states: the next step is the first."""
-        self._states, self._plan = {}, None
+        self._plan = None
+        self._states, self.steps, self.skipped = {}, 0, 0
 
     def __getstate__(self) -> dict[str, Any]:
         self._settle()
+        for state in self._states.values():
+            state.move(None)  # arrays on a GPU go back there at the next step
+        self._plan = None
         return {**self.__dict__, "_plan": None}
 
     def __repr__(self) -> str:
-        shown = {name: value for name, value in vars(self).items() if name[0] != "_"}
-        shown.pop("skipped")
+        hidden = ("steps", "skipped", "gradient_norm")
+        shown = {k: v for k, v in vars(self).items() if k[0] != "_" and k not in hidden}
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in shown.items())})"
+
+
+def _two_betas(given: Any) -> tuple[float, float]:
+    try:
+        first, second = (real_number(one, "betas") for one in given)
+    except (TypeError, ValueError):
+        raise ValueError(f"betas must be two numbers in [0, 1), not {given!r}") from None
+    if not (0.0 <= first < 1.0 and 0.0 <= second < 1.0):
+        raise ValueError(f"betas must be two numbers in [0, 1), not {given!r}")
+    return first, second
+
+
+def _loaded(name: str, state: Mapping[str, Any], rule: Rule) -> LeafState:
+    """The state of a leaf, out of a dict of all."""
+    kind = str(state[f"{name}/dtype"])
+    shape = tuple(int(length) for length in state[f"{name}/shape"])
+    made = LeafState(kind, shape, int(state[f"{name}/step"]))
+    real = real_of(kind)
+    for slot in (*rule.slots, *(["master"] if kind != real else [])):
+        key = f"{name}/{slot}"
+        if key not in state:
+            raise ValueError(f"the state lacks {key}: it is that of other options")
+        given = np.asarray(state[key], real)
+        if given.shape != shape:
+            raise ValueError(f"{key} has shape {given.shape}, its leaf {shape}")
+        made.arrays[slot] = filled(shape, 0.0, real)
+        made.arrays[slot][...] = given
+    return made

@@ -1,13 +1,14 @@
 """Steps of a rule on CPU threads: one pass over parameters, gradients and states, in place.
 
-Everything that is read is written, but for the gradient: lines are in the cache when they are
-stored, so that stores past the cache would save nothing.
+All that is written has been read: its lines are in the cache when they are stored, so that stores
+past the cache would save nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -20,12 +21,12 @@ from ..cpu.intrinsics import (
     prefer_wide_vectors,
     restore_denormals,
 )
-from ..cpu.movers import _decoder, _encoder
+from ..cpu.movers import decoder, encoder
 from ..cpu.options import inner
 from ..cpu.records import at
-from ..cpu.threads import CHUNK_SIGNATURE, call_at, sums_at
-from ..cpu.threads import _data as data_of
-from .jobs import Leaf, Pass, Piece
+from ..cpu.sums import add_in_lanes
+from ..cpu.threads import CHUNK_SIGNATURE, call_at, data_of, sums_at
+from .jobs import WATCHED, Leaf, Pass, Piece
 from .rules import NUMBERS, Rule
 
 pass_at = at(Pass)
@@ -34,10 +35,16 @@ LEAF_BYTES, PIECE_BYTES = 8 * Leaf.count, 8 * Piece.count
 
 
 @cache
-def code(rule: Rule, kind: str) -> Code:
-    """Machine code of a rule for parameters of a dtype; halves are computed in float32."""
+def code(rule: Rule, kind: str, watched: bool) -> Code:
+    """Machine code of a rule for parameters of a dtype; halves are computed in float32.
+
+    ``watched``: it leaves sums of squares too, see :data:`.jobs.WATCHED`.
+    """
     return c_function(
-        lambda: _step(rule, kind), CHUNK_SIGNATURE, f"step {rule.name} {kind}", error_model="numpy"
+        lambda: _step(rule, kind, watched),
+        CHUNK_SIGNATURE,
+        f"step {rule.name} {kind} {watched}",
+        error_model="numpy",
     )
 
 
@@ -46,11 +53,20 @@ def real_of(kind: str) -> str:
     return "float64" if kind == "float64" else "float32"
 
 
+def element_of(kind: str) -> tuple[Any, int, Callable, Callable]:
+    """Of a dtype: one number as it is stored, its bytes, what reads it and what writes it."""
+    real = real_of(kind)
+    if kind == real:
+        zero = np.dtype(real).type(0)
+        same = njit(**inner)(lambda number: number)
+        return zero, zero.itemsize, same, same
+    return np.uint16(0), 2, decoder(kind, np.float32), encoder(kind, "float32")
+
+
 @cache
 def _numbers(real: str) -> Callable:
     cast = np.dtype(real).type
-    count = NUMBERS
-    assert count == 10
+    assert NUMBERS == 10
 
     @njit(**inner)
     def numbers(address):
@@ -63,103 +79,110 @@ def _numbers(real: str) -> Callable:
     return numbers
 
 
-def _loop(rule: Rule, kind: str) -> Callable:
-    """``loop(p, g, a, b, c, master, size, k)`` over a piece, given the addresses of its arrays."""
-    real = real_of(kind)
-    point, slots = njit(**inner)(rule.point), len(rule.slots)
-    zero = np.dtype(real).type(0)
-    if slots == 0:
+def _states(count: int) -> tuple[Callable, Callable]:
+    """``read(a, b, c, i)`` and ``write(a, b, c, i, s)`` of so many states."""
+    if count == 0:
+        return (
+            njit(**inner)(lambda a, b, c, i: ()),
+            njit(**inner)(lambda a, b, c, i, s: None),
+        )
+    if count == 1:
 
         @njit(**inner)
-        def states(a, b, c, i):
-            return ()
-
-        @njit(**inner)
-        def keep(a, b, c, i, s):
-            pass
-
-    elif slots == 1:
-
-        @njit(**inner)
-        def states(a, b, c, i):
-            return (a[i],)
-
-        @njit(**inner)
-        def keep(a, b, c, i, s):
+        def write_one(a, b, c, i, s):
             a[i] = s[0]
 
-    elif slots == 2:
+        return njit(**inner)(lambda a, b, c, i: (a[i],)), write_one
+    if count == 2:
 
         @njit(**inner)
-        def states(a, b, c, i):
-            return a[i], b[i]
-
-        @njit(**inner)
-        def keep(a, b, c, i, s):
+        def write_two(a, b, c, i, s):
             a[i], b[i] = s
 
-    else:
+        return njit(**inner)(lambda a, b, c, i: (a[i], b[i])), write_two
+
+    @njit(**inner)
+    def write_three(a, b, c, i, s):
+        a[i], b[i], c[i] = s
+
+    return njit(**inner)(lambda a, b, c, i: (a[i], b[i], c[i])), write_three
+
+
+def _parameters(kind: str) -> tuple[Callable, Callable]:
+    """``read(p, master, i)`` and ``write(p, master, i, number)`` of a parameter."""
+    if kind == real_of(kind):
 
         @njit(**inner)
-        def states(a, b, c, i):
-            return a[i], b[i], c[i]
+        def write_plain(p, master, i, number):
+            p[i] = number
 
-        @njit(**inner)
-        def keep(a, b, c, i, s):
-            a[i], b[i], c[i] = s
+        return njit(**inner)(lambda p, master, i: p[i]), write_plain
+    _, _, decode, encode = element_of(kind)
 
-    if kind == real:
+    @njit(**inner)
+    def read_half(p, master, i):
+        # Somebody may have written parameters: the copy counts where it rounds to them.
+        bits, full = p[i], master[i]
+        return full if encode(full) == bits else decode(bits)
 
-        @njit(**inner)
-        def over(p, g, a, b, c, master, size, k):
-            prefer_wide_vectors()
-            no_alias()
-            for i in range(size):
-                p[i], s = point(p[i], g[i], states(a, b, c, i), k)
-                keep(a, b, c, i, s)
+    @njit(**inner)
+    def write_half(p, master, i, number):
+        master[i] = number
+        p[i] = encode(number)
 
-        element = zero
-    else:
-        decode, encode = _decoder(kind, np.float32), _encoder(kind, "float32")
+    return read_half, write_half
 
-        @njit(**inner)
-        def over(p, g, a, b, c, master, size, k):
-            prefer_wide_vectors()
-            no_alias()
-            for i in range(size):
-                bits, full = p[i], master[i]
-                # Somebody may have written parameters: the copy counts where it rounds to them.
-                now = full if encode(full) == bits else decode(bits)
-                now, s = point(now, decode(g[i]), states(a, b, c, i), k)
-                keep(a, b, c, i, s)
-                master[i] = now
-                p[i] = encode(now)
 
-        element = np.uint16(0)
+def _loop(rule: Rule, kind: str, watched: bool) -> Callable:
+    """``loop(p, g, a, b, c, master, size, k)`` over a piece, given the addresses of its arrays."""
+    zero = np.dtype(real_of(kind)).type(0)
+    element, _, decode, _ = element_of(kind)
+    point = njit(**inner)(rule.point)
+    read_states, write_states = _states(len(rule.slots))
+    read, write = _parameters(kind)
+
+    @njit(**inner)
+    def over(p, g, a, b, c, master, size, k):
+        prefer_wide_vectors()
+        no_alias()
+        for i in range(size):
+            now = read(p, master, i)
+            now, s = point(now, decode(g[i]), read_states(a, b, c, i), k)
+            write_states(a, b, c, i, s)
+            write(p, master, i, now)
+        return 0.0, 0.0, 0.0
+
+    @njit(**inner)
+    def watched_over(p, g, a, b, c, master, size, k):
+        prefer_wide_vectors()
+        no_alias()
+        steep, large, moved = 0.0, 0.0, 0.0
+        for i in range(size):
+            was, slope = read(p, master, i), decode(g[i])
+            now, s = point(was, slope, read_states(a, b, c, i), k)
+            write_states(a, b, c, i, s)
+            write(p, master, i, now)
+            one, two, three = np.float64(slope), np.float64(was), np.float64(now - was)
+            steep = add_in_lanes(steep, one * one)
+            large = add_in_lanes(large, two * two)
+            moved = add_in_lanes(moved, three * three)
+        return steep, large, moved
+
+    chosen = watched_over if watched else over
 
     @njit(**inner)
     def loop(p, g, a, b, c, master, size, k):
-        over(
-            pointer(p, element),
-            pointer(g, element),
-            pointer(a, zero),
-            pointer(b, zero),
-            pointer(c, zero),
-            pointer(master, zero),
-            size,
-            k,
-        )
+        stored = pointer(p, element), pointer(g, element)
+        kept = pointer(a, zero), pointer(b, zero), pointer(c, zero), pointer(master, zero)
+        return chosen(*stored, *kept, size, k)
 
     return loop
 
 
-def _step(rule: Rule, kind: str) -> Callable:
+def _step(rule: Rule, kind: str, watched: bool) -> Callable:
     real = real_of(kind)
-    loop, numbers = _loop(rule, kind), _numbers(real)
-    size_of, real_size = (
-        (8 if real == "float64" else 4 if kind == real else 2),
-        np.dtype(real).itemsize,
-    )
+    loop, numbers = _loop(rule, kind, watched), _numbers(real)
+    stored, computed = element_of(kind)[1], np.dtype(real).itemsize
 
     def step(address, scale, index, result):
         mode = flush_denormals()
@@ -170,17 +193,20 @@ def _step(rule: Rule, kind: str) -> Callable:
         for place in range(tasks[index], tasks[index + 1]):
             piece = pointer(job.pieces + PIECE_BYTES * place, 1)
             leaf = pointer(job.leaves + LEAF_BYTES * piece[_piece.leaf], 1)
-            start, size = piece[_piece.start], piece[_piece.size]
-            loop(
-                data_of(leaf[_leaf.parameter]) + size_of * start,
-                data_of(leaf[_leaf.gradient]) + size_of * start,
-                leaf[_leaf.first] + real_size * start,
-                leaf[_leaf.second] + real_size * start,
-                leaf[_leaf.third] + real_size * start,
-                leaf[_leaf.master] + real_size * start,
-                size,
+            start = piece[_piece.start]
+            steep, large, moved = loop(
+                data_of(leaf[_leaf.parameter]) + stored * start,
+                data_of(leaf[_leaf.gradient]) + stored * start,
+                leaf[_leaf.first] + computed * start,
+                leaf[_leaf.second] + computed * start,
+                leaf[_leaf.third] + computed * start,
+                leaf[_leaf.master] + computed * start,
+                piece[_piece.size],
                 k,
             )
+            if watched:
+                found = pointer(job.sums + 8 * WATCHED * place, 1.0)
+                found[0], found[1], found[2] = steep, large, moved
         sums.value = sums.out_of_range = 0.0
         restore_denormals(mode)
 

@@ -1,4 +1,4 @@
-"""What kernels of a step are told: records, as those of :mod:`numbaloss.jobs`."""
+"""What kernels of a pass over leaves are told: records, as those of :mod:`numbaloss.jobs`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from ..jobs.record import Address, Column, Columns, Count, Record
 # Elements of a piece of a leaf, at most. Norms are sums of the pieces' sums, so that their bits
 # depend on the lengths of the leaves, and on nothing else.
 PIECE = 32_768
+# Sums of squares of a piece that a watched step leaves: of the gradient, of the parameter before,
+# and of what it was changed by.
+WATCHED = 3
 
 
 class Pass(Record):
@@ -16,7 +19,8 @@ class Pass(Record):
     pieces: Address  # of a row of :class:`Piece` each
     tasks: Address  # of the first piece of each task, and one number more
     numbers: Address  # of those of the rule, in float64
-    sums: Address  # of a number a piece
+    sums: Address  # of a number a piece, or several
+    column: Count  # which of the arrays of a leaf a pass over one of them reads
     count: Count  # of pieces
 
 

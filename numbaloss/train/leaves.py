@@ -64,16 +64,14 @@ def gradient_of(given: Any, name: str, parameter: Operand) -> Operand:
     return view
 
 
-def refuse_overlaps(
-    names: list[str], written: list[np.ndarray], read: list[np.ndarray | None]
-) -> None:
+def refuse_overlaps(names: list[str], written: list[Operand], read: list[Operand]) -> None:
     """Raise where an array that is written shares memory with any other."""
     extents = []
-    for role, arrays in (("parameter", written), ("gradient", read)):
-        for name, array in zip(names, arrays):
-            if array is not None and array.size:
-                start = array.ctypes.data
-                extents.append((start, start + array.nbytes, role, name))
+    for role, views in (("parameter", written), ("gradient", read)):
+        for name, view in zip(names, views):
+            if view.array.size:
+                start = view.array.ctypes.data
+                extents.append((start, start + view.array.nbytes, role, name))
     extents.sort()
     reach, last = -1, ("", "")
     reach_written, last_written = -1, ("", "")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-ROOT = "the array"  # the name of a tree that is one leaf
+ROOT = "array"  # the name of a tree that is one leaf
 
 
 def _join(path: str, key: Any) -> str:
