@@ -40,10 +40,10 @@ class LeafState:
         """Copies of all arrays on the host."""
         if self.device is None:
             return {slot: array.copy() for slot, array in self.arrays.items()}
-        from . import cuda_passes
+        from .cuda_passes import download
 
         return {
-            slot: cuda_passes.download(array, self.device).reshape(self.shape)
+            slot: download(array, self.device).reshape(self.shape)
             for slot, array in self.arrays.items()
         }
 
@@ -53,15 +53,15 @@ class LeafState:
             return
         arrays: dict[str, Any] = self.copies()
         if device is not None:
-            from . import cuda_passes
+            from .cuda_passes import upload
 
-            arrays = {slot: cuda_passes.upload(one, device) for slot, one in arrays.items()}
+            arrays = {slot: upload(one, device) for slot, one in arrays.items()}
         self.arrays, self.device = arrays, device
 
     def addresses(self, slots: tuple[str, ...]) -> list[int]:
         """Where the arrays of a rule lie; 0 for what is not there."""
         if self.device is None:
             return [self.arrays[one].ctypes.data if one in self.arrays else 0 for one in slots]
-        from . import cuda_passes
+        from .cuda_passes import address
 
-        return [cuda_passes.address(self.arrays[one]) if one in self.arrays else 0 for one in slots]
+        return [address(self.arrays[one]) if one in self.arrays else 0 for one in slots]
