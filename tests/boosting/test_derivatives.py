@@ -83,6 +83,7 @@ def test_a_secant_lies_nowhere_below_its_loss(loss):
         assert (above >= there - slack)[far].all()
 
 
+@pytest.mark.exhaustive
 def test_secants_in_closed_form():
     target = np.zeros(6)
     residual = np.array([-4.0, -0.5, 0.0, 0.1, 0.5, 8.0])
@@ -306,6 +307,7 @@ def test_inputs_stay_as_they_are_and_order_is_as_asked():
     assert pickle.loads(pickle.dumps(nl.Huber())) == nl.Huber()
 
 
+@pytest.mark.exhaustive
 def test_focal_losses_are_finite_far_out():
     # In logits: of probabilities that are rounded to 0 and 1 no gradient would be left.
     margin = np.array([-1e4, -300.0, -40.0, 40.0, 300.0, 1e4])

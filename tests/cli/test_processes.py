@@ -131,7 +131,7 @@ def make_files(folder: Path, size: int) -> Path:
     return folder
 
 
-@pytest.mark.every(2)
+@pytest.mark.every(4)
 @pytest.mark.parametrize("ending", ["parquet", "npz", "npy", "csv"])
 def test_memory_does_not_grow_with_the_file(folders, tmp_path, ending):
     names = ("-p", "0", "-t", "1") if ending == "npy" else ()

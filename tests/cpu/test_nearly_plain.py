@@ -160,7 +160,7 @@ def taken(monkeypatch):
 
 # Calls that are drawn: more of them where everything is tried.
 FEW_OR_MANY = pytest.mark.parametrize(
-    "calls", [120, pytest.param(500, marks=pytest.mark.exhaustive)]
+    "calls", [30, pytest.param(500, marks=pytest.mark.exhaustive)]
 )
 
 

@@ -134,7 +134,7 @@ def test_in_float64_only_values_are_added_up(capability):
     assert (found["div.rn.f64"], found["cvt.f64.f32"]) == (2, 3)
 
 
-@pytest.mark.every(31)
+@pytest.mark.every(53)
 @pytest.mark.parametrize("case", list(every_case() if ALL else sums_of_all()), ids=str)
 def test_kernels_are_what_they_should_be(case):
     assert not list(complaints(case))

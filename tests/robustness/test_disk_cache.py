@@ -100,6 +100,7 @@ def test_a_second_process_compiles_nothing(run, filled):
     assert run(MEASURE, *FILLED, **options) == {"results": results, "passes": 0}
 
 
+@pytest.mark.exhaustive
 def test_an_edited_source_means_new_results_and_new_code(run, planted, tmp_path):
     options = {"package": planted, "NUMBALOSS_CACHE_DIR": tmp_path / "cache"}
 
@@ -137,6 +138,7 @@ file.write_text(file.read_text().replace("4.0", "7.0"))
     assert after["results"]["planted"][1][0] == 7.0
 
 
+@pytest.mark.exhaustive
 def test_a_patched_loss_leaves_no_code_for_others(run, filled_copy):
     """A notebook that tries another formula on a loss of ours must not change it for all."""
     assert "quantile" not in FILLED  # of which there is only the code that knows no loss
@@ -204,6 +206,7 @@ else:
     assert run(MEASURE, "absolute_error", **cache) == {"results": right, "passes": 0}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "obstacle", ["cannot exist", pytest.param("is a file", marks=pytest.mark.exhaustive)]
 )

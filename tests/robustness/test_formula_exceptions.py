@@ -205,6 +205,7 @@ def test_rows_of_a_linear_layer_raise_too():
         Layer().value_and_grad(hidden, weight, labels)
 
 
+@pytest.mark.exhaustive
 def test_vectors_name_the_first_row_that_raises():
     near, far = np.zeros((6, 3)), np.ones((6, 3))
     far[4] = 9.0

@@ -145,7 +145,7 @@ result = [sorted(done), wrong]
     assert under(script) == [list(range(8)), []]
 
 
-@pytest.mark.every(3)
+@pytest.mark.exhaustive
 def test_first_calls_may_race(under, tmp_path):
     """Eight threads need code that nobody has compiled yet, some of them the same."""
     script = """
@@ -242,6 +242,7 @@ result = children
     assert under(script) == [0] * 10
 
 
+@pytest.mark.exhaustive
 def test_spawned_processes_and_joblib_workers_compute_the_same(run, shared_cache):
     script = """
 import multiprocessing

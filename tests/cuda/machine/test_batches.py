@@ -89,7 +89,7 @@ def test_batches_of_all_triplets(machine, kind, mining):
     assert set(launched(machine)) == {f"embedding_{name}" for name in steps}
 
 
-@pytest.mark.every(10)
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("kind", "reduction"), [("float16", "weighted_mean"), ("bfloat16", "none")]
 )

@@ -9,7 +9,7 @@ from tests.support.gpu.machine import DTYPES, Array, agree, host, launched, pair
 from tests.support.own_losses import Branching
 
 
-@pytest.mark.every(10)
+@pytest.mark.every(21)
 @pytest.mark.parametrize("kind", DTYPES)
 @pytest.mark.parametrize("size", [1, 33, 700])
 def test_vectors_of_elements(machine, kind, size):
@@ -69,6 +69,7 @@ def test_elements_of_a_power(machine):
     agree(nl.Focal(gamma=1.3), prediction, target.round(), derivatives=2)
 
 
+@pytest.mark.exhaustive
 def test_elements_of_many_losses_at_once(machine):
     """One compilation for all: a wrong function shows in the gradient's first digits."""
     prediction, target = pair("float32", 40)
@@ -92,6 +93,7 @@ class Assorted(nl.Elementwise):
         return steps, signs, grown
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("kind", ["float32", "float64"])
 def test_functions_of_numpy(machine, kind):
     prediction, target = pair(kind, 100)
@@ -129,6 +131,7 @@ def test_an_error_leaves_elements_as_they_were(machine):
     np.testing.assert_array_equal(on_machine.array, prediction)
 
 
+@pytest.mark.exhaustive
 def test_bfloat16_that_is_two_bytes_to_its_interface_takes_the_kernel_of_vectors(machine):
     class Bytes:
         """What ``ml_dtypes`` and PyTorch show of bfloat16, and no more."""

@@ -10,7 +10,7 @@ from tests.support.gpu.machine import DTYPES, MEMORY, Array, agree, launched, pu
 SMOOTHED = nl.CrossEntropy(label_smoothing=0.1, z_loss=0.01, temperature=0.7)
 
 
-@pytest.mark.every(14)
+@pytest.mark.every(35)
 @pytest.mark.parametrize("kind", DTYPES)
 @pytest.mark.parametrize("shape", [(600, 2), (257, 7), (300, 10), (140, 16), (1, 13)], ids=str)
 def test_rows_of_a_thread(machine, kind, shape):
@@ -27,7 +27,7 @@ def test_rows_of_a_thread(machine, kind, shape):
     assert set(launched(machine)) == {"softmax_narrow", "softmax_scan"}
 
 
-@pytest.mark.every(28)
+@pytest.mark.every(105)
 @pytest.mark.parametrize("kind", DTYPES)
 @pytest.mark.parametrize("offset", [0, 1, 3])
 @pytest.mark.parametrize("shape", [(40, 33), (9, 64), (7, 301), (5, 600), (6, 1032)], ids=str)
@@ -128,7 +128,7 @@ def test_rows_kept_in_shared_memory(machine, kept, kind, offset, size):
     assert set(launched(machine)) == {"softmax_kept", "softmax_scan"}
 
 
-@pytest.mark.every(2)
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("kind", ["float32", "bfloat16"])
 def test_kept_rows_with_all_options(machine, kept, kind):
     kept(2000)

@@ -13,6 +13,7 @@ import numbaloss as nl
 from tests.support.defined import ONES, TWOS, define, outcome
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("modules", [("one", "other"), ("__main__", "__main__")])
 def test_classes_of_one_name_keep_their_own_maths_in_any_order(modules):
     classes = {2.0 + n: define(2.0 + n, __name__=module) for n, module in enumerate(modules)}
@@ -91,6 +92,7 @@ def test_use_leaves_a_loss_immutable_and_its_pickle_unchanged():
         loss.delta = 2.0
 
 
+@pytest.mark.exhaustive
 def test_a_class_of_a_script_travels_to_other_processes(run, tmp_path, shared_cache):
     send = """
         import sys
