@@ -13,7 +13,7 @@ from .base import ON_NONFINITE
 from .leaves import seen
 from .norms import factor_of, first_bad, global_norm, norms_of_pieces
 from .passes import GRADIENT, PARAMETER, Table
-from .plans import row_of, table_of
+from .plans import row_of, stream_of, table_of
 from .trees import ROOT, named_leaves, pair
 
 
@@ -35,6 +35,8 @@ class _Leaves:
             table = table_of(device, sizes, units and [units(one) for one in own])
             for row, place in zip(table.rows, places):
                 row[GRADIENT] = row_of(named[place][1], self.views[place])
+            if device is not None:
+                table.on_stream(*stream_of(named[places[0]][1]))
             self.tables.append((table, kind))
         self._kept = named
 

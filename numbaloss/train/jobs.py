@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..jobs.record import Address, Column, Columns, Count, Record
+from ..jobs.record import Address, Column, Columns, Count, Flag, Real, Record
 
 # Elements of a piece of a leaf, at most. Norms are sums of the pieces' sums, so that their bits
 # depend on the lengths of the leaves, and on nothing else.
@@ -22,6 +22,22 @@ class Pass(Record):
     sums: Address  # of a number a piece, or several
     column: Count  # which of the arrays of a leaf a pass over one of them reads
     count: Count  # of pieces
+    vectors: Flag  # on GPUs: whether all arrays begin where a vector may
+
+
+class Numbers(Record):
+    """The numbers of a rule, as kernels on GPUs get them."""
+
+    n0: Real
+    n1: Real
+    n2: Real
+    n3: Real
+    n4: Real
+    n5: Real
+    n6: Real
+    n7: Real
+    n8: Real
+    n9: Real
 
 
 class Leaf(Columns):

@@ -38,7 +38,7 @@ def seen(given: Any, role: str, name: str, written: bool) -> Operand:
         )
     if view.swapped or not array.flags.aligned:
         raise ValueError(f"{what} is not aligned, or its bytes are swapped: copy it")
-    if written and view.device is None and not array.flags.writeable:
+    if written and not array.flags.writeable:
         raise ValueError(f"{what} is read-only: steps change it in place; copy it")
     return view
 

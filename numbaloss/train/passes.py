@@ -32,14 +32,16 @@ class Layout(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def layout(sizes: tuple[int, ...], units: tuple[int, ...] | None = None) -> Layout:
+def layout(
+    sizes: tuple[int, ...], units: tuple[int, ...] | None = None, most: int = PIECE
+) -> Layout:
     """How leaves are cut: a function of their lengths alone.
 
-    Into pieces of equal lengths, but for the last; with ``units``, into so many each.
+    Into pieces of ``most`` elements, but for the last; with ``units``, into so many each.
     """
     lengths = np.array(sizes, np.int64)
     if units is None:
-        each = np.full(len(sizes), PIECE, np.int64)
+        each = np.full(len(sizes), most, np.int64)
     else:
         each = np.maximum(lengths // np.maximum(np.array(units, np.int64), 1), 1)
     begins = np.concatenate(([0], np.cumsum(-(-lengths // each))))
@@ -64,8 +66,10 @@ def _tasks(size: np.ndarray) -> np.ndarray:
 class Table:
     """The leaves of passes, and what a launch of one takes."""
 
-    def __init__(self, sizes: Sequence[int], units: Sequence[int] | None = None) -> None:
-        self.layout = layout(tuple(sizes), None if units is None else tuple(units))
+    def __init__(
+        self, sizes: Sequence[int], units: Sequence[int] | None = None, most: int = PIECE
+    ) -> None:
+        self.layout = layout(tuple(sizes), None if units is None else tuple(units), most)
         self.rows = np.zeros((len(sizes), Leaf.count), np.int64)
         self.numbers = np.zeros(NUMBERS)
         self.sums = np.zeros((len(self.layout.pieces), WATCHED))
@@ -87,6 +91,9 @@ class Table:
         if self.tasks == 1:
             return threads.serial()(*arguments)[0]
         return threads.launch_chunks(arguments, self.tasks)[0]
+
+    def on_stream(self, stream: int, waits: bool) -> None:
+        """Of tables on a GPU."""
 
     def step(self, rule: Rule, kind: str, watched: bool) -> None:
         """Change all leaves by a rule."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Operand
+from ..arrays import Operand, operand
 from ..cpu import threads
 from ..cpu.plain_arrays import AS_IS, WRITEABLE
 from .jobs import Leaf
@@ -37,13 +37,19 @@ def row_of(given: Any, view: Operand) -> int:
     return threads.handle(given if type(given) is np.ndarray else view.array)
 
 
+def stream_of(given: Any) -> tuple[int, bool]:
+    """The stream that an array's library works on now, and whether it knows of none."""
+    family = operand(given, "parameter")[1]
+    return family.stream(given), family.waits
+
+
 class Group:
     """Leaves of one dtype in one place that have taken as many steps: one launch."""
 
     def __init__(
         self, rule: Rule, kind: str, device: int | None, places: list[int], states: list[LeafState]
     ) -> None:
-        self.kind, self.places, self.states = kind, places, states
+        self.kind, self.device, self.places, self.states = kind, device, places, states
         self.step = states[0].step
         self.table = table_of(device, [math.prod(one.shape) for one in states])
         slots = (*rule.slots, *[""] * (_SLOTS - len(rule.slots)), "master")
@@ -107,6 +113,8 @@ class Plan:
             self.plain &= type(p) is np.ndarray and type(g) is np.ndarray
             shape = views.parameters[place].array.shape
             self._members.append((place, p, shape, getattr(p, "dtype", None)))
+            if group.device is not None:
+                group.table.on_stream(*stream_of(p))
         arrays = [one.array for one in views.parameters.values() if one.array.size]
         ends = sorted((one.ctypes.data + one.nbytes, one.ctypes.data) for one in arrays)
         self._stops, self._starts = [one[0] for one in ends], [one[1] for one in ends]
