@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,9 @@ def seen(given: Any, role: str, name: str, written: bool) -> Operand:
     what = f"{role} {name}"
     if type(given) is np.ndarray and given.dtype in _PLAIN and _fits(given, written):
         return Operand(given, _PLAIN[given.dtype])
-    if isinstance(given, (float, int, complex, str, bytes)):
+    if isinstance(given, (list, tuple, Mapping)):
+        raise TypeError(f"{what} is a {type(given).__name__}, not an array")
+    if isinstance(given, (float, int, complex, str, bytes)) and not isinstance(given, np.generic):
         raise TypeError(f"{what} is {given!r}, not an array")
     view = output(given, what) if written else operand(given, what)[0]
     if view.kind not in FLOATS:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 # What takes long: the machine that runs PTX has the same losses, as they are compiled.
 LONG = {
     "batches", "elementwise", "errors", "families", "linear", "long rows", "other families", "rows",
-    "rows of all dtypes", "rows with options", "vectors", "vectors with options",
+    "rows of all dtypes", "rows with options", "training", "vectors", "vectors with options",
 }  # fmt: skip
 
 

@@ -156,7 +156,8 @@ def _swapped(function: Any, of_kernel: Any) -> Iterator[None]:
     changed = [
         module
         for name, module in list(sys.modules.items())
-        if name.startswith("numbaloss.cuda.") and getattr(module, "cuda", None) is cuda
+        if name.startswith(("numbaloss.cuda.", "numbaloss.train.cuda_"))
+        and getattr(module, "cuda", None) is cuda
     ]
     for module in changed:
         module.cuda = of_kernel  # type: ignore[attr-defined]

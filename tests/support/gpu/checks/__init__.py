@@ -1,6 +1,6 @@
 """What is checked of losses on a GPU; importing the package enlists all of it."""
 
-from . import batches, elementwise, embeddings, families, linear, options, rows
+from . import batches, elementwise, embeddings, families, linear, options, rows, training
 from .common import CHECKS, PARTS, Library, check
 
 __all__ = [
@@ -15,4 +15,5 @@ __all__ = [
     "linear",
     "options",
     "rows",
+    "training",
 ]
