@@ -41,6 +41,7 @@ PAGES = {
     "docs/scipy_and_sklearn.md": ("sklearn",),
     "docs/pytorch_and_jax.md": ("torch", "jax"),
     "docs/metrics.md": ("pyarrow", "dask"),
+    "docs/training.md": (),
 }
 
 

@@ -1,4 +1,5 @@
-"""The command line: ``numbaloss`` with ``list``, ``score``, ``devices`` and ``warmup``."""
+"""The command line: ``numbaloss`` with ``list``, ``score``, ``train``, ``predict``,
+``devices`` and ``warmup``."""
 
 from __future__ import annotations
 

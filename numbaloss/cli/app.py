@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from ..numba_settings import SettingsError
-from . import options
+from . import learning, options
 from .failures import Failure, UsageFailure, harmless
 from .help import DEVICES_HELP, LIST_HELP, MAIN_HELP, SCORE_HELP, WARMUP_HELP
 
@@ -231,6 +231,9 @@ def warmup(
     with _progress("Compiling") as progress:
         warmed = warming.warm(loss or [], reals, classes or [], progress)
     warming.print_warmed(warmed)
+
+
+learning.add_to(app)
 
 
 def _require_gpu() -> None:

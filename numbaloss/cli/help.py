@@ -7,6 +7,8 @@ Losses of machine learning, with their gradients, over files of any size.
 numbaloss list                         what losses there are
 numbaloss list huber                   one of them in full
 numbaloss score FILE --loss huber      the loss of a file of predictions
+numbaloss train FILE --loss huber      a model that learns by it
+numbaloss predict FOLDER FILE          predictions of that model
 numbaloss devices                      processors and GPUs to compute on
 numbaloss warmup                       compile everything beforehand
 

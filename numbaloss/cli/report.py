@@ -54,6 +54,13 @@ def print_json(content: Any) -> None:
     print(json.dumps(portable(content), indent=2, ensure_ascii=ascii_only, allow_nan=False))
 
 
+def print_lines(*lines: str) -> None:
+    """Lines, wrapped to the width of the terminal."""
+    out = console()
+    for line in lines:
+        out.print(Text("\n".join(wrapped(line, out.width))), soft_wrap=True)
+
+
 def portable(content: Any) -> Any:
     """The same with ``"nan"``, ``"inf"``, ``"-inf"`` for the numbers that JSON lacks."""
     if isinstance(content, dict):

@@ -49,7 +49,7 @@ def activate(name: str, x: np.ndarray, bias: np.ndarray, derivative: np.ndarray 
         np.tanh(x, out=x)
         return
     other = x[:0] if derivative is None else derivative
-    _kernel(name, True, x.dtype.name)(x, bias, other)
+    _kernel(name, True, x.dtype)(x, bias, other)
 
 
 def differentiate(
@@ -59,7 +59,7 @@ def differentiate(
 
     ``kept`` is what :func:`activate` has left: the activation, or its derivative.
     """
-    _kernel(name, False, gradient.dtype.name)(gradient, kept, bias_gradient)
+    _kernel(name, False, gradient.dtype)(gradient, kept, bias_gradient)
 
 
 def keeps_derivative(name: str) -> bool:
@@ -68,9 +68,9 @@ def keeps_derivative(name: str) -> bool:
 
 
 @cache
-def _kernel(name: str, forward: bool, real: str) -> Any:
+def _kernel(name: str, forward: bool, real: np.dtype) -> Any:
     overloads.install()
-    number = from_dtype(np.dtype(real))
+    number = from_dtype(real)
     matrix, vector = types.Array(number, 2, "C"), types.Array(number, 1, "C")
     if forward:
         functions: dict[str, Callable] = {"relu": _relu, "gelu": _gelu, "linear": _linear}

@@ -10,6 +10,8 @@ from typing import Any
 from .files import write_whole
 
 TRAINING, VALIDATION, FURTHER, QUIET = "#1f6f8b", "#c8553d", "#6b8f3a", "#8a8a8a"
+# So many metrics have a panel each; more share one.
+ALONE = 3
 _NOT_METRICS = ("epoch", "loss", "validation_loss", "learning_rate", "gradient_norm")
 
 
@@ -22,14 +24,20 @@ def draw(history: Any, path: str | Path | None = None, title: str = "") -> Any:
             'plots need matplotlib: python -m pip install "numbaloss[plot]"'
         ) from error
     metrics = [name for name in history if name not in (*_NOT_METRICS, "seconds", "skipped")]
-    panels = 3 + bool(metrics)
-    figure = Figure(figsize=(3.1 * panels, 2.9), layout="constrained")
-    axes = figure.subplots(1, panels)
+    # Metrics have scales of their own, until there are too many of them.
+    groups = [[name] for name in metrics] if len(metrics) <= ALONE else [metrics]
+    panels = 3 + len(groups)
+    across = panels if panels < 4 else -(-panels // 2)
+    down = -(-panels // across)
+    figure = Figure(figsize=(3.3 * across, 2.7 * down), layout="constrained")
+    axes = figure.subplots(down, across, squeeze=False).ravel()
     _losses(axes[0], history)
-    if metrics:
-        _metrics(axes[1], history, metrics)
-    _line(axes[-2], history, "learning_rate", "learning rate")
-    _line(axes[-1], history, "gradient_norm", "length of the gradient")
+    for axis, names in zip(axes[1:], groups):
+        _metrics(axis, history, names)
+    _line(axes[panels - 2], history, "learning_rate", "learning rate")
+    _line(axes[panels - 1], history, "gradient_norm", "length of the gradient")
+    for axis in axes[panels:]:
+        axis.remove()
     if title:
         figure.suptitle(title, fontsize=11)
     if path is not None:
@@ -85,9 +93,11 @@ def _metrics(axis: Any, history: Any, names: list[str]) -> None:
         label = name.removeprefix("validation_").replace("_", " ")
         colour = colours[place % len(colours)]
         axis.plot(history["epoch"], history[name], _style(history), color=colour, label=label)
-    axis.legend(fontsize=8, frameon=False)
     where = "validation" if "validation_loss" in history else "training"
-    _plain(axis, f"metrics ({where})", history)
+    if len(names) > 1:
+        axis.legend(fontsize=8, frameon=False)
+    what = "metrics" if len(names) > 1 else names[0].removeprefix("validation_").replace("_", " ")
+    _plain(axis, f"{what}, {where}", history)
 
 
 def _line(axis: Any, history: Any, name: str, title: str) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from .evaluation import chosen_metrics
 from .history import History
 from .interrupts import Interrupts
 from .layers import positive
+from .monitors import Monitor
 from .optimizers import Adam
 from .products import one_blas_thread
 from .progress import Progress
@@ -68,6 +70,7 @@ def fit(
     shuffle: bool = True,
     reduction: str = "mean",
     on_nonfinite: str = "raise",
+    monitor: Monitor | None = None,
     one_thread: bool = True,
 ) -> History:
     """Teach a model, in place: its parameters move along the gradient of a loss.
@@ -118,6 +121,9 @@ def fit(
     on_nonfinite : {"raise", "skip"}
         What becomes of a step whose loss or gradient is not finite; either way it does not reach
         the parameters.
+    monitor : Monitor, optional
+        Watches each step, layer by layer, and warns of gradients that vanish or explode. A run
+        that goes on from a checkpoint watches anew.
     one_thread : bool
         Let BLAS take one thread a product. Results are then the same bits for any number of
         threads; models of this package share large products among Numba's threads themselves. Pays
@@ -169,23 +175,38 @@ def fit(
         batch_size, EVALUATION_ROWS
     )  # fmt: skip
     chosen = chosen_metrics(metrics)
-    monitor, less = _monitored(early_stopping, validation, chosen)
+    column, less = _monitored(early_stopping, validation, chosen)
     settings = Settings(
         model, loss,
         training=source(data, batch_size),
         validation=None if validation is None else source(validation, of_evaluation),
         metrics=chosen, epochs=epochs, shuffle=shuffle, reduction=reduction, one_thread=one_thread,
-        early_stopping=early_stopping, monitor=monitor, less_is_better=less,
+        early_stopping=early_stopping, monitor=column, less_is_better=less,
         keep_best=restarts > 1 or (early_stopping is not None and early_stopping.restore_best),
         callbacks=tuple(callbacks),
         every=None if checkpoint is None else checkpoint.steps,
     )  # fmt: skip
     optimizer = Adam() if optimizer is None else optimizer
-    options = {"reduction": reduction, "clip": clip, "on_nonfinite": on_nonfinite}
-    with one_blas_thread(one_thread), Interrupts() as interrupts:
+    options = {
+        "reduction": reduction, "clip": clip, "on_nonfinite": on_nonfinite, "monitor": monitor,
+    }  # fmt: skip
+    with one_blas_thread(one_thread), _skipping(optimizer), Interrupts() as interrupts:
         return _Restarts(settings, optimizer, schedule, options, restarts, seed, checkpoint).go(
             interrupts, progress
         )
+
+
+@contextmanager
+def _skipping(optimizer: Any) -> Iterator[None]:
+    """Let an optimiser of ours say what it does not take: what becomes of it is told here."""
+    before = getattr(optimizer, "on_nonfinite", None)
+    if before is not None:
+        optimizer.on_nonfinite = "skip"
+    try:
+        yield
+    finally:
+        if before is not None:
+            optimizer.on_nonfinite = before
 
 
 def _monitored(

@@ -132,18 +132,8 @@ class Linear:
 
     def forward(self, inputs: Any, training: bool = False) -> np.ndarray:
         """Outputs of rows: of shape (rows, outputs), or (rows,) without ``outputs``."""
-        x = matrix(inputs, self.inputs, self.dtype)
-        weight, bias = self.parameters["weight"], self.parameters["bias"]
-        shape = len(x), weight.shape[1]
-        result = self._array("result", shape, training)
         with one_blas_thread():
-            product(x, weight, result)
-        derivative = None
-        if keeps_derivative(self.activation):
-            derivative = self._array("derivative", shape, training)
-        activate(self.activation, result, bias, derivative)
-        self._kept = x, result if derivative is None else derivative
-        return result[:, 0] if self.outputs is None else result
+            return self.run(inputs, training)
 
     def backward(self, gradient: Any, by_input: bool = False) -> Any:
         """Gradients by the parameters, of those by the outputs of the last ``forward``.
@@ -151,6 +141,24 @@ class Linear:
         ``gradient`` is overwritten where an activation has to be undone. With ``by_input`` a pair:
         gradients, and the gradient by the inputs.
         """
+        with one_blas_thread():
+            return self.run_back(gradient, by_input)
+
+    def run(self, inputs: Any, training: bool) -> np.ndarray:
+        """``forward`` within a block of :func:`one_blas_thread`."""
+        x = matrix(inputs, self.inputs, self.dtype)
+        weight, bias = self.parameters["weight"], self.parameters["bias"]
+        shape = len(x), weight.shape[1]
+        result = product(x, weight, self._array("result", shape, training))
+        derivative = None
+        if keeps_derivative(self.activation):
+            derivative = self._array("derivative", shape, training)
+        activate(self.activation, result, bias, derivative)
+        self._kept = x, result if derivative is None else derivative
+        return result[:, 0] if self.outputs is None else result
+
+    def run_back(self, gradient: Any, by_input: bool) -> Any:
+        """``backward`` within a block of :func:`one_blas_thread`."""
         if not self._kept:
             raise RuntimeError("backward needs a forward before it")
         x, kept = self._kept
@@ -158,11 +166,10 @@ class Linear:
         g = np.ascontiguousarray(gradient, self.dtype).reshape(kept.shape)
         found = self._gradients
         differentiate(self.activation, g, kept, found["bias"])
-        with one_blas_thread():
-            product(x.T, g, found["weight"])
-            if not by_input:
-                return found
-            return found, product(g, weight.T, self._buffers.get("input", x.shape, self.dtype))
+        product(x.T, g, found["weight"])
+        if not by_input:
+            return found
+        return found, product(g, weight.T, self._buffers.get("input", x.shape, self.dtype))
 
     def _array(self, name: str, shape: tuple[int, ...], training: bool) -> np.ndarray:
         if training:

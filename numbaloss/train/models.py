@@ -127,8 +127,8 @@ class MLP:
         x = inputs
         with one_blas_thread():
             for layer, dropout in zip(self.layers, self.dropouts):
-                x = dropout.forward(layer.forward(x, training), training)
-            return self.layers[-1].forward(x, training)
+                x = dropout.forward(layer.run(x, training), training)
+            return self.layers[-1].run(x, training)
 
     def backward(self, gradient: Any, by_input: bool = False) -> Any:
         """Gradients by the parameters; with ``by_input`` a pair, with that by the inputs."""
@@ -138,9 +138,9 @@ class MLP:
             for place in range(len(self.layers) - 1, -1, -1):
                 layer = self.layers[place]
                 if place == 0 and not by_input:
-                    found.append(layer.backward(g))
+                    found.append(layer.run_back(g, False))
                     break
-                gradients, g = layer.backward(g, by_input=True)
+                gradients, g = layer.run_back(g, True)
                 found.append(gradients)
                 if place:
                     g = self.dropouts[place - 1].backward(g)

@@ -105,18 +105,19 @@ class Run:
         """Epoch after epoch, until something ends it."""
         while not self.done and self.epoch < self.settings.epochs:
             try:
-                complete = self._train(interrupts)
+                complete = not interrupts.asked and self._train(interrupts)
+                if complete:
+                    self._finish()
             except KeyboardInterrupt:
-                # In the middle of a step: the checkpoint stays the one before.
+                # In the middle of something: the checkpoint stays the one before.
                 interrupts.asked = True
                 self.history.stopped = "interrupted"
                 return
             if not complete:
                 self.history.stopped = "interrupted"
-                self.save(self)
-                return
-            self._finish()
             self.save(self)
+            if not complete:
+                return
         if not self.history.stopped or self.history.stopped == "interrupted":
             self.history.stopped = "epochs"
 
@@ -149,8 +150,6 @@ class Run:
         """That of the next step."""
         if self.schedule is None:
             return float(self.stepper.optimizer.learning_rate)
-        if hasattr(self.schedule, "update"):
-            return float(self.schedule.learning_rate)
         return float(self.schedule(self.step))
 
     def _finish(self) -> None:

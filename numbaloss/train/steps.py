@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .base import Optimizer
 from .buffers import Buffers
 from .clipping import clip_by_global_norm
 from .data import Batch
 from .evaluation import arguments, counted, outputs_of
+from .monitors import Monitor
 from .trees import named_leaves
 
 ON_NONFINITE = ("raise", "skip")
@@ -38,11 +40,12 @@ class Stepper:
         reduction: str = "mean",
         clip: Any = None,
         on_nonfinite: str = "raise",
+        monitor: Monitor | None = None,
     ) -> None:
         if on_nonfinite not in ON_NONFINITE:
             raise ValueError(f'on_nonfinite must be "raise" or "skip", not {on_nonfinite!r}')
         self.model, self.loss, self.optimizer = model, loss, optimizer
-        self.reduction, self.on_nonfinite = reduction, on_nonfinite
+        self.reduction, self.on_nonfinite, self.monitor = reduction, on_nonfinite, monitor
         self._clip: Callable[[Any], float | None] | None = None
         self._maximum = math.inf
         if callable(clip):
@@ -70,26 +73,35 @@ class Stepper:
 
     def take(self, batch: Batch, learning_rate: float | None, where: str) -> Taken:
         """A step on a batch; ``where`` says which in errors."""
-        value, count, gradients = self.gradients(batch)
-        norm = math.nan
+        value, divisor, gradients = self.gradients(batch)
+        if self.monitor is not None:
+            self.monitor.loss(value)
+        moved, norm = False, math.nan
         if math.isfinite(value):
-            norm = self._clipped(gradients)
-        if not math.isfinite(norm):
-            if self.on_nonfinite == "raise":
-                raise FloatingPointError(_told(value, gradients, where))
-            return Taken(value, count, norm, True)
-        moved = self.optimizer.step(self.model.parameters, gradients, learning_rate)
-        return Taken(value, count, norm, moved is False)
+            moved, norm = self._moved(gradients, learning_rate)
+        if not moved and self.on_nonfinite == "raise":
+            raise FloatingPointError(_told(value, gradients, where))
+        return Taken(value, divisor, norm, not moved)
 
-    def _clipped(self, gradients: Any) -> float:
-        """The length of the gradient; what is too long is shortened."""
-        try:
-            norm = clip_by_global_norm(gradients, self._maximum)
-        except FloatingPointError:
-            return math.nan
-        if self._clip is not None and math.isfinite(norm):
+    def _moved(self, gradients: Any, learning_rate: float | None) -> tuple[bool, float]:
+        """Whether parameters were moved, and how long the gradient was."""
+        parameters, norm = self.model.parameters, math.nan
+        own = isinstance(self.optimizer, Optimizer)
+        if self._clip is not None or not own:
+            limit = math.inf if self._clip is not None else self._maximum
+            norm = clip_by_global_norm(gradients, limit, on_nonfinite="skip")
+            if not math.isfinite(norm):
+                return False, norm
+        if self._clip is not None:
             self._clip(gradients)
-        return norm
+        if not own:
+            return self.optimizer.step(parameters, gradients, learning_rate) is not False, norm
+        # The norm comes from the pass that looks for what is not finite.
+        limit = math.inf if self._clip is not None else self._maximum
+        moved = self.optimizer.step(
+            parameters, gradients, learning_rate, max_norm=limit, monitor=self.monitor
+        )
+        return moved, norm if self._clip is not None else self.optimizer.gradient_norm
 
 
 def _told(value: float, gradients: Any, where: str) -> str:

@@ -342,7 +342,6 @@ def test_ctrl_c_returns_what_was_learned():
     assert history.stopped == "interrupted"
     assert len(history["epoch"]) == 3
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    # The best epoch's: the step after it is undone.
     other = linear()
     train.fit(other, "mse", (X, Y), epochs=3, early_stopping=stop)
     assert bits(model) == bits(other)

@@ -43,7 +43,7 @@ def test_plot_is_a_picture(tmp_path):
     history = example()
     figure = history.plot(tmp_path / "h.png", "three epochs")
     assert [axis.get_title(loc="left") for axis in figure.axes] == [
-        "loss", "metrics (validation)", "learning rate", "length of the gradient",
+        "loss", "r2, validation", "learning rate", "length of the gradient",
     ]  # fmt: skip
     assert (tmp_path / "h.png").read_bytes().startswith(b"\x89PNG")
     train.History({k: v[:1] for k, v in history.items()}).plot(tmp_path / "one.svg")
