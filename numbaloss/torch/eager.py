@@ -86,7 +86,7 @@ def _value_and_gradients(
         # The shortest way through Python, which takes as long as the loss where arrays are small.
         value, gradient = loss.value_and_grad(
             first.detach().numpy(),
-            target.detach().numpy(),
+            target.numpy(),  # which requires no gradient
             sample_weight=None if weight is None else given(weight),
             reduction=options.reduction,
         )
