@@ -81,7 +81,7 @@ def evaluate(
         [_with_rows(values, shape), *gradients], reduction, gradient_scale, check, False,
         gpu, vectors.stream(gpu),
         batch_length(shape) if reduction == "batchmean" else float(math.prod(shape)),
-        budget, Layer(loss, is_transposed), own,
+        budget, Layer(loss, is_transposed, wait), own,
     )  # fmt: skip
     value, found = run(request, results, wait, False, errors)
     return value, found or ()

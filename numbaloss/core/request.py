@@ -21,6 +21,7 @@ class Layer(NamedTuple):
 
     loss: Any  # that of the logits
     transposed: bool  # whether the weight is (C, H) as its caller has it
+    waits: bool = True  # whether the caller waits for the result anyway
 
 
 class Request(NamedTuple):

@@ -12,6 +12,7 @@ from numba import types
 from numba.extending import intrinsic as _intrinsic
 
 from . import backend
+from .simulated_arrays import simulated_cell
 from .simulated_memory import simulated_read
 
 intrinsic: Any = _intrinsic
@@ -27,7 +28,7 @@ def atomic(operation: str) -> Callable:
         combine: Any = {"add": lambda a, b: a + b, "min": min}[operation]
 
         def change_simulated(address: int, index: int, number: int) -> None:
-            cell = backend.simulated_cell(int(address) + 8 * int(index), np.int64)
+            cell = simulated_cell(int(address) + 8 * int(index), np.int64)
             cell.value = combine(cell.value, int(number))
 
         return change_simulated
@@ -76,7 +77,7 @@ def ticket() -> Callable:
     if backend.SIMULATED:
 
         def take_simulated(address: int, limit: int) -> int:
-            cell = backend.simulated_cell(address, np.uint32)
+            cell = simulated_cell(address, np.uint32)
             found = cell.value  # blocks of the simulator follow one another
             cell.value = 0 if found >= limit else found + 1
             return found

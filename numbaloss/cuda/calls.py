@@ -18,6 +18,7 @@ from .dtypes import CODES, VECTOR_BYTES
 from .fields import new
 from .kernel import Kernel
 from .results import MOST_BLOCKS, DeviceSums, workspace
+from .simulated_arrays import accessible
 
 Operands = Sequence[Operand | None]
 
@@ -95,7 +96,7 @@ class Call:
         extents = [np.lib.array_utils.byte_bounds(array) for array in self._touched if array.size]
         for array in self._kept:
             extents.append((backend.address(array), backend.address(array) + array.nbytes))
-        return backend.accessible(*extents, *self.workspace.extents())
+        return accessible(*extents, *self.workspace.extents())
 
     def upload(self, numbers: np.ndarray) -> int:
         """Address of a copy of a few numbers, which is kept for calls that need the same."""

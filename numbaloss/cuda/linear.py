@@ -2,7 +2,10 @@
 
 As on the CPU: a product makes the logits of some rows, their loss turns them into their gradient
 where they lie, and two more products carry it on. The products are cuBLAS's, by the library of
-the arrays, on its own stream; in half precision logits and sums over blocks are rounded to it.
+the arrays, on its own stream; in half precision logits are rounded to it.
+
+Rows that do not count are left out of the products where that is worth reading how many they are,
+and where the caller waits anyway.
 """
 
 from __future__ import annotations
@@ -25,6 +28,9 @@ from .results import DeviceSums
 WORKSPACE, SHARE = 1 << 30, 4
 # Rows of a block are a multiple of this: cuBLAS works in tiles.
 ROW_MULTIPLE = 128
+# Multiplications of a layer (rows x classes x length) that are worth a wait for the number of its
+# rows that count: some tenths of a millisecond.
+WORTH_A_WAIT = 1 << 36
 
 
 class Inputs(NamedTuple):
@@ -83,8 +89,13 @@ def _evaluate(
         flat = [_flat(found, one, own, shape) for one, own in zip(inputs.rows, inputs.given)]
         rows = [operand for operand, _ in flat]
         start = softmax.begin(loss, [whole, *rows], reduction, gradient_scale, check, place)
-        layer = _Layer(found, inputs, outs)
+        places = _rows_that_count(request, inputs, found, flat, count, place)
+        if places is not None:
+            count = len(places)
+            flat = [_taken(found, one, own, places) for one, own in flat[:2]] + [(None, None)]
+            rows = [operand for operand, _ in flat]
         step = _rows_of_block(inputs, count, request.workspace, place)
+        layer = _Layer(found, inputs, outs, places, several=step < count)
         logits = found.empty((step, inputs.classes), layer.hidden)
         flat_values = None
         if values is not None:
@@ -121,11 +132,61 @@ def _rows_of_block(inputs: Inputs, count: int, budget: int | None, place: Place)
     return min(rows, count)
 
 
-class _Layer:
-    """The arrays of a layer as those of the library that multiplies them."""
+def _rows_that_count(
+    request: Request,
+    inputs: Inputs,
+    found: Library,
+    flat: Sequence[tuple[Operand | None, Any]],
+    count: int,
+    place: Place,
+) -> Any:
+    """The places of the rows that count; None for all, or where nobody should wait to know."""
+    if not request.details.waits or request.outputs[0] is not None:
+        return None
+    length = inputs.operand.array.shape[-1]
+    if count * inputs.classes * length < WORTH_A_WAIT or backend.is_capturing(place):
+        return None
+    (target, own_target), _, (mask, own_mask) = flat
+    assert target is not None
+    counting = None if mask is None else found.own(own_mask)
+    ignored = request.details.loss.row_options().ignore_index
+    # Unsigned labels, which libraries would compare with the bits of a negative number, all count.
+    if target.array.ndim == 1 and ignored is not None and target.array.dtype.kind == "i":
+        labelled = found.own(own_target) != ignored
+        counting = labelled if counting is None else counting & labelled
+    if counting is None:
+        return None
+    places = found.places(counting)
+    return places if 0 < len(places) < count else None
 
-    def __init__(self, found: Library, inputs: Inputs, outs: tuple[Any, ...] | None) -> None:
-        self.library = found
+
+def _taken(
+    found: Library, operand: Operand | None, own: Any, places: Any
+) -> tuple[Operand | None, Any]:
+    """Some rows of an array, and a view of them."""
+    if operand is None:
+        return None, None
+    some = found.take(found.own(own), places)
+    view, _ = arrays.operand(some, "rows")
+    return view, some
+
+
+class _Layer:
+    """The arrays of a layer as those of the library that multiplies them.
+
+    ``places`` are those of the rows that count, of which the parts are parts then; ``several`` says
+    that there is more than one part.
+    """
+
+    def __init__(
+        self,
+        found: Library,
+        inputs: Inputs,
+        outs: tuple[Any, ...] | None,
+        places: Any = None,
+        several: bool = False,
+    ) -> None:
+        self.library, self.places = found, places
         self.hidden = found.rows(found.own(inputs.hidden))
         weight = found.own(inputs.weight)
         self.weight = weight.T if inputs.transposed else weight
@@ -137,8 +198,16 @@ class _Layer:
         of_hidden, of_weight, *rest = [found.own(one, inputs.operand.kind) for one in outs]
         of_hidden = self._contiguous(of_hidden)
         self.of_hidden = found.rows(of_hidden)
-        of_weight = self._contiguous(of_weight)
+        if several and inputs.operand.array.dtype.itemsize == 2:
+            # Sums of several products are rounded to half precision once.
+            own = found.make(tuple(of_weight.shape), "float32", of_weight)
+            self.copies.append((own, of_weight))
+            of_weight = own
+        else:
+            of_weight = self._contiguous(of_weight)
         self.of_weight, self.transposed = of_weight, inputs.transposed
+        if places is not None:
+            found.clear(self.of_hidden)
         self.out_bias = rest[0] if rest else None
 
     def _contiguous(self, out: Any) -> Any:
@@ -151,14 +220,22 @@ class _Layer:
 
     def forward(self, part: slice, logits: Any) -> None:
         """The logits of some rows."""
-        self.library.multiply(self.hidden[part], self.weight, logits, add=False)
+        self.part = self.hidden[part]
+        if self.places is not None:
+            self.part = self.library.take(self.hidden, self.places[part])
+        self.library.multiply(self.part, self.weight, logits, add=False)
         if self.bias is not None:
             logits += self.bias
 
     def backward(self, part: slice, gradient: Any) -> None:
         """What the gradient by these logits comes to for the layer."""
-        again, hidden = part.start > 0, self.hidden[part]
-        self.library.multiply(gradient, self.weight.T, self.of_hidden[part], add=False)
+        again, hidden = part.start > 0, self.part
+        if self.places is None:
+            self.library.multiply(gradient, self.weight.T, self.of_hidden[part], add=False)
+        else:
+            some = self.library.empty(tuple(hidden.shape), hidden)
+            self.library.multiply(gradient, self.weight.T, some, add=False)
+            self.library.put_rows(self.of_hidden, self.places[part], some)
         if self.transposed:
             self.library.multiply(gradient.T, hidden, self.of_weight, add=again)
         else:

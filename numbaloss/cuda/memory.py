@@ -24,6 +24,7 @@ from ..vmath.gpu_bits import say_for_halves
 from . import backend
 from .backend import device_function
 from .dtypes import CODES, compute_type
+from .simulated_arrays import simulated_cell
 from .simulated_memory import simulated_read, simulated_write
 from .words import narrow, of_compute, pointer, widen
 
@@ -155,7 +156,7 @@ def integer_writer() -> Callable:
     if backend.SIMULATED:
 
         def write_simulated(address: int, index: int, number: int) -> None:
-            backend.simulated_cell(int(address) + 8 * int(index), np.int64).value = int(number)
+            simulated_cell(int(address) + 8 * int(index), np.int64).value = int(number)
 
         return write_simulated
 

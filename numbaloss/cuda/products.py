@@ -89,9 +89,23 @@ class Library:
         spread = array.reshape(tuple(array.shape) + (1,) * (len(shape) - array.ndim))
         return self.xp.broadcast_to(spread, shape).reshape(-1)
 
+    def take(self, array: Any, places: Any) -> Any:
+        """A copy of some rows."""
+        return array[places]
+
+    def put_rows(self, target: Any, places: Any, source: Any) -> None:
+        """Write some rows."""
+        target[places] = source
+
+    def places(self, counting: Any) -> Any:
+        """Where something is true; their number is read from the GPU, so that this waits."""
+        return self.xp.flatnonzero(counting)
+
     def multiply(self, a: Any, b: Any, out: Any, add: bool) -> None:
-        """``out = a @ b``, or ``out += a @ b``."""
-        if not add:
+        """``out = a @ b``, or ``out += a @ b``; ``out`` may be float32 where both are halves."""
+        if out.dtype != a.dtype:
+            self._wide(a, b, out, add)
+        elif not add:
             self.xp.matmul(a, b, out=out)
         elif out.dtype.char in "fd" and out.flags.c_contiguous:
             # The transposed product: cuBLAS counts columns first.
@@ -100,6 +114,16 @@ class Library:
             cublas.gemm("N", "N", b.T, a.T, out=out.T, beta=1.0)
         else:
             self._add_by_tiles(a, b, out)
+
+    def _wide(self, a: Any, b: Any, out: Any, add: bool) -> None:
+        # CuPy has no product of halves that comes in float32: those of tiles are rounded, once
+        # each, and their sum is not.
+        step = max(1, TILE_BYTES // (out.shape[1] * out.dtype.itemsize))
+        for start in range(0, out.shape[0], step):
+            tile = out[start : start + step]
+            if not add:
+                tile[...] = 0
+            tile += a[start : start + step] @ b
 
     def _add_by_tiles(self, a: Any, b: Any, out: Any) -> None:
         step = max(1, TILE_BYTES // (out.shape[1] * out.dtype.itemsize))
@@ -157,12 +181,38 @@ class Torch(Library):
     def clear(self, array: Any) -> None:
         array.detach().zero_()
 
+    def take(self, array: Any, places: Any) -> Any:
+        return array.index_select(0, places)
+
+    def put_rows(self, target: Any, places: Any, source: Any) -> None:
+        target.detach().index_copy_(0, places, source)
+
+    def places(self, counting: Any) -> Any:
+        return counting.nonzero().view(-1)
+
     def multiply(self, a: Any, b: Any, out: Any, add: bool) -> None:
         with self.xp.no_grad():
-            if add:
+            if out.dtype != a.dtype:
+                self._wide(a, b, out, add)
+            elif add:
                 self.xp.addmm(out, a, b, out=out)
             else:
                 self.xp.mm(a, b, out=out)
+
+    def _wide(self, a: Any, b: Any, out: Any, add: bool) -> None:
+        # cuBLAS takes halves and gives float32: in PyTorch since 2.8, for GPUs alone.
+        operator = self.xp.ops.aten.addmm
+        if out.is_cuda and "dtype_out" in operator.overloads():
+            # A beta of 0 reads nothing of `out`.
+            operator.dtype_out(out, a, b, out.dtype, beta=1.0 if add else 0.0, out=out)
+            return
+        step = max(1, TILE_BYTES // (out.shape[1] * out.element_size()))
+        for start in range(0, out.shape[0], step):
+            tile, of_tile = out[start : start + step], a[start : start + step] @ b
+            if add:
+                tile.add_(of_tile)
+            else:
+                tile.copy_(of_tile)
 
     def sum_rows(self, array: Any) -> Any:
         wide = self.xp.float32 if array.element_size() == 2 else array.dtype
@@ -182,7 +232,8 @@ class Simulated(Library):
         return nullcontext()
 
     def multiply(self, a: Any, b: Any, out: Any, add: bool) -> None:
-        out[...] = (out if add else 0) + a @ b
+        wide = np.promote_types(a.dtype, out.dtype)
+        out[...] = (out if add else 0) + a.astype(wide) @ b.astype(wide)
 
 
 def library(family: str, kind: str = "float32") -> Library:

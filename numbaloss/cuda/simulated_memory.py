@@ -6,18 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from . import backend
 from .dtypes import itemsize
+from .simulated_arrays import simulated_cell
 
 
 def simulated_read(address: int, index: int, kind: str, result: Any) -> Any:
     if kind in ("float16", "bfloat16"):
-        bits = backend.simulated_cell(int(address) + int(index) * 2, np.uint16).value
+        bits = simulated_cell(int(address) + int(index) * 2, np.uint16).value
         if kind == "float16":
             return np.float32(np.uint16(bits).view(np.float16))
         return np.uint32(bits << 16).view(np.float32)
     size = itemsize(kind)
-    return result(backend.simulated_cell(int(address) + int(index) * size, kind).value)
+    return result(simulated_cell(int(address) + int(index) * size, kind).value)
 
 
 def simulated_write(address: int, index: int, number: Any, kind: str) -> None:
@@ -25,11 +25,11 @@ def simulated_write(address: int, index: int, number: Any, kind: str) -> None:
     if kind == "float16":
         with np.errstate(over="ignore"):
             bits = np.float16(number).view(np.uint16)
-        backend.simulated_cell(where, np.uint16).value = int(bits)
+        simulated_cell(where, np.uint16).value = int(bits)
     elif kind == "bfloat16":
-        backend.simulated_cell(where, np.uint16).value = _bfloat16_bits(number)
+        simulated_cell(where, np.uint16).value = _bfloat16_bits(number)
     else:
-        cell = backend.simulated_cell(where, kind)
+        cell = simulated_cell(where, kind)
         cell.value = int(number) if kind == "int64" else float(number)
 
 

@@ -79,7 +79,9 @@ class Linear(Loss):
         {sample_weight_of_rows}
         mask : array of bool, optional
             True for rows that count, in the shape of the rows or a leading part of it. Rows
-            that do not, and those with the label to ignore, cost no products.
+            that do not, and those with the label to ignore, cost no products; on a GPU for large
+            layers alone, with ``wait=True`` and a reduction: how many rows are left has to be read
+            from there.
         reduction : {"mean", "weighted_mean", "batchmean", "sum", "none"}
             As for the loss of the logits.
         device : {None, "cpu", "cuda"}
@@ -93,8 +95,8 @@ class Linear(Loss):
             Bytes that a block of rows may take beside the results; a block has one row at
             least. Larger ones are faster, up to some 1000 rows. The default is a quarter of
             what the weight takes in the compute type, and 54 MB at least; on a GPU 1 GiB, or a
-            quarter of what is free. In half precision each block on a GPU rounds the weight's
-            gradient once.
+            quarter of what is free, for logits; rows that are left out cost a copy of the hidden
+            vectors of a block, and one of its gradient, beside it.
         {wait}
 
         Returns
@@ -156,7 +158,9 @@ class Linear(Loss):
             by bias; of the kind and dtype of each. Derivatives of the reduced value, weights
             and divisor included; with ``reduction="none"`` of the sum of the values. Sums
             over rows are taken in the compute type: the weight's gradient in half precision
-            needs a float32 array of the weight's size meanwhile.
+            needs a float32 array of the weight's size meanwhile, on a GPU where there is more than
+            one block of rows (with PyTorch before 2.8, and CuPy, which have no products of halves
+            in float32, the product of each block is rounded once).
         """
         if unknown:
             raise misuse.unknown_option(self, "value_and_grad", unknown)

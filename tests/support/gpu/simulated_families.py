@@ -134,7 +134,7 @@ class DLPack(_Few):
         return given.array.view(_named(kind)).copy()
 
     def is_result(self, given: Any, kind: str) -> bool:
-        from numbaloss.cuda.backend import SimulatedArray
+        from numbaloss.cuda.simulated_arrays import SimulatedArray
 
         if self.kind is OfNamespace:
             return type(given) is OfNamespace and given.array.dtype == _named(kind)

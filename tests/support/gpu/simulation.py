@@ -216,7 +216,7 @@ def install() -> None:
     from numba.cuda.simulator import kernel, kernelapi
 
     from numbaloss.cpu import elementwise, embedding_batch, embedding_rows, linear, softmax
-    from numbaloss.cuda import backend
+    from numbaloss.cuda import backend, simulated_arrays
 
     assert backend.SIMULATED
     for module in (elementwise, softmax, linear, embedding_rows, embedding_batch):
@@ -239,6 +239,6 @@ def install() -> None:
     kernel.swapped_cuda_module = _swapped
     kernelapi.FakeCUDAShared.__init__ = make_dynamic
     kernelapi.FakeCUDAShared.array = _shared_array
-    backend.empty = lambda shape, dtype: backend.SimulatedArray(  # type: ignore[assignment]
+    backend.empty = lambda shape, dtype: simulated_arrays.SimulatedArray(  # type: ignore[assignment]
         _rubbish(shape, dtype)
     )

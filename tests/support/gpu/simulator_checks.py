@@ -45,7 +45,7 @@ class Simulator(Library):
         return array.view(ml_dtypes.bfloat16) if kind == "bfloat16" else array
 
     def is_result(self, given, kind):
-        from numbaloss.cuda.backend import SimulatedArray
+        from numbaloss.cuda.simulated_arrays import SimulatedArray
 
         dtype = "uint16" if kind == "bfloat16" else kind
         return type(given) is SimulatedArray and given.dtype == dtype
@@ -88,15 +88,15 @@ def kernels_touch_nothing_but_the_arrays_of_their_call(library):
 
 @check("simulator")
 def barriers_that_are_missing_or_not_for_all_are_noticed(library):
-    from numbaloss.cuda import backend, memory
+    from numbaloss.cuda import backend, memory, simulated_arrays
     from numbaloss.cuda.kernel import Kernel
 
     write = memory.writer("float32")
 
     def launch(function):
-        found = backend.SimulatedArray(np.zeros(backend.THREADS, "f4"))
+        found = simulated_arrays.SimulatedArray(np.zeros(backend.THREADS, "f4"))
         address = backend.address(found)
-        with backend.accessible((address, address + found.nbytes)):
+        with simulated_arrays.accessible((address, address + found.nbytes)):
             Kernel(function, ()).launch(backend.Place(0), 1, (address,))
         return found.array
 

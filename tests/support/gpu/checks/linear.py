@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -144,3 +145,81 @@ def layers_without_rows_or_length_and_rows_that_share_weights(library: Library) 
                 *map(library.put, layer_), reduction=reduction, sample_weight=own
             )
             assert_layer(library, found, wanted, "float32")
+
+
+@check("linear", [*product(("float32", "float16", "bfloat16"), (False, True))])
+def rows_that_do_not_count_cost_no_products(library: Library, number: int, case: Any) -> None:
+    from numbaloss.cuda import backend, linear, products
+
+    kind, transposed = case
+    if kind not in library.products_of:
+        return
+    loss = nl.LinearCrossEntropy(label_smoothing=0.1)
+    hidden, weight, bias, labels = layer(kind, transposed)
+    labels[1, 2] = labels[3, 0] = -100
+    weights, mask = np.arange(15.0).reshape(ROWS), np.arange(15).reshape(ROWS) % 4 != 2
+    dense = np.random.default_rng(1).dirichlet(np.ones(CLASSES), ROWS)
+    targets = ((labels, None), (labels.astype("i4"), mask), (dense, mask))
+    multiplied: list[int] = []
+    multiply = products.Simulated.multiply
+
+    def counted(self: Any, a: Any, b: Any, out: Any, add: bool) -> None:
+        multiplied.append(len(a))
+        multiply(self, a, b, out, add)
+
+    put = library.put
+    for target, own_mask in targets:
+        labelled = target.ndim == 2
+        count = np.full(ROWS, True) if own_mask is None else own_mask
+        count = int((count & (labels != -100) if labelled else count).sum())
+        for workspace in (None, 4 * CLASSES * np.dtype("f4").itemsize):
+            for reduction in ("mean", "weighted_mean", "sum"):
+                named = {"sample_weight": weights, "mask": own_mask, "bias": bias}
+                options: Any = {"reduction": reduction, "transposed": transposed}
+                wanted = expected(loss, hidden, weight, target, **named, **options)
+                given = [*map(put, (hidden, weight, target))]
+                named = {name: None if one is None else put(one) for name, one in named.items()}
+                options["workspace"] = workspace
+                with (
+                    mock.patch.object(linear, "WORTH_A_WAIT", 0),
+                    mock.patch.object(
+                        linear, "_rows_that_count", wraps=linear._rows_that_count
+                    ) as asked,
+                ):
+                    found = loss.value_and_grad(*given, **named, **options)
+                    assert_layer(library, found, wanted, kind)
+                    assert asked.call_count == 1
+                    # Nobody waits who was told not to.
+                    with mock.patch.object(products.Library, "places", side_effect=AssertionError):
+                        value, _ = loss.value_and_grad(*given, **named, **options, wait=False)
+                        assert float(value) == pytest.approx(wanted[0], rel=2e-2)
+                if backend.SIMULATED:
+                    with (
+                        mock.patch.object(linear, "WORTH_A_WAIT", 0),
+                        mock.patch.object(products.Simulated, "multiply", counted),
+                    ):
+                        multiplied.clear()
+                        loss(*given, **named, **options)
+                    assert sum(multiplied) == count
+
+
+@check("linear")
+def sums_over_blocks_are_not_rounded_to_half_precision(library: Library) -> None:
+    # 2048 + 1 is 2048 in float16: sums that were kept in it would stay where they are.
+    if "float16" not in library.products_of:
+        return
+    rows, classes = 64, 4
+    hidden = np.ones((rows, 1), np.float16)
+    hidden[0] = 2048.0
+    weight, labels = np.zeros((1, classes), np.float16), np.zeros(rows, np.int64)
+    for workspace in (None, classes * 4):
+        _, (_, of_weight) = nl.LinearCrossEntropy().value_and_grad(
+            *map(library.put, (hidden, weight, labels)), reduction="sum", workspace=workspace,
+            transposed=False,
+        )  # fmt: skip
+        # The softmax of zeros: a quarter of every class.
+        wanted = np.full((1, classes), 0.25 * (2048 + rows - 1))
+        wanted[0, 0] -= 2048 + rows - 1
+        np.testing.assert_allclose(
+            library.get(of_weight, "float16"), wanted.astype(np.float16), rtol=1e-3
+        )
