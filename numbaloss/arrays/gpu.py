@@ -172,11 +172,11 @@ def of_jax(given: Any, name: str, device: Any) -> tuple[Operand, Family]:
     given.block_until_ready()  # JAX's streams are its own
     address, number = given.unsafe_buffer_pointer(), device.local_hardware_id
     view = gpu_view(address, tuple(given.shape), None, str(given.dtype), False, number, name)
-    return view, _jax_gpu(device)
+    return view, jax_gpu(device)
 
 
 @lru_cache
-def _jax_gpu(device: Any) -> Family:
+def jax_gpu(device: Any) -> Family:
     numpy = sys.modules["jax"].numpy
 
     def empty(shape: tuple[int, ...], dtype: str) -> Any:
@@ -192,16 +192,26 @@ def _jax_gpu(device: Any) -> Family:
     return Family("jax", empty_like, empty, _as_it_is, to_host=np.asarray, waits=True)
 
 
+def view_of(given: Any) -> Any:
+    """What DLPack says of an array: address, shape, strides in elements, dtype."""
+    return _backend().exchanged(given)
+
+
 def exchanged(given: Any, name: str, device: int) -> tuple[Operand, Family]:
     """View of an array that has nothing but DLPack."""
-    view = _backend().exchanged(given)
+    view = view_of(given)
     item = view.dtype.itemsize
     strides = None if view.strides is None else tuple(item * step for step in view.strides)
     kind, shape = str(view.dtype), tuple(view.shape)
     found = gpu_view(view.ptr, shape, strides, kind, view.readonly, device, name)
+    return found, of_exchanged(given, device)
+
+
+def of_exchanged(given: Any, device: int) -> Family:
+    """The library of an array that has nothing but DLPack."""
     if hasattr(given, "__array_namespace__"):
-        return found, _of_namespace(given.__array_namespace__(), given.device)
-    return found, _exchanged_gpu(device)
+        return _of_namespace(given.__array_namespace__(), given.device)
+    return _exchanged_gpu(device)
 
 
 @lru_cache

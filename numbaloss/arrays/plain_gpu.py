@@ -16,9 +16,12 @@ from .operands import NUMBERS, Family
 
 # Bytes of a number.
 SIZES = {kind: 2 if kind == "bfloat16" else np.dtype(kind).itemsize for kind in NUMBERS}
-# Address, shape, kind, device, whether it is read-only, stream; -1: that of its library. A tuple
-# of names would take 0.2 us longer.
+# Address, shape, kind, device, whether it is read-only, stream. A tuple of names would take 0.2 us
+# longer.
 Plain: TypeAlias = tuple[int, tuple[int, ...], str, int, bool, int]
+# Streams: the one that the array's library works on now; the default one, of a library that knows
+# of none, so that results must be there when it gets them.
+OF_ITS_LIBRARY, NO_STREAM = -1, -2
 
 
 def plain(given: Any) -> Plain | None:
@@ -39,9 +42,16 @@ def _reader_of(cls: type) -> Callable[[Any], Plain | None] | None:
         return _of_torch if cls in (torch.Tensor, torch.nn.Parameter) else None
     if cupy is not None and cls is cupy.ndarray:
         return _of_cupy
+    jax = sys.modules.get("jax")
+    if jax is not None and issubclass(cls, jax.Array):
+        return None if issubclass(cls, jax.core.Tracer) else _of_jax
     if cls.__module__.partition(".")[0] in ("cupy", "jax", "jaxlib", "numpy"):
         return None
-    return _described if hasattr(cls, "__cuda_array_interface__") else None
+    if hasattr(cls, "__cuda_array_interface__"):
+        return _described
+    if hasattr(cls, "__dlpack_device__") and not hasattr(cls, "__array__"):
+        return _exchanged
+    return None
 
 
 def _of_torch(tensor: Any) -> Plain | None:
@@ -52,14 +62,39 @@ def _of_torch(tensor: Any) -> Plain | None:
     kind = gpu.torch_name(tensor.dtype)
     if kind not in NUMBERS:
         return None
-    return tensor.data_ptr(), tensor.shape, kind, tensor.get_device(), False, -1
+    return tensor.data_ptr(), tensor.shape, kind, tensor.get_device(), False, OF_ITS_LIBRARY
 
 
 def _of_cupy(array: Any) -> Plain | None:
     kind = gpu.text_of(array.dtype)
     if kind not in NUMBERS or not array.flags.c_contiguous:
         return None
-    return array.data.ptr, array.shape, kind, array.device.id, False, -1
+    return array.data.ptr, array.shape, kind, array.device.id, False, OF_ITS_LIBRARY
+
+
+def _of_jax(array: Any) -> Plain | None:
+    """Those of JAX are for reading, but for results that the library has just made."""
+    devices = array.devices()
+    if len(devices) != 1:
+        return None
+    (device,) = devices
+    kind = gpu.text_of(array.dtype)
+    if device.platform != "gpu" or kind not in NUMBERS:
+        return None
+    array.block_until_ready()  # JAX's streams are its own
+    where = array.unsafe_buffer_pointer()
+    return where, array.shape, kind, device.local_hardware_id, True, NO_STREAM
+
+
+def _exchanged(given: Any) -> Plain | None:
+    kind, device = given.__dlpack_device__()
+    if kind not in (2, 13):  # see `arrays.operand`
+        return None
+    view = gpu.view_of(given)
+    shape, name = tuple(view.shape), gpu.text_of(view.dtype)
+    if name not in NUMBERS or not (view.strides is None or _contiguous(shape, view.strides, 1)):
+        return None
+    return view.ptr, shape, name, device, view.readonly, NO_STREAM
 
 
 def _described(given: Any) -> Plain | None:
@@ -92,4 +127,9 @@ def family(given: Any, device: int) -> Family:
     read = _readers[type(given)]
     if read is _of_torch:
         return gpu.torch_gpu(device)
+    if read is _of_jax:
+        (owner,) = given.devices()
+        return gpu.jax_gpu(owner)
+    if read is _exchanged:
+        return gpu.of_exchanged(given, device)
     return gpu.cupy_gpu(device) if read is _of_cupy else gpu.numba_gpu(device)

@@ -7,15 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import engines
-from ..arrays.plain_gpu import SIZES, Plain, family, plain
+from ..arrays.plain_gpu import NO_STREAM, OF_ITS_LIBRARY, SIZES, Plain, family, plain
 from ..device_value import DeviceValue, Later
 
 # Calls that are remembered with a loss: of so many shapes and options.
 MOST = 64
 # What kernels tell addresses apart by: where vectors may begin.
 _ALIGNMENT = 15
-# Prediction, target and weight; gradient and hessian follow.
-_INPUTS = 3
+# Prediction, target, weight and mask; gradient and hessian follow.
+_INPUTS = 4
 _SEEN, _NEVER = object(), object()
 # Part of what calls are remembered by, so that all can be forgotten at once.
 _generation = 0
@@ -35,6 +35,7 @@ def again(
     prediction: Any,
     target: Any,
     sample_weight: Any,
+    mask: Any,
     reduction: str,
     check: Any,
     wait: bool,
@@ -56,17 +57,23 @@ def again(
     if type(reduction) is not str or type(gradient_scale) is not float or type(check) is not bool:
         return None
     device = p[3]
-    given: list[Plain | None] = [p, t, None, None, None]
+    given: list[Plain | None] = [p, t, None, None, None, None]
     if sample_weight is not None:
         given[2] = plain(sample_weight)
         if given[2] is None:
+            return None
+    if mask is not None:
+        given[3] = plain(mask)
+        if given[3] is None:
             return None
     for place, out in enumerate(outs, _INPUTS):
         if out is not None:
             given[place] = found = plain(out)
             if found is None or found[4]:
                 return None
-    stream = p[5] if p[5] >= 0 else family(prediction, device).stream(prediction)
+    stream = p[5]
+    if stream == OF_ITS_LIBRARY:
+        stream = family(prediction, device).stream(prediction)
     key: list[Any] = [derivatives, reduction, gradient_scale, check, stream, more]
     for one in given:
         if one is None:
@@ -88,7 +95,7 @@ def again(
         plans[name] = _NEVER  # where this ends in an error
         with engines.module("cuda", "repeats").Recorder() as recorder:
             value, *found_derivatives = general(
-                loss, derivatives, prediction, target, sample_weight, None, reduction, None, check,
+                loss, derivatives, prediction, target, sample_weight, mask, reduction, None, check,
                 False, outs, gradient_scale, *more,
             )  # fmt: skip
         plans[name] = _Call.of(recorder, given, len(outs), value, found_derivatives) or _NEVER
@@ -96,11 +103,13 @@ def again(
     found_value, *found_derivatives = known.run(prediction, given, outs)
     if found_value is None:
         return None
+    if stream == NO_STREAM and not wait:
+        found_value.wait()  # its library reads results whenever it likes
     later = None
     if known.ranges and not wait:
         later = Later(
-            lambda arrays: name_first(loss, [*arrays, None], check, *more),
-            (prediction, target, sample_weight),
+            lambda arrays: name_first(loss, arrays, check, *more),
+            (prediction, target, sample_weight, mask),
         )
     value = DeviceValue(found_value, known.ranges, later)
     return _delivered(value, wait, found_derivatives)

@@ -47,10 +47,10 @@ def evaluate(
 ) -> tuple[Any, Any, Any]:
     """Calls of any arrays, with any options."""
     known = "_gpu_plans" in loss.__dict__  # a call on a GPU was made before
-    if known and mask is None and device is None and values_out is None and reduction != "none":
+    if known and device is None and values_out is None and reduction != "none":
         found = again(
             _evaluate, _name_first_on_gpu, loss, derivatives, prediction, target, sample_weight,
-            reduction, check, wait, outs, gradient_scale, (axis,),
+            mask, reduction, check, wait, outs, gradient_scale, (axis,),
         )  # fmt: skip
         if found is not None:
             return found

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import contextmanager
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -57,10 +61,12 @@ CALLS = [
 ]
 
 
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    ("weighted", "masked"), [(False, False), (True, False), (False, True), (True, True)]
+)
 @pytest.mark.parametrize(("loss", "shape", "real", "of_target", "kind", "options"), CALLS)
 def test_launches_and_parameters_are_those_of_the_general_path(
-    loss, shape, real, of_target, kind, options, weighted, monkeypatch
+    loss, shape, real, of_target, kind, options, weighted, masked, monkeypatch
 ):
     options = dict(options, wait=False)
     # The general path gives sums that nobody reads to the next launch.
@@ -70,6 +76,8 @@ def test_launches_and_parameters_are_those_of_the_general_path(
         vars(loss).get("_gpu_plans", {}).clear()
         if weighted:
             options["sample_weight"] = Array(of_target[:1], real)
+        if masked:
+            options["mask"] = Array(of_target[:1], "?")
         for derivatives in range("gradient_scale" in options, 3):
             method = [loss, loss.value_and_grad, loss.value_grad_hess][derivatives]
             outs = [Array(shape, real) for _ in range(2)]
@@ -205,3 +213,102 @@ def test_a_number_that_is_waited_for_is_read(monkeypatch):
         for _ in range(5):
             assert loss.value_and_grad(p, t)[0] == 2.5
         assert len(remembered(loss)) == 1
+
+
+class JaxArray:
+    """What the library asks of an array of JAX on a GPU."""
+
+    own = type("Device", (), {"platform": "gpu", "local_hardware_id": 0})()
+
+    def __init__(self, shape, dtype):
+        array = Array(shape, dtype)
+        self.shape, self.dtype, self.address = shape, array.dtype, array.address
+
+    def devices(self):
+        return {self.own}
+
+    def block_until_ready(self):
+        return self
+
+    def unsafe_buffer_pointer(self):
+        return self.address
+
+
+class Exchanged:
+    """An array that knows nothing but DLPack."""
+
+    def __init__(self, shape, dtype):
+        self.array = Array(shape, dtype)
+        self.shape, self.dtype, self.address = shape, self.array.dtype, self.array.address
+
+    def __dlpack_device__(self):
+        return 2, 0
+
+
+@contextmanager
+def families(monkeypatch):
+    """A module that passes for JAX, and a driver that exchanges."""
+
+    def zeros(shape, dtype, device):
+        return JaxArray(tuple(shape), dtype)
+
+    jax = SimpleNamespace(
+        Array=JaxArray,
+        core=SimpleNamespace(Tracer=type("Tracer", (), {})),
+        numpy=SimpleNamespace(zeros=zeros),
+    )
+
+    def exchanged(given):
+        return SimpleNamespace(
+            ptr=given.address, shape=given.shape, strides=None, dtype=given.dtype, readonly=False
+        )
+
+    with monkeypatch.context() as patched:
+        patched.setitem(sys.modules, "jax", jax)
+        patched.setattr(backend, "exchanged", exchanged)
+        yield
+
+
+@pytest.mark.parametrize("kind", [JaxArray, Exchanged])
+@pytest.mark.parametrize("masked", [False, True])
+def test_arrays_of_libraries_that_know_no_streams(kind, masked, monkeypatch):
+    monkeypatch.setattr(results.DeviceSums, "__del__", lambda self: None)
+    for loss, shape, of_target, label, launches in (
+        (nl.LogCosh(), (100,), (100,), "f4", 1),
+        (nl.CrossEntropy(z_loss=0.01), (100, 10), (100,), "i4", 2),
+    ):
+        with families(monkeypatch), stub_gpu() as driver:
+            vars(loss).get("_gpu_plans", {}).clear()
+            mask = {"mask": kind(of_target, "?")} if masked else {}
+
+            def call(loss=loss, shape=shape, of_target=of_target, label=label, mask=mask):
+                given = kind(shape, "f4"), kind(of_target, label)
+                return loss.value_and_grad(*given, **mask, wait=False)
+
+            taught(call)
+            assert len(remembered(loss)) == 1
+            driver.calls.clear()
+            _, gradient = call()
+            # Nobody but us knows when the results are there.
+            launches += masked and loss.contract.name == "elementwise"  # who counts is counted
+            asked = [one for one in driver.calls if one != "cuMemAlloc"]
+            assert asked == [*["cuLaunchKernel"] * launches, "cuStreamSynchronize"]
+            assert type(gradient).__name__ in (kind.__name__, "Array")
+            assert gradient.shape == shape
+            launched = driver.started[-1].parameters
+            assert np.int64(gradient.__dict__["address"]).tobytes() in launched
+            with monkeypatch.context() as general:
+                for module in (elementwise, rows):
+                    general.setattr(module, "again", lambda *given: None)
+                driver.calls.clear()
+                call()
+            assert [one for one in driver.calls if one != "cuMemAlloc"] == asked
+
+
+def test_an_array_of_jax_receives_nothing(monkeypatch):
+    loss = nl.Huber(delta=0.25)
+    with families(monkeypatch), stub_gpu():
+        p, t, g = (JaxArray((100,), "f4") for _ in range(3))
+        taught(lambda: loss.value_and_grad(p, t, wait=False))
+        with pytest.raises(TypeError, match="out must be an array that can be written to"):
+            loss.value_and_grad(p, t, out=g, wait=False)
