@@ -121,7 +121,7 @@ def _delivered(value: Any, wait: bool, derivatives: Any) -> tuple[Any, Any, Any]
     None for an error: the general path makes the call once more, and names what is wrong.
     """
     gradient, hessian = derivatives
-    if not wait:
+    if not wait or type(value) is not DeviceValue:  # a number: arrays without elements
         return value, gradient, hessian
     sums = value.sums.read()
     return None if sums.out_of_range else (sums.value, gradient, hessian)

@@ -14,6 +14,7 @@ from ..cuda.dtypes import VECTOR_BYTES, itemsize
 from ..cuda.fields import new
 from ..cuda.kernel import Kernel
 from ..cuda.results import MOST_BLOCKS
+from ..cuda.simulated_arrays import accessible
 from . import cuda_kernels
 from .cpu_steps import real_of
 from .jobs import WATCHED, Leaf, Numbers, Pass
@@ -89,9 +90,7 @@ class CudaTable(Table):
             if start
         ]
         own = [self._pieces, self._sums, self._leaves]
-        return backend.accessible(
-            *extents, *((address(one), address(one) + one.nbytes) for one in own)
-        )
+        return accessible(*extents, *((address(one), address(one) + one.nbytes) for one in own))
 
     def _fetch(self, count: int) -> None:
         """Bring numbers that a kernel has left to the host."""

@@ -312,3 +312,17 @@ def test_an_array_of_jax_receives_nothing(monkeypatch):
         taught(lambda: loss.value_and_grad(p, t, wait=False))
         with pytest.raises(TypeError, match="out must be an array that can be written to"):
             loss.value_and_grad(p, t, out=g, wait=False)
+
+
+def test_arrays_without_elements_are_nothing_to_wait_for():
+    for loss, shape, of_target, kind in (
+        (nl.Huber(delta=0.125), (0,), (0,), "f4"),
+        (nl.CrossEntropy(z_loss=0.02), (0, 3), (0,), "i8"),
+    ):
+        with stub_gpu() as driver:
+            p, t = Array(shape, "f4"), Array(of_target, kind)
+            for wait in (True, False):
+                for _ in range(5):
+                    value, _ = loss.value_and_grad(p, t, reduction="sum", wait=wait)
+                    assert float(value) == 0.0
+            assert not driver.started
