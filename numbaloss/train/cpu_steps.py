@@ -35,15 +35,16 @@ LEAF_BYTES, PIECE_BYTES = 8 * Leaf.count, 8 * Piece.count
 
 
 @cache
-def code(rule: Rule, kind: str, watched: bool) -> Code:
+def code(rule: Rule, kind: str, watched: bool, keep: bool = True) -> Code:
     """Machine code of a rule for parameters of a dtype; halves are computed in float32.
 
-    ``watched``: it leaves sums of squares too, see :data:`.jobs.WATCHED`.
+    ``watched``: it leaves sums of squares too, see :data:`.jobs.WATCHED`. ``keep``: on disk.
     """
     return c_function(
         lambda: _step(rule, kind, watched),
         CHUNK_SIGNATURE,
         f"step {rule.name} {kind} {watched}",
+        keep,
         error_model="numpy",
     )
 
@@ -184,8 +185,11 @@ def _step(rule: Rule, kind: str, watched: bool) -> Callable:
     loop, numbers = _loop(rule, kind, watched), _numbers(real)
     stored, computed = element_of(kind)[1], np.dtype(real).itemsize
 
+    # On AArch64 the mode takes small halves, which are denormal numbers on their way, for 0.
+    flushing = kind == real
+
     def step(address, scale, index, result):
-        mode = flush_denormals()
+        mode = flush_denormals() if flushing else 0
         call, sums = call_at(address), sums_at(result)
         job = pass_at(call.description)
         tasks = pointer(job.tasks, 1)
@@ -208,6 +212,7 @@ def _step(rule: Rule, kind: str, watched: bool) -> Callable:
                 found = pointer(job.sums + 8 * WATCHED * place, 1.0)
                 found[0], found[1], found[2] = steep, large, moved
         sums.value = sums.out_of_range = 0.0
-        restore_denormals(mode)
+        if flushing:
+            restore_denormals(mode)
 
     return step

@@ -99,6 +99,9 @@ class CudaTable(Table):
                 found = np.asarray(backend.download(self._sums, self.place))
             self.sums.ravel()[:count] = found[:count]
 
+    def prepare(self, rule: Rule, kind: str) -> None:
+        cuda_kernels.step(rule.name, kind, False)
+
     def step(self, rule: Rule, kind: str, watched: bool) -> None:
         self._launch(cuda_kernels.step(rule.name, kind, watched), kind, GRADIENT, self.numbers)
         if watched:

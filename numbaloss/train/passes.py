@@ -95,6 +95,10 @@ class Table:
     def on_stream(self, stream: int, waits: bool) -> None:
         """Of tables on a GPU."""
 
+    def prepare(self, rule: Rule, kind: str) -> None:
+        """Have the code of a step: what does not compile fails before anything is written."""
+        _step_code(rule, kind, False)
+
     def step(self, rule: Rule, kind: str, watched: bool) -> None:
         """Change all leaves by a rule."""
         self._run(_step_code(rule, kind, watched))

@@ -52,6 +52,7 @@ class Group:
         self.kind, self.device, self.places, self.states = kind, device, places, states
         self.step = states[0].step
         self.table = table_of(device, [math.prod(one.shape) for one in states])
+        self.table.prepare(rule, kind)
         slots = (*rule.slots, *[""] * (_SLOTS - len(rule.slots)), "master")
         for row, state in zip(self.table.rows, states):
             row[2:] = state.addresses(slots)

@@ -3,6 +3,8 @@
 import copy
 import math
 import pickle
+import platform
+import re
 
 import ml_dtypes
 import numba
@@ -11,7 +13,7 @@ import pytest
 
 import numbaloss as nl
 import numbaloss.train as tr
-from numbaloss.train import passes
+from numbaloss.train import cpu_steps, passes, rules
 
 # What a rule makes of a parameter, written from the papers, one step after another.
 
@@ -500,6 +502,18 @@ def test_tensors_are_stepped_in_place():
         other.step(q, g)
         np.testing.assert_array_equal(p.numpy(), q)
     assert float(h[0]) == pytest.approx(float(q[0]), abs=1e-3)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="looks for instructions of x86")
+def test_steps_are_computed_in_vectors():
+    text = cpu_steps.code(rules.ADAM, "float32", False, keep=False).assembly()
+    loops = re.split(r"(?m)^(?=\.LBB\w+:)", text)
+    found = [one for one in loops if re.search(r"\bv?sqrtps\b", one)]
+    assert found
+    for loop in found:  # as they come from memory, without spills
+        body = loop.partition("\n\tj")[0]
+        assert not re.search(r"\(%r[sb]p\)|\bv?(sqrt|div)ss\b", body)
+        assert re.search(r"\bv?divps\b", body)
 
 
 def test_reached_by_name():
