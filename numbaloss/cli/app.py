@@ -18,6 +18,7 @@ from ..numba_settings import SettingsError
 from . import learning, options
 from .failures import Failure, UsageFailure, harmless
 from .help import DEVICES_HELP, LIST_HELP, MAIN_HELP, SCORE_HELP, WARMUP_HELP
+from .progress import shown
 
 app = typer.Typer(
     help=MAIN_HELP,
@@ -91,9 +92,9 @@ def devices(
         devices.print_devices(found)
 
 
-@app.command(help=SCORE_HELP, short_help="Losses of a file of predictions.")
+@app.command(help=SCORE_HELP, short_help="Losses and metrics of files of predictions.")
 def score(
-    file: options.File,
+    files: options.Files,
     loss: options.Losses = None,
     metric: options.Metrics = None,
     prediction: options.Prediction = None,
@@ -101,6 +102,8 @@ def score(
     classes: options.Classes = None,
     weight: options.Weight = None,
     by: options.By = None,
+    compare: options.Compare = None,
+    bins: options.Bins = None,
     reduction: options.ReductionName = options.Reduction.mean,
     skip_nan: options.SkipNaN = False,
     no_check: options.NoCheck = False,
@@ -108,67 +111,31 @@ def score(
     gradient: options.Gradient = False,
     hessian: options.Hessian = False,
     output: options.Output = None,
+    results: options.Results = None,
     as_json: options.AsJSON = False,
     threads: options.Threads = None,
+    workers: options.Workers = 1,
+    dask: options.Dask = None,
     device: options.DeviceName = options.Device.cpu,
+    file_format: options.Format = None,
     delimiter: options.Delimiter = None,
     decimal: options.Decimal = None,
     encoding: options.Encoding = None,
 ) -> None:
-    from . import layout, metrics, report, results, scoring, specification, tables
-    from .tables.text import text_options
+    from . import scored
 
-    if output is None and (per_sample or gradient or hessian):
-        raise UsageFailure("--per-sample, --gradient and --hessian need an --output")
-    if by is not None and no_check:
-        raise UsageFailure("--by tests numbers: it does not go with --no-check")
-    if output is not None and not loss:
-        raise UsageFailure("--output takes results of losses: give --loss")
-    if device is options.Device.cuda:
-        _require_gpu()
-    asked = metrics.choose(metric or [])
-    if not loss and not asked:
-        raise UsageFailure("nothing to compute: give --loss or --metric")
-    table = tables.open_table(file, text_options(delimiter, decimal, encoding))
-
-    def arrange(chosen: list[specification.Chosen]) -> layout.Layout:
-        return layout.arrange(
-            table,
-            chosen,
-            tuple(prediction or ("prediction",)),
-            tuple(target or ("target",)),
-            weight,
-            specification.class_names(classes),
-            by,
+    scored.run(
+        scored.Given(
+            files=files, loss=loss or [], metric=metric or [],
+            prediction=tuple(prediction or ("prediction",)), target=tuple(target or ("target",)),
+            classes=classes, weight=weight, by=by, compare=tuple(compare or ()), bins=bins,
+            reduction=reduction.value, skip_nan=skip_nan, no_check=no_check,
+            kinds=per_sample * ("value",) + gradient * ("gradient",) + hessian * ("hessian",),
+            output=output, results=results, as_json=as_json, threads=threads, workers=workers,
+            dask=dask, device=device.value, file_format=file_format and file_format.value,
+            text=(delimiter, decimal, encoding),
         )
-
-    chosen = specification.choose(loss or [])
-    arranged = arrange(chosen) if chosen else metrics.arrange(arrange)
-    wanted = {"value": per_sample, "gradient": gradient, "hessian": hessian}
-    kinds: tuple[str, ...] = ()
-    if output is not None:
-        results.check_output(output, file)
-        kinds = tuple(kind for kind, on in wanted.items() if on) or ("value",)
-    settings = scoring.Options(
-        reduction.value, not no_check, skip_nan, kinds, _use_threads(threads), device.value
-    )
-    fields = [
-        results.Field(f"{one.name}_{kind}", arranged.classes or None if kind != "value" else None)
-        for one in chosen
-        for kind in kinds
-    ]
-    with (
-        results.open_results(output, fields, arranged.real) as sink,
-        _progress(f"Scoring {file.name}") as progress,
-    ):
-        totals = metrics.Totals(asked, chosen, reduction.value, by)
-        scores = scoring.score(table, arranged, chosen, settings, sink, progress, totals)
-        if scores.rows + scores.skipped == 0:
-            raise Failure(f"{file} has no rows")
-    if as_json:
-        report.print_json(report.scores_as_json(file, scores, settings, output))
-    else:
-        report.print_scores(file, scores, settings, output)
+    )  # fmt: skip
 
 
 @app.command(help=WARMUP_HELP, short_help="Compile losses beforehand.")
@@ -219,7 +186,7 @@ def warmup(
 
         kinds = [one.value for one in dtype or list(Precision)]
         capability = warming_gpu.capability(compute_capability)
-        with _progress("Compiling") as progress:
+        with shown("Compiling") as progress:
             warmed = warming.warm_gpu(loss or [], kinds, classes or [], capability, progress)
         warming.print_warmed(warmed)
         return
@@ -228,60 +195,12 @@ def warmup(
     if set(dtype or []) - set(_OF_CPU):
         raise UsageFailure("the processor computes half precisions in float32: --dtype float32")
     reals = [one.value for one in dtype or _OF_CPU]
-    with _progress("Compiling") as progress:
+    with shown("Compiling") as progress:
         warmed = warming.warm(loss or [], reals, classes or [], progress)
     warming.print_warmed(warmed)
 
 
 learning.add_to(app)
-
-
-def _require_gpu() -> None:
-    """Raise where no GPU can be used: before anything is read."""
-    from ..cuda import availability
-
-    problem = availability.problem()
-    if problem is not None:
-        raise UsageFailure(f"--device cuda: {problem}; see `numbaloss devices`")
-
-
-def _use_threads(count: int | None) -> int:
-    """The number of threads for the losses; Arrow's decoder gets as many."""
-    from .workers import default_threads
-
-    if count is None:
-        return default_threads()
-    arrow = sys.modules.get("pyarrow")
-    if arrow is not None:
-        arrow.set_cpu_count(count)
-    return count
-
-
-@contextmanager
-def _progress(title: str) -> Iterator[Any]:
-    """A function that takes the share done, and shows it where stderr is a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda done: None
-        return
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    from .report import console
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
-        task = bar.add_task(harmless(title), total=1.0)
-        yield lambda done: bar.update(task, completed=done)
 
 
 def run(arguments: list[str]) -> int:

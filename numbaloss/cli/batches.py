@@ -46,7 +46,7 @@ def evaluate(
 ) -> BatchSums:
     """Evaluate all losses on a batch; ``kinds`` are the columns that each of them keeps."""
     size = len(batch.arrays[0])
-    kept, arrays = without_nan(batch.arrays) if skip_nan else (None, batch.arrays)
+    kept, arrays = known_rows(batch) if skip_nan else (None, batch.arrays)
     if not skip_nan:
         _check_labels(batch)
     sums = []
@@ -172,13 +172,23 @@ def _not_finite(
     return int(odd.sum()), int(odd.argmax()) if odd.any() else None
 
 
+def known_rows(batch: Batch) -> tuple[np.ndarray | None, tuple[np.ndarray, ...]]:
+    """As :func:`without_nan`, of all arrays of a batch, a second prediction included."""
+    others = () if batch.other is None else (batch.other,)
+    kept, arrays = without_nan((*batch.arrays, *others))
+    return kept, arrays[: len(batch.arrays)]
+
+
 def without_nan(
     arrays: tuple[np.ndarray, ...],
 ) -> tuple[np.ndarray | None, tuple[np.ndarray, ...]]:
     """The rows that hold no NaN, and which ones they are; None where all of them are."""
     bad = np.zeros(len(arrays[0]), bool)
     for array in arrays:
-        odd = array == MISSING if array.dtype.kind == "i" else np.isnan(array)
+        if array.dtype.kind == "U":
+            odd = array == ""
+        else:
+            odd = array == MISSING if array.dtype.kind == "i" else np.isnan(array)
         bad |= odd if odd.ndim == 1 else odd.any(axis=1)
     if not bad.any():
         return None, arrays
@@ -188,10 +198,11 @@ def without_nan(
 
 def _check_labels(batch: Batch) -> None:
     """Raise for a label that is missing: unlike a number, it has no NaN to show for it."""
-    target = batch.arrays[1]
-    if target.dtype.kind == "i" and (missing := target == MISSING).any():
-        place = batch.place(int(missing.argmax()))
-        raise Failure(f"the target of {place} is missing; --skip-nan leaves such rows out")
+    for name, array in zip(("prediction", "target"), batch.arrays):
+        none = {"i": MISSING, "U": ""}.get(array.dtype.kind)
+        if none is not None and (missing := array == none).any():
+            place = batch.place(int(missing.argmax()))
+            raise Failure(f"the {name} of {place} is missing; --skip-nan leaves such rows out")
 
 
 def _spread(values: np.ndarray | None, kept: np.ndarray | None, size: int) -> np.ndarray:

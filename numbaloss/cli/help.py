@@ -6,7 +6,7 @@ Losses of machine learning, with their gradients, over files of any size.
 \b
 numbaloss list                         what losses there are
 numbaloss list huber                   one of them in full
-numbaloss score FILE --loss huber      the loss of a file of predictions
+numbaloss score FILE --loss huber      losses and metrics of predictions
 numbaloss train FILE --loss huber      a model that learns by it
 numbaloss predict FOLDER FILE          predictions of that model
 numbaloss devices                      processors and GPUs to compute on
@@ -34,9 +34,13 @@ they take, notes, references, examples.
 SCORE_HELP = """\
 Losses and metrics of the predictions in FILE, in one pass and little memory.
 
-FILE is text (.csv, .tsv, also .gz, .bz2, .zst), Parquet (a file or a folder of
-them), .npy (named fields; or two dimensions, whose columns have numbers) or
-.npz (named arrays, of one or two dimensions). Null, empty and NA count as NaN.
+FILE is text (.csv, .tsv), JSON lines (.jsonl), these also as .gz, .bz2, .zst;
+Parquet; Arrow (.arrow, .feather, .arrows); .npy (named fields; or two
+dimensions, whose columns have numbers) or .npz (named arrays, of one or two
+dimensions). Several files, patterns ('rows/*.csv') and folders are one table;
+folders that are called country=de are a column, country. - is standard input.
+--format names a format that neither the name nor the first bytes tell. Null,
+empty and NA count as NaN.
 
 Text has a line of names. Comma, semicolon, tab or | between its fields is found,
 --delimiter names another character; --decimal , reads decimal commas. It is
@@ -54,7 +58,16 @@ A loss is written
 Metrics are written likewise, roc_auc or f_beta:beta=2, with or without losses:
 accuracy, f_beta, roc_auc, log_loss, mae, r2, ndcg and others, of what the losses
 take: probabilities for log_loss, for accuracy too (or threshold=0 for logits).
---by COLUMN scores the rows of each text in a column apart.
+Without losses, integers and texts among predictions are labels.
+
+--by COLUMN scores the rows of each text in a column apart. --compare COLUMN
+takes a second prediction: differences of rows tell which one is better, if they
+are beyond two standard errors. --bins N shows how often probabilities come
+true. --results OUT.csv writes the figures as a table, to .parquet or .json too.
+
+--workers N are processes that share the files, and the row groups of Parquet;
+--dask tcp://HOST:8786 lets a cluster do it, which sees the files under the same
+names. The results are the same, to the last bit.
 
 \b
 Losses of many classes, cross_entropy for one, take a row of predictions:
@@ -112,6 +125,7 @@ Examples:
       --prediction logit --loss binary_cross_entropy --json
   numbaloss score examples/data/digits_predictions.parquet \\
       --prediction 'logit_*' --loss cross_entropy --loss brier
+  numbaloss score 'rows/*.parquet' --metric roc_auc --by country --workers 4
 """
 
 DEVICES_HELP = """\

@@ -35,17 +35,25 @@ class Layout(NamedTuple):
     # classes, those that stand for the targets 0 and 1.
     numbers: tuple[int, ...] | None = None
     by: Form | None = None  # the column whose texts name groups
+    other: tuple[Form, ...] = ()  # columns of a second prediction
+    # Whether metrics take the prediction for labels: stored as integers, or as texts.
+    whole: bool = False
 
     @property
     def read(self) -> tuple[Form, ...]:
         """All columns that are read."""
-        return self.forms if self.by is None else (*self.forms, self.by)
+        return (*self.forms, *self.other, *(() if self.by is None else (self.by,)))
 
     def arrange(self, batch: Batch) -> Batch:
         """The batch with prediction, target and weight for its arrays, and keys of groups."""
         if self.by is not None:
             *arrays, keys = batch.arrays
             batch = batch._replace(arrays=tuple(arrays), keys=keys)
+        if self.other:
+            count = len(self.forms)
+            others = batch.arrays[count:]
+            other = side_by_side(others) if self.classes else others[0]
+            batch = batch._replace(arrays=batch.arrays[:count], other=other)
         if not self.classes:
             return batch if self.numbers is None else two_classes(batch, self.numbers)
         prediction, rest = batch.arrays[: self.columns], batch.arrays[self.columns :]
@@ -72,18 +80,48 @@ def arrange(
     weight: str | None,
     classes: tuple[str, ...] | None,
     by: str | None = None,
+    compare: tuple[str, ...] = (),
 ) -> Layout:
     """Find out what a table holds, and whether the losses can take it."""
     wanted = {"prediction": prediction, "target": target}
     if weight is not None:
         wanted["weight"] = (weight,)
-    if by is None:
-        return _arranged(table, chosen, select(table, wanted), weight, classes)
-    *options, group = select(table, wanted | {"by": (by,)})
-    if len(group.columns) > 1 or any(group.columns[0] in one.columns for one in options):
-        raise UsageFailure("--by names one column, and none that another option names")
+    more: dict[str, tuple[str, ...]] = {} if by is None else {"by": (by,)}
+    if compare:
+        more["compare"] = compare
+    options = select(table, wanted | more)
+    named = {one.option: one for one in options}
+    options = options[: len(wanted)]
     found = _arranged(table, chosen, options, weight, classes)
-    return found._replace(by=Form(group.columns[0], found.real, key=True))
+    if compare:
+        found = _with_other(table, found, named["prediction"], named["compare"])
+    if by is not None:
+        group = named["by"]
+        others = [one for one in named.values() if one is not group]
+        if len(group.columns) > 1 or any(group.columns[0] in one.columns for one in others):
+            raise UsageFailure("--by names one column, and none that another option names")
+        found = found._replace(by=Form(group.columns[0], found.real, key=True))
+    return found
+
+
+def _with_other(table: Table, found: Layout, prediction: Selected, other: Selected) -> Layout:
+    """The layout with a second prediction, which must be like the first."""
+    kinds = table.kinds(prediction.columns), table.kinds(other.columns)
+    widths = [_width(table, one, kind) for one, kind in zip((prediction, other), kinds)]
+    if widths[0] != widths[1]:
+        says = [one or 1 for one in widths]
+        raise Failure(
+            f"{table.path}: --prediction has {says[0]} numbers a row, --compare {says[1]}"
+        )
+    columns = _ordered(other, found.classes) if found.classes else other.columns
+    real = max(found.real, *(kind.real for kind in kinds[1]))
+    forms = tuple(
+        form._replace(real=real) if form.real == found.real else form for form in found.forms
+    )
+    whole = found.whole and all(kind.whole for kind in kinds[1])
+    return found._replace(
+        forms=forms, real=real, whole=whole, other=_forms(columns, kinds[1], real)
+    )
 
 
 def _arranged(
@@ -134,7 +172,7 @@ def _of_numbers(
         numbers = tuple(map(int, given))
     elif given is not None:
         forms[1] = forms[1]._replace(classes=given)
-    return Layout(tuple(forms), real, len(options) > 2, numbers=numbers)
+    return Layout(tuple(forms), real, len(options) > 2, numbers=numbers, whole=kinds[0][0].whole)
 
 
 def _is_binary(loss: Scorable) -> bool:

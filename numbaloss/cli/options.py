@@ -20,7 +20,17 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
-File = Annotated[Path, typer.Argument(metavar="FILE", show_default=False)]
+class FileFormat(StrEnum):
+    csv = "csv"
+    tsv = "tsv"
+    parquet = "parquet"
+    arrow = "arrow"
+    jsonl = "jsonl"
+    npy = "npy"
+    npz = "npz"
+
+
+Files = Annotated[list[str], typer.Argument(metavar="FILE...", show_default=False)]
 Losses = Annotated[
     list[str] | None,
     typer.Option(
@@ -73,6 +83,18 @@ By = Annotated[
     str | None,
     typer.Option(metavar="COLUMN", help="Column of groups that are scored apart, too."),
 ]
+Compare = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="Column of a second prediction, or columns: which one is better?",
+        show_default=False,
+    ),
+]
+Bins = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Show how often probabilities come true, in N bins."),
+]
 ReductionName = Annotated[
     Reduction,
     typer.Option(
@@ -95,10 +117,33 @@ Output = Annotated[
         "--output", "-o", metavar="OUT", help="Where to: .parquet or .npy; alone: values."
     ),
 ]
+Results = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="OUT", help="Write what is printed as a table, too: .csv, .parquet or .json."
+    ),
+]
 AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 Threads = Annotated[
     int | None,
     typer.Option(min=1, metavar="N", help="Threads; default: the processors, up to 8."),
+]
+Workers = Annotated[
+    int,
+    typer.Option(min=1, metavar="N", help="Processes that share the files and row groups."),
+]
+Dask = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Compute on a cluster: tcp://host:8786."),
+]
+Format = Annotated[
+    FileFormat | None,
+    typer.Option(
+        "--format",
+        metavar="NAME",
+        help="Of files and of -: csv, tsv, parquet, arrow, jsonl, npy, npz.",
+        show_default="found",
+    ),
 ]
 DeviceName = Annotated[
     Device,

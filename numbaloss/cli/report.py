@@ -10,15 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from . import metrics
 from .failures import harmless
 from .scoring import Options, Score, Scores
+from .sections import plain_table, print_sections, sections_as_json
 from .wrap import TIGHT, breakable, tight, wrapped
 
 # Columns of a terminal that tables need to show all they hold.
@@ -36,14 +33,6 @@ def console(stderr: bool = False) -> Console:
     elif not stderr and found.width < NARROWEST:
         found.width = NARROWEST
     return found
-
-
-def plain_table(*titles: str) -> Table:
-    """A table with a line under its head and no other."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for title in titles:
-        table.add_column(title)
-    return table
 
 
 def print_json(content: Any) -> None:
@@ -74,7 +63,9 @@ def portable(content: Any) -> Any:
     return str(content)
 
 
-def print_scores(path: Path, scores: Scores, options: Options, output: Path | None) -> None:
+def print_scores(
+    path: Path, scores: Scores, options: Options, output: Path | None, names: tuple[str, str]
+) -> None:
     """The table of ``numbaloss score``, and what is worth knowing beside it."""
     titles = (options.reduction.replace("_", " "), "gradient norm", "not finite")
     rows = [
@@ -98,34 +89,9 @@ def print_scores(path: Path, scores: Scores, options: Options, output: Path | No
         table.add_row(Text("\n".join(lines)), *cells)
     if scores.scores:
         out.print(table)
-    if scores.metrics:
-        _print_metrics(out, scores)
-    if scores.groups:
-        _print_groups(out, scores)
+    print_sections(out, scores, names)
     for line in _remarks(path, scores, options, output):
         out.print(Text("\n".join(wrapped(line, out.width))), soft_wrap=True)
-
-
-def _print_metrics(out: Console, scores: Scores) -> None:
-    table = plain_table("Metric", "value")
-    table.columns[0].overflow = "fold"
-    table.columns[1].justify = "right"
-    for asked, value in scores.metrics:
-        table.add_row(Text(asked.text), Text("\n".join(metrics.lines(value))))
-    out.print(table)
-
-
-def _print_groups(out: Console, scores: Scores) -> None:
-    names = list(next(iter(scores.groups.values())))
-    table = plain_table("Group", *names)
-    for column in table.columns:
-        column.overflow = "fold"
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for key, found in scores.groups.items():
-        cells = [Text("\n".join(metrics.lines(found[name]))) for name in names]
-        table.add_row(Text(harmless(key)), *cells)
-    out.print(table)
 
 
 def _remarks(path: Path, scores: Scores, options: Options, output: Path | None) -> Iterator[str]:
@@ -174,7 +140,7 @@ def _not_finite(one: Score, options: Options) -> str:
 
 
 def scores_as_json(
-    path: Path, scores: Scores, options: Options, output: Path | None
+    path: Path, scores: Scores, options: Options, output: Path | None, names: tuple[str, str]
 ) -> dict[str, Any]:
     return {
         "file": str(path),
@@ -197,14 +163,7 @@ def scores_as_json(
             }
             for one in scores.scores
         ],
-        "metrics": [
-            {"name": asked.name, "metric": repr(asked.metric), "value": np.asarray(value).tolist()}
-            for asked, value in scores.metrics
-        ],
-        "groups": {
-            key: {name: np.asarray(value).tolist() for name, value in found.items()}
-            for key, found in scores.groups.items()
-        },
+        **sections_as_json(scores, names),
         "seconds": round(scores.seconds, 6),
         "compile_seconds": round(scores.compile_seconds, 6),
         "rows_per_second": round(scores.rows / scores.seconds) if scores.seconds else None,

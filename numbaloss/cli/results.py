@@ -13,6 +13,7 @@ from typing import IO, Any, NamedTuple, Protocol
 import numpy as np
 
 from .failures import Failure, UsageFailure, writing
+from .tables.sources import Sources
 
 ENDINGS = (".parquet", ".npy")
 
@@ -46,7 +47,9 @@ class Results(Protocol):
     def abandon(self) -> None: ...
 
 
-def check_output(path: Path, source: Path) -> None:
+def check_output(
+    path: Path, sources: Sources, option: str = "--output", endings: tuple[str, ...] = ENDINGS
+) -> None:
     """Raise where ``path`` cannot become a file of results, before any work is done.
 
     Nothing that is read is ever replaced, whatever links lead to it. A folder that is read takes
@@ -55,42 +58,32 @@ def check_output(path: Path, source: Path) -> None:
     with writing(path):
         if path.is_dir():
             raise Failure(f"{path} is a folder; the results go into a file")
-        if path.suffix.lower() not in ENDINGS:
-            raise UsageFailure(f"--output {path}: the name must end in .parquet or .npy")
+        if path.suffix.lower() not in endings:
+            *first, last = endings
+            raise UsageFailure(
+                f"{option} {path}: the name must end in {', '.join(first)} or {last}"
+            )
         if not path.parent.is_dir():
             raise Failure(f"cannot write {path}: the folder {path.parent} does not exist")
-        inputs = [source]
-        if source.is_dir():
-            from .tables.parquet import parquet_files
-
-            place = path.parent.resolve()
+        place = path.parent.resolve()
+        for source in sources.folders:
             if any(source.samefile(folder) for folder in (place, *place.parents)):
-                raise UsageFailure(f"--output {path} lies in the folder that is read, {source}")
-            inputs = parquet_files(source)
-        if path.exists() and any(path.samefile(one) for one in inputs):
-            raise UsageFailure(f"--output {path} would replace the file that is read")
+                raise UsageFailure(f"{option} {path} lies in the folder that is read, {source}")
+        inputs = (one.path for one in sources.files)
+        if path.exists() and any(one.exists() and path.samefile(one) for one in inputs):
+            raise UsageFailure(f"{option} {path} would replace the file that is read")
 
 
 @contextmanager
-def open_results(path: Path | None, fields: list[Field], real: str) -> Iterator[Results | None]:
-    """A writer to a temporary file, which takes the place of ``path`` when all went well."""
-    if path is None:
-        yield None
-        return
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A temporary file, which takes the place of ``path`` when all went well."""
     # A signal may come at any time: what is deleted in the end has its name before it is made.
     temporary = path.parent / f".numbaloss-{secrets.token_hex(8)}.tmp"
     file: IO[bytes] | None = None
     try:
         with writing(path):
             file = open(temporary, "xb")  # noqa: SIM115 - closed below, whatever happens
-            kind = NpyResults if path.suffix.lower() == ".npy" else ParquetResults
-            results = kind(path, file, fields, real)
-        try:
-            yield results
-            results.finish()
-        except BaseException:
-            results.abandon()
-            raise
+        yield file
         with writing(path):
             file.close()
             os.replace(temporary, path)
@@ -101,6 +94,24 @@ def open_results(path: Path | None, fields: list[Field], real: str) -> Iterator[
                 file.close()
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+@contextmanager
+def open_results(path: Path | None, fields: list[Field], real: str) -> Iterator[Results | None]:
+    """A writer of results of rows, to a file that is there when it is complete."""
+    if path is None:
+        yield None
+        return
+    with replacing(path) as file:
+        with writing(path):
+            kind = NpyResults if path.suffix.lower() == ".npy" else ParquetResults
+            results = kind(path, file, fields, real)
+        try:
+            yield results
+            results.finish()
+        except BaseException:
+            results.abandon()
+            raise
 
 
 class ParquetResults:

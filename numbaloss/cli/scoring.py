@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 from .batches import BatchSums, Sums, evaluate
 from .failures import Failure, first_line
 from .layout import EXAMPLE_ROWS, Layout
-from .metrics import Asked, Totals
+from .metrics import Asked, Comparison, Totals
 from .results import Results
 from .specification import Chosen
-from .tables import Batch, Table
+from .tables import Batch
 from .tables.ahead import ahead
 from .workers import in_order
 
@@ -53,6 +53,8 @@ class Scores(NamedTuple):
     compile_seconds: float
     metrics: list[tuple[Asked, Any]]
     groups: dict[str, dict[str, Any]]  # by key, losses and metrics as they were written
+    comparisons: list[Comparison]
+    reliability: dict[str, list[float]] | None  # columns of a table of bins
 
 
 class Tally:
@@ -86,59 +88,87 @@ class Tally:
         return Score(self.chosen, value, norm, self.not_finite, place, row, rows - self.rows)
 
 
-def score(
-    table: Table,
+class Outcome(NamedTuple):
+    """What some consecutive batches came to, and their metrics."""
+
+    batches: list[tuple[Batch, BatchSums]]
+    totals: Totals
+
+
+def outcomes_of(
+    batches: Iterator[Batch],
     layout: Layout,
     chosen: list[Chosen],
     options: Options,
-    results: Results | None = None,
-    progress: Callable[[float], None] = lambda done: None,
-    metrics: Totals | None = None,
-) -> Scores:
-    """Evaluate losses over all rows of a table.
-
-    Sums of batches are added in float64 and in the order of the rows: the outcome is that
-    of the whole table at once, to rounding, and the same for any number of threads.
-    """
+    totals: Totals,
+) -> Generator[Outcome, None, None]:
+    """The outcome of each batch, in their order, computed side by side by threads."""
     losses = [one.loss for one in chosen]
-    totals = metrics or Totals()
 
-    def work(batch: Batch) -> tuple[Batch, BatchSums, Any]:
+    def work(batch: Batch) -> Outcome:
         arranged = layout.arrange(batch)
         with gpu_failures():
             sums = evaluate(
                 arranged, losses, options.check, options.skip_nan, options.kinds, options.device
             )
-        return batch, sums, totals.of_batch(arranged, options.skip_nan)
+        return Outcome([(batch, sums)], totals.fresh().update(arranged, options.skip_nan))
 
+    # A GPU computes one batch at a time; the next ones are read and decoded meanwhile.
+    workers = options.threads if options.device == "cpu" else 1
+    with closing(ahead(batches)) as read, closing(in_order(work, read, workers)) as done:
+        yield from done
+
+
+def score(
+    outcomes: Generator[Outcome, None, None],
+    layout: Layout,
+    chosen: list[Chosen],
+    options: Options,
+    totals: Totals,
+    title: Path = Path("the table"),
+    results: Results | None = None,
+    progress: Callable[[float], None] = lambda done: None,
+) -> Scores:
+    """Add up outcomes of losses over all rows of a table.
+
+    Sums of batches are added in float64 and in the order of the rows: the outcome is that
+    of the whole table at once, to rounding, and the same bits for any number of threads and of
+    processes.
+    """
+    started = time.perf_counter()
+    tallies = [Tally(one) for one in chosen]
+    rows = skipped = 0
+    with closing(outcomes) as found:
+        for outcome in found:
+            totals.merge(outcome.totals)
+            before = rows + skipped  # rows of other files, where only the main process knows
+            for batch, sums in outcome.batches:
+                if batch.start < 0:
+                    batch = batch._replace(start=before + batch.start_in_part)
+                for tally, part in zip(tallies, sums.losses, strict=True):
+                    tally.add(part, batch)
+                if results is not None:
+                    results.append(sums.columns)
+                rows += sums.rows
+                skipped += sums.skipped
+                progress(batch.done)
+    seconds = time.perf_counter() - started
+    scores = [tally.score(options.reduction, rows) for tally in tallies]
+    if rows + skipped == 0:
+        raise Failure(f"{title} has no rows")
+    values = {one.chosen.text: one.value for one in scores}
+    return Scores(
+        scores, layout.real, len(layout.classes) or None, rows, skipped, seconds, 0.0,
+        totals.results(), totals.groups(), totals.comparisons(values), totals.reliability(),
+    )  # fmt: skip
+
+
+def prepare(chosen: list[Chosen], options: Options, layout: Layout, totals: Totals) -> float:
+    """Compile what the pass needs, or load it from disk; the seconds that took."""
     started = time.perf_counter()
     compile_kernels(chosen, options, layout)
     totals.compile(layout)
-    compiled = time.perf_counter()
-    tallies = [Tally(one) for one in chosen]
-    rows = skipped = 0
-    # A GPU computes one batch at a time; the next ones are read and decoded meanwhile.
-    workers = options.threads if options.device == "cpu" else 1
-    with (
-        closing(ahead(table.batches(layout.read))) as batches,
-        closing(in_order(work, batches, workers)) as done,
-    ):
-        for batch, sums, part in done:
-            totals.add(part)
-            for tally, part in zip(tallies, sums.losses, strict=True):
-                tally.add(part, batch)
-            if results is not None:
-                results.append(sums.columns)
-            rows += sums.rows
-            skipped += sums.skipped
-            progress(batch.done)
-    seconds = time.perf_counter() - compiled
-    scores = [tally.score(options.reduction, rows) for tally in tallies]
-    classes = len(layout.classes) or None
-    return Scores(
-        scores, layout.real, classes, rows, skipped, seconds, compiled - started,
-        totals.results(), totals.groups(),
-    )  # fmt: skip
+    return time.perf_counter() - started
 
 
 def compile_kernels(chosen: list[Chosen], options: Options, layout: Layout) -> None:

@@ -102,6 +102,10 @@ class Metric:
         """What the rows come to; NaN where that is not defined."""
         raise NotImplementedError
 
+    def is_mean(self) -> bool:
+        """Whether it is a weighted mean over rows, of what :meth:`of_each_row` gives."""
+        return False
+
     def of_each_row(self, prediction: Any, target: Any) -> np.ndarray | None:
         """The values (n,) whose mean the metric is; None where it is no mean over rows."""
         return None

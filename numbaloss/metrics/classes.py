@@ -59,6 +59,9 @@ class OfClasses(OfLabels):
         self.rows.update(values, values, weights(sample_weight, len(values)))
         return self
 
+    def is_mean(self) -> bool:
+        return bool(self.options["average"] == "samples")
+
     def of_each_row(self, prediction: Any, target: Any) -> Any:
         if self.options["average"] != "samples":
             return None

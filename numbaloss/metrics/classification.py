@@ -65,6 +65,9 @@ class Accuracy(OfLabels):
     def of_matrix(self, matrix: np.ndarray) -> float:
         return np.trace(matrix) / matrix.sum()
 
+    def is_mean(self) -> bool:
+        return True
+
     def of_each_row(self, prediction: Any, target: Any) -> np.ndarray | None:
         t = on_host(target, "target")
         if t.ndim == 2:

@@ -217,7 +217,7 @@ class Difference(Mean):
     """
 
     def __init__(self, loss: Any) -> None:
-        if isinstance(loss, Metric) and type(loss).of_each_row is Metric.of_each_row:
+        if isinstance(loss, Metric) and not loss.is_mean():
             raise TypeError(f"{loss!r} is no mean over rows, and has no differences of rows")
         super().__init__(loss, reduction="mean")
 

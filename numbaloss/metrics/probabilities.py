@@ -81,6 +81,9 @@ class _OfProbabilities(Metric):
 
     kind = "prediction"
 
+    def is_mean(self) -> bool:
+        return True
+
     def compute(self) -> float:
         """The weighted mean; NaN where there are no rows."""
         if not self.rows.outputs:

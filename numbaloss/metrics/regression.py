@@ -54,6 +54,9 @@ class OfMoments(Metric):
         """The term that the metric is the mean of."""
         return self.kinds[-1]
 
+    def is_mean(self) -> bool:
+        return self.of_mean
+
     def of_each_row(self, prediction: Any, target: Any) -> np.ndarray | None:
         if not self.of_mean:
             return None

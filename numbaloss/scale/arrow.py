@@ -40,7 +40,8 @@ def score(
     ----------
     source : stream, table, or iterable of record batches
         Whatever has ``__arrow_c_stream__``: tables, readers and scanners of pyarrow, frames of
-        polars and pandas, relations of DuckDB (``duckdb.sql("select ...")``); or record batches.
+        polars (lazy ones in a stream) and pandas, relations of DuckDB
+        (``duckdb.sql("select ...")``); or record batches.
     scorer : Scorer
         What to compute; it is updated and returned.
     prediction : name, or names of the columns of a row of classes
@@ -78,12 +79,20 @@ def _numpy(batch: Any, name: str) -> np.ndarray:
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     found = column.to_numpy(zero_copy_only=False)
-    if found.dtype == object and pa.types.is_boolean(column.type):
-        raise ValueError(f"the column {name!r} of booleans holds nulls")
+    if found.dtype == object and column.null_count:
+        kind = "booleans" if pa.types.is_boolean(column.type) else "texts"
+        raise ValueError(
+            f"the column {name!r} of {kind} holds nulls, which are no labels: fill them, or leave "
+            f"their rows out"
+        )
     return found
 
 
 def _batches(source: Any) -> Iterator[Any]:
+    if hasattr(source, "collect_batches"):  # a lazy frame of polars
+        for frame in source.collect_batches():
+            yield from _batches(frame)
+        return
     if hasattr(source, "__arrow_c_stream__"):
         yield from pa.RecordBatchReader.from_stream(source)
         return

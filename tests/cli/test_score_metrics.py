@@ -92,7 +92,7 @@ def test_groups(command, tmp_path, ending):
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        ((), 2, "give --loss or --metric"),
+        ((), 2, "give --loss, --metric"),
         (("--metric", "roc_uac"), 2, "did you mean roc_auc"),
         (("--metric", "f_beta:beta=-1"), 2, "beta must be >= 0"),
         (("--metric", "f_beta:depth=1"), 2, "depth"),

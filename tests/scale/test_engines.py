@@ -32,6 +32,9 @@ def test_tables_and_batches_of_arrow():
         assert arrow.score(source, scorer()).compute() == PLAIN
     found = arrow.score(TABLE.to_batches(max_chunksize=501), scorer(True), **NAMES).compute()
     assert found == GROUPS
+    texts = pa.table({"prediction": ["a", "b"], "target": ["a", None]})
+    with pytest.raises(ValueError, match="'target' of texts holds nulls"):
+        arrow.score(texts, nl.Scorer(metrics=["accuracy"]))
     with pytest.raises(ValueError, match="no column 'gone'"):
         arrow.score(TABLE, scorer(), target="gone")
 

@@ -49,7 +49,8 @@ def column_kind(kind: Any, column: str, path: Path) -> Kind:
         or kinds.is_null(stored)
     ):
         raise not_numbers(path, column, stored)
-    return Kind(real_of(str(stored)))
+    whole = kinds.is_integer(stored) or kinds.is_boolean(stored)
+    return Kind(real_of(str(stored)), whole=whole)
 
 
 def is_list(kind: Any) -> bool:

@@ -22,15 +22,18 @@ BATCH_NUMBERS = 1 << 19
 class Batch(NamedTuple):
     """Consecutive rows of the wanted columns, as contiguous arrays of the compute type."""
 
-    start: int  # number of the first row, counted from 0 over all files
+    start: int  # number of the first row, counted from 0 over all files; -1 if nobody knows
     arrays: tuple[np.ndarray, ...]
     done: float  # share of the whole that is read, this batch included
     part: str = ""  # name of the file, where the table is a folder of them
     start_in_part: int = 0
     keys: np.ndarray | None = None  # texts that name the group of each row
+    other: np.ndarray | None = None  # a second prediction
 
     def place(self, index: int) -> str:
         """How to call row ``index`` of this batch in a message."""
+        if self.start < 0:  # nobody has counted the rows of other files
+            return f"row {self.start_in_part + index} of {self.part}"
         inside = f" (row {self.start_in_part + index} of {self.part})" if self.part else ""
         return f"row {self.start + index}{inside}"
 
@@ -42,6 +45,7 @@ class Kind(NamedTuple):
     width: int | None = None  # how many numbers a row, in a column of lists
     text: str | None = None  # of a column of text: what of it to show in a message
     hint: str = ""  # how it might be read after all
+    whole: bool = False  # whether its numbers are integers or booleans: labels, perhaps
 
 
 class Form(NamedTuple):

@@ -13,14 +13,13 @@ import pyarrow.csv as arrow_csv
 from ..failures import Failure, reading
 from .arrow import opened, read_column
 from .columns import Batch, Form, Kind, find_columns, not_numbers
+from .sources import CODECS
 from .text import HEAD, TextOptions, find_delimiter, find_encoding
 
 # Bytes of text that are parsed in one go; Arrow holds dozens of blocks at a time. A row must
 # fit into one: they grow for longer ones, up to a size that only quotes without an end reach.
 BLOCK = 1 << 19
 MOST = 1 << 27
-
-CODECS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
 
 Result = TypeVar("Result")
 
@@ -92,7 +91,9 @@ class DelimitedTable:
     def kinds(self, columns: tuple[str, ...]) -> tuple[Kind, ...]:
         find_columns(columns, self.names, self.path)
         return tuple(
-            Kind() if _numeric(self._schema.field(name).type) else self._text(name)
+            Kind(whole=_whole(self._schema.field(name).type))
+            if _numeric(self._schema.field(name).type)
+            else self._text(name)
             for name in columns
         )
 
@@ -208,6 +209,10 @@ def _is(text: bytes, value: str | None) -> bool:
     except UnicodeDecodeError:
         return True
     return False
+
+
+def _whole(kind: Any) -> bool:
+    return pa.types.is_boolean(kind) or pa.types.is_integer(kind)
 
 
 def _numeric(kind: Any) -> bool:

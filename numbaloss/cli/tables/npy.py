@@ -128,7 +128,7 @@ def kind_of(dtype: np.dtype, column: str, path: Path) -> Kind:
         return Kind(text="text")
     if dtype.kind not in "fiub" or dtype.shape:
         raise not_numbers(path, column, "text" if dtype.kind in "US" else dtype)
-    return Kind(real_of(dtype.newbyteorder("=")), width)
+    return Kind(real_of(dtype.newbyteorder("=")), width, whole=dtype.kind in "iub")
 
 
 def span(name: str) -> slice:
