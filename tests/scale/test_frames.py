@@ -1,5 +1,10 @@
 """Expressions of polars, streams of lazy frames, functions of DuckDB."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -103,3 +108,15 @@ def test_functions_of_duckdb(gradient):
     assert connection.sql("select huber(NULL, 1.0)").fetchall() == [(None,)]
     with pytest.raises(TypeError, match="a number a row"):
         register(connection, "ce", nl.CrossEntropy())
+
+
+def test_the_example_of_all_engines():
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, root / "examples" / "score_everywhere.py", "3000"],
+        cwd=root, env=os.environ | {"PYTHONPATH": str(root)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    # What is not installed is told, all others agree: the script compares them.
+    for name in ("arrays", "record_batches", "polars", "duckdb", "dask", "ray", "spark"):
+        assert f"{name}: " in done.stdout
