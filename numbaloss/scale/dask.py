@@ -1,4 +1,4 @@
-"""Losses and metrics of arrays of Dask, lazily and chunk by chunk, on threads and clusters.
+"""Losses and metrics of arrays and frames of Dask, lazily, chunk by chunk, on threads and clusters.
 
 >>> import dask.array as da
 >>> import numbaloss as nl
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,7 @@ def values(loss: Any, prediction: Any, target: Any) -> Any:
     prediction, target : dask arrays of numbers or rows
         In chunks of the same rows; a row is never cut.
     """
+    prediction, target = _arrays(prediction, target)
     of_rows = _checked(loss, prediction, target)
     drop = [prediction.ndim - 1] if of_rows else []
     kind = np.float64 if prediction.dtype == np.float64 else np.float32
@@ -80,6 +82,7 @@ def value_and_grad(
     sample_weight : dask array, optional
     reduction : {"mean", "sum"}
     """
+    prediction, target, sample_weight = _arrays(prediction, target, sample_weight)
     of_rows = _checked(loss, prediction, target, sample_weight)
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction must be 'mean' or 'sum', not {reduction!r}")
@@ -107,12 +110,12 @@ def score(
     ----------
     scorer : Scorer
         What to compute; its rows stay where they are.
-    prediction, target, sample_weight, by : dask arrays
-        In chunks of the same rows; a row is never cut.
+    prediction, target, sample_weight, by : dask arrays, or columns of dask frames
+        In chunks, or partitions, of the same rows; a row is never cut.
     """
-    _checked(None, prediction, target, sample_weight, by)
+    given = _arrays(prediction, target, sample_weight, by)
+    _checked(None, *given)
     empty = copy.copy(scorer).reset()
-    given = [prediction, target, sample_weight, by]
     parts: list[Any] = [None if one is None else one.to_delayed().ravel() for one in given]
     add = dask.delayed(_scored)
     found = [
@@ -125,6 +128,21 @@ def score(
     return found[0] if found else dask.delayed(empty)
 
 
+def _arrays(*given: Any) -> list[Any]:
+    """Columns and frames as arrays, whose chunks are the partitions."""
+    with warnings.catch_warnings():
+        # Texts become objects: metrics take those.
+        warnings.filterwarnings("ignore", "Dask currently has limited support", UserWarning)
+        return [one.to_dask_array() if hasattr(one, "to_dask_array") else one for one in given]
+
+
+def _alike(chunks: tuple[Any, ...], others: tuple[Any, ...]) -> bool:
+    """Whether chunks hold the same rows, as far as sizes are known: those of frames are not."""
+    return len(chunks) == len(others) and all(
+        a == b or math.isnan(a) or math.isnan(b) for a, b in zip(chunks, others)
+    )
+
+
 def _checked(loss: Any, prediction: Any, target: Any, *others: Any) -> bool:
     """Whether the loss takes rows; an error where chunks do not fit together."""
     of_rows = loss is not None and loss.contract.of_classes
@@ -133,8 +151,10 @@ def _checked(loss: Any, prediction: Any, target: Any, *others: Any) -> bool:
         if one is None:
             continue
         if not isinstance(one, da.Array):
-            raise TypeError(f"{name} must be an array of Dask, not {type(one).__name__}")
-        if one.chunks[0] != prediction.chunks[0]:
+            raise TypeError(
+                f"{name} must be an array, a column or a frame of Dask, not {type(one).__name__}"
+            )
+        if not _alike(one.chunks[0], prediction.chunks[0]):
             raise ValueError(
                 f"{name} has its rows in chunks {one.chunks[0][:4]}..., prediction in "
                 f"{prediction.chunks[0][:4]}...: rechunk one of them"

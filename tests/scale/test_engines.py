@@ -94,6 +94,30 @@ def test_dask_is_the_same_for_any_chunks():
         )
 
 
+def test_frames_of_dask():
+    frames = pytest.importorskip("dask.dataframe")
+    from numbaloss.scale import dask
+
+    frame = frames.from_pandas(TABLE.to_pandas(), npartitions=4)
+    p, t = frame["prediction"], frame["target"]
+    assert dask.score(scorer(), p, t).compute().compute() == PLAIN
+    found = dask.score(scorer(True), p, t, frame["weight"], frame["key"]).compute().compute()
+    assert found == GROUPS
+    loss = nl.Huber(delta=0.3)
+    np.testing.assert_array_equal(
+        dask.values(loss, p, t).compute(), loss(PREDICTION, TARGET, reduction="none")
+    )
+    with pytest.raises(ValueError, match="number of rows must be known"):
+        dask.value_and_grad(loss, p, t)
+    value, gradient = dask.value_and_grad(loss, p, t, reduction="sum")
+    whole, slopes = loss.value_and_grad(PREDICTION, TARGET, reduction="sum")
+    assert value.compute() == pytest.approx(whole, rel=1e-13)
+    np.testing.assert_allclose(gradient.compute(), slopes, rtol=1e-14)
+    other = frames.from_pandas(TABLE.to_pandas(), npartitions=3)
+    with pytest.raises(ValueError, match="rechunk one of them"):
+        dask.score(scorer(), p, other["target"])
+
+
 def test_dask_rows_of_classes():
     array = pytest.importorskip("dask.array")
     from numbaloss.scale import dask
