@@ -30,6 +30,7 @@ class FileFormat(StrEnum):
     npz = "npz"
 
 
+File = Annotated[Path, typer.Argument(metavar="FILE", show_default=False)]
 Files = Annotated[list[str], typer.Argument(metavar="FILE...", show_default=False)]
 Losses = Annotated[
     list[str] | None,

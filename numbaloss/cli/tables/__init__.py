@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..failures import Failure, UsageFailure, reading
 from .columns import Batch, Form, Kind, Table
-from .sources import ENDINGS, Source, Sources, format_of
+from .sources import ENDINGS, Source, Sources, find, format_of
 from .text import TextOptions
 
 __all__ = ["Batch", "Form", "Kind", "Table", "open_sources", "open_table", "piece_of", "pieces"]
@@ -30,13 +30,15 @@ def open_sources(sources: Sources, text: TextOptions | None = None) -> Table:
 
 
 def open_table(path: Path, text: TextOptions | None = None, kind: str | None = None) -> Table:
-    """Open a file of a format, which is told by the ending of its name where nobody says.
+    """Open a file, or a folder of files, of a format that the name's ending tells if nobody does.
 
     Modules are imported as they are needed: NumPy's formats work without pyarrow.
     """
     with reading(path):
-        there, regular = path.exists(), path.is_file()
+        folder, there, regular = path.is_dir(), path.exists(), path.is_file()
         empty = regular and path.stat().st_size == 0
+    if folder:
+        return open_sources(find([str(path)], kind), text)
     if not there:
         raise Failure(f"{path} does not exist")
     if not regular:  # a pipe for one, which would be empty at the second look
