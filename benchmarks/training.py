@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.peers.machine import describe
+from benchmarks.peers.machine import describe, processors
 from numbaloss import train
 
 HIDDEN, BATCH, RATE = 100, 64, 1e-3
@@ -68,10 +68,13 @@ def with_sklearn(first: Data, x: np.ndarray, seed: int, epochs: int) -> tuple[np
     return model.predict(x), seconds
 
 
-def with_torch(first: Data, x: np.ndarray, seed: int, epochs: int) -> tuple[np.ndarray, float]:
+def with_torch(
+    first: Data, x: np.ndarray, seed: int, epochs: int, threads: int = 0
+) -> tuple[np.ndarray, float]:
     """The same by the usual loop, rows gathered from tensors."""
     import torch
 
+    torch.set_num_threads(threads or processors())
     torch.manual_seed(seed)
     model = torch.nn.Sequential(
         torch.nn.Linear(64, HIDDEN), torch.nn.ReLU(), torch.nn.Linear(HIDDEN, 10)
@@ -93,10 +96,18 @@ def with_torch(first: Data, x: np.ndarray, seed: int, epochs: int) -> tuple[np.n
         return model(torch.tensor(x)).argmax(dim=1).numpy(), seconds
 
 
+def with_torch_alone(
+    first: Data, x: np.ndarray, seed: int, epochs: int
+) -> tuple[np.ndarray, float]:
+    """On one thread, which is faster for so small a network."""
+    return with_torch(first, x, seed, epochs, 1)
+
+
 WAYS: dict[str, Callable[[Data, np.ndarray, int, int], tuple[np.ndarray, float]]] = {
     "numbaloss": with_numbaloss,
     "scikit-learn": with_sklearn,
-    "PyTorch": with_torch,
+    "PyTorch, one thread": with_torch_alone,
+    "PyTorch, all threads": with_torch,
 }
 
 
@@ -137,7 +148,7 @@ def main(arguments: list[str] | None = None) -> dict[str, dict[str, list[float]]
         )
     if options.json:
         content = {
-            "machine": describe(),
+            "machine": describe(processors()),
             "epochs": options.epochs,
             "seeds": options.seeds,
             "results": found,

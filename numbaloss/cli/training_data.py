@@ -70,6 +70,7 @@ def feature_names(table: Table, wanted: Wanted) -> tuple[str, ...]:
 
 def read(table: Table, loss: Any, text: str, wanted: Wanted) -> Rows:
     """All rows of a table, checked; ``text`` is what the user calls the loss."""
+    _refuse_limits(loss, text)
     features = feature_names(table, wanted)
     forms = feature_forms(table, features)
     real = "float64" if any(form.real == "float64" for form in forms) else "float32"
@@ -107,6 +108,17 @@ def read(table: Table, loss: Any, text: str, wanted: Wanted) -> Rows:
     target, classes = _target(table.path, loss, text, wanted.target, given)
     skipped = int((~kept).sum())
     return Rows(inputs, target, weights, features, classes, skipped)
+
+
+def _refuse_limits(loss: Any, text: str) -> None:
+    """Raise for a loss of probabilities, or of other numbers with limits: models have none."""
+    of = domain(loss.prediction_domain)
+    if not of.everything or (loss.contract.of_classes and not loss.takes_logits):
+        names = {one.name for one in loss.parameters()} & {"from_logits", "log_input"}
+        hint = f": leave {' and '.join(sorted(names))} at its default" if names else ""
+        raise UsageFailure(
+            f"--loss {text} takes predictions in {of}, and models give any number{hint}"
+        )
 
 
 def feature_forms(table: Table, features: tuple[str, ...]) -> tuple[Form, ...]:

@@ -174,6 +174,8 @@ def csv(tmp_path, **columns):
         ("--target price --loss mse --epochs 0", 2, "epochs"),
         ("--target price --loss mse --metric acuracy", 2, "did you mean"),
         ("--target price --loss info_nce", 2, "no columns of a table"),
+        ("--target sold --loss bce:from_logits=false", 2, "leave from_logits at its default"),
+        ("--target city --loss ce:from_logits=false", 2, "leave from_logits at its default"),
         ("--target price --loss mse --output nowhere/model", 1, "does not exist"),
         ("--target age --loss tweedie:power=1.5 --features size --learning-rate 1e300", 1,
          "training stopped"),

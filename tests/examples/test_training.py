@@ -78,7 +78,14 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+# Their kernels are nobody else's, and have to be compiled.
+COSTLY = ("detect_rare", "tag_topics")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(one, marks=pytest.mark.exhaustive) if one in COSTLY else one for one in CASES],
+)
 def test_small_sizes_come_to_what_is_said(example, capsys, name):
     CASES[name](example(name).main(["--fast"]))
     lines = capsys.readouterr().out.splitlines()

@@ -9,8 +9,6 @@ import numpy as np
 import numbaloss as nl
 from numbaloss import train
 
-EPOCHS, STEPS = 12, 15
-
 
 def main(checkpoint: str | None) -> dict:
     """The bits that a run ends in; with dropout, restarts, a schedule and early stopping."""
@@ -27,7 +25,7 @@ def main(checkpoint: str | None) -> dict:
         optimizer=train.Adam(0.01),
         schedule=lambda step: 0.01 / (1 + 0.01 * step),
         early_stopping=train.EarlyStopping(patience=6),
-        epochs=EPOCHS,
+        epochs=12,
         batch_size=12,
         restarts=2,
         checkpoint=None if checkpoint is None else train.Checkpoint(checkpoint, steps=4),

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -271,6 +272,39 @@ def test_schedules_and_clipping_reach_the_steps():
     halved = []
     train.fit(model, "mse", (X, Y), epochs=1, clip=halved.append)
     assert len(halved) == 10
+
+
+def test_a_plateau_hears_of_each_epoch():
+    plateau, same = (train.ReduceOnPlateau(0.1, factor=0.5, patience=0) for _ in range(2))
+    noise = X, RANDOM.normal(size=300)
+    history = train.fit(
+        linear(), "mse", noise, schedule=plateau, optimizer=train.SGD(1.0), epochs=12
+    )
+    rates = [0.1, *(same.update(loss) for loss in history["loss"])]
+    assert history["learning_rate"] == rates[:-1]
+    assert plateau.learning_rate == rates[-1] < 0.1
+
+
+def test_a_monitor_watches_each_layer():
+    monitor = train.Monitor(on_finding="ignore")
+    train.fit(train.MLP(4, (5,), dtype=np.float64), "mse", (X, Y), epochs=2, monitor=monitor)
+    assert monitor.history["step"] == list(range(20))
+    assert np.isfinite(monitor.history["loss"]).all()
+    assert list(monitor.history["gradient_norm"]) == ["layers.0", "layers.1"]
+
+
+def test_rows_are_copied_once():
+    x = np.ones((100_000, 20))
+    y = np.arange(100_000.0)
+    model = train.Linear(20, dtype=np.float64)
+    options = {"epochs": 2, "batch_size": 1000, "optimizer": train.Adam()}
+    train.fit(model, "mse", (x[:2000], y[:2000]), **options)
+    tracemalloc.start()
+    train.fit(model, "mse", (x, y), **options)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # The order of rows, and what is left of the former one.
+    assert peak < 2 * 8 * len(x) + 1_000_000 < 0.2 * x.nbytes
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
