@@ -1,6 +1,7 @@
 """`numbaloss train` and `numbaloss predict`: from a table to a model, and back to a table."""
 
 import json
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -249,3 +250,13 @@ def test_shares_and_counts_are_learned_too(command, tmp_path):
         assert table.column_names == ["prediction", column, target]
         truth = share if target == "share" else np.exp(x)
         assert np.corrcoef(table[column].to_numpy(), truth)[0, 1] > 0.95
+
+
+def test_without_matplotlib_there_is_no_picture(command, houses, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    options = ("--target", "price", "--loss", "mse", "--drop", "sold,city", "--epochs", "1")
+    found = command("train", houses, *options, "--output", tmp_path / "model")
+    assert found.code == 0, found.err
+    assert 'no picture: that takes python -m pip install "numbaloss[plot]"' in found.out
+    assert not (tmp_path / "model" / "curve.png").exists()
+    assert (tmp_path / "model" / "model.npz").exists()

@@ -79,7 +79,7 @@ CASES = {
 
 
 # Their kernels are nobody else's, and have to be compiled.
-COSTLY = ("detect_rare", "tag_topics")
+COSTLY = ("detect_rare", "read_digits", "tag_topics")
 
 
 @pytest.mark.parametrize(

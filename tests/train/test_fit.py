@@ -362,12 +362,19 @@ def test_what_is_not_finite_stops_before_the_parameters():
     assert all(np.isfinite(one).all() for one in train.trees.leaves(model.parameters))
 
 
-def test_ctrl_c_returns_what_was_learned():
+@pytest.fixture
+def interruptible():
+    """Ctrl-C as it usually is: shells let what they run in the background ignore it."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
+
+
+def test_ctrl_c_returns_what_was_learned(interruptible):
     def interrupt(event):
         if event.number == 3:
             signal.raise_signal(signal.SIGINT)
 
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     stop = train.EarlyStopping(monitor="loss", patience=50)
     model = linear()
     history = train.fit(
@@ -381,7 +388,7 @@ def test_ctrl_c_returns_what_was_learned():
     assert bits(model) == bits(other)
 
 
-def test_ctrl_c_from_outside_ends_a_wait_for_data():
+def test_ctrl_c_from_outside_ends_a_wait_for_data(interruptible):
     def slow(epoch):
         yield X, Y
         timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))

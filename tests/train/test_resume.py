@@ -124,6 +124,8 @@ def test_it_says_where_the_run_came_to(tmp_path):
 def test_an_interrupted_run_goes_on(tmp_path):
     x = np.random.default_rng(0).normal(size=(40, 2))
     path = tmp_path / "c.npz"
+    # Shells let what they run in the background ignore it.
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def run(stop, **options):
         model = train.Linear(2, dtype=np.float64, seed=1)
@@ -135,7 +137,10 @@ def test_an_interrupted_run_goes_on(tmp_path):
         history = train.fit(model, "mse", (x, x[:, 0]), epochs=6, callbacks=[interrupt], **options)
         return history, model
 
-    first, _ = run(2, checkpoint=path)
+    try:
+        first, _ = run(2, checkpoint=path)
+    finally:
+        signal.signal(signal.SIGINT, former)
     assert (first.stopped, len(first["loss"])) == ("interrupted", 2)
     second, model = run(0, checkpoint=path)
     whole, other = run(0)
