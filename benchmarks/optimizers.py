@@ -272,8 +272,6 @@ def main(arguments: list[str] | None = None) -> None:
         found = results["small"][case] = measure(calls(case, 100, False), 50 * given.rounds, 20)
         print(f"{case:14} " + ", ".join(f"{name} {us:.2f}" for name, us in found.items()))
     found = results["others"] = measure(others(), given.rounds, 1)
-    leaves = {name: call for name, call in others().items() if "leaves" in name}
-    found |= measure(leaves, 20 * given.rounds, 5)
     print("\n" + "\n".join(f"{name:38} {us:10.1f} us" for name, us in found.items()))
     if given.json:
         given.json.write_text(json.dumps(results, indent=1) + "\n")

@@ -7,6 +7,16 @@ from .call.vectors import Diagnosis
 from .check import check_gradient
 from .device_value import DeviceValue
 from .losses.binary import BinaryCrossEntropy
+from .losses.boxes import CIoU, DIoU, GIoU, IoU
+from .losses.distributions import (
+    BetaNLL,
+    GaussianNLL,
+    LaplaceNLL,
+    LogNormalNLL,
+    NegativeBinomialNLL,
+    StudentTNLL,
+    ZeroInflatedPoissonNLL,
+)
 from .losses.divergences import Brier, Distillation, JensenShannon, KLDivergence
 from .losses.embeddings import Contrastive, CosineEmbedding, Triplet
 from .losses.exponential_family import Gamma, Poisson, Tweedie
@@ -22,6 +32,7 @@ from .losses.multiclass import (
     Poly1,
     SymmetricCrossEntropy,
 )
+from .losses.preferences import DPO, IPO, KTO, ORPO, PairwiseHinge, PairwiseLogistic, SimPO
 from .losses.regression import (
     AbsoluteError,
     AbsolutePercentageError,
@@ -31,6 +42,8 @@ from .losses.regression import (
     SquaredLogError,
 )
 from .losses.robust import Cauchy, GeneralRobust, Huber, LogCosh, PseudoHuber, SmoothL1
+from .losses.scores import CRPSGaussian, CRPSLaplace, CRPSLogistic
+from .losses.survival import AFT
 from .registry import get, losses, register
 from .rewriting.marks import stop_gradient
 from .structures.elementwise import Elementwise
@@ -38,6 +51,7 @@ from .structures.embedding import Embedding
 from .structures.embedding_batch import KeyedEmbedding, LabelledEmbedding
 from .structures.embedding_rows import PairEmbedding, TripletEmbedding
 from .structures.linear import Linear
+from .structures.multi_output import MultiOutput
 from .structures.softmax import Softmax
 from .vmath import exp, expm1, log, log1p, log_cosh, log_sigmoid, pow, sigmoid, softplus, sqrt, tanh
 
@@ -49,17 +63,28 @@ __version__ = "0.1.0"
 _sources.remember()
 
 __all__ = [
+    "AFT",
+    "DPO",
+    "IPO",
+    "KTO",
+    "ORPO",
     "AbsoluteError",
     "AbsolutePercentageError",
     "AsymmetricFocal",
     "BatchTriplet",
+    "BetaNLL",
     "BinaryCrossEntropy",
     "Brier",
+    "CIoU",
+    "CRPSGaussian",
+    "CRPSLaplace",
+    "CRPSLogistic",
     "CategoricalFocal",
     "Cauchy",
     "Contrastive",
     "CosineEmbedding",
     "CrossEntropy",
+    "DIoU",
     "DeviceValue",
     "Diagnosis",
     "Distillation",
@@ -68,40 +93,52 @@ __all__ = [
     "Expectile",
     "Exponential",
     "Focal",
+    "GIoU",
     "Gamma",
+    "GaussianNLL",
     "GeneralRobust",
     "GeneralizedCrossEntropy",
     "Hinge",
     "Huber",
     "InfoNCE",
+    "IoU",
     "JensenShannon",
     "KLDivergence",
     "KeyedEmbedding",
     "LabelledEmbedding",
+    "LaplaceNLL",
     "Linear",
     "LinearCrossEntropy",
     "LogCosh",
+    "LogNormalNLL",
     "Mean",
     "ModifiedHuber",
     "MultiMargin",
+    "MultiOutput",
     "NTXent",
+    "NegativeBinomialNLL",
     "PairEmbedding",
+    "PairwiseHinge",
+    "PairwiseLogistic",
     "Poisson",
     "Poly1",
     "PseudoHuber",
     "Quantile",
     "Scorer",
     "SigLIP",
+    "SimPO",
     "SmoothL1",
     "Softmax",
     "SquaredError",
     "SquaredHinge",
     "SquaredLogError",
+    "StudentTNLL",
     "SupervisedContrastive",
     "SymmetricCrossEntropy",
     "Triplet",
     "TripletEmbedding",
     "Tweedie",
+    "ZeroInflatedPoissonNLL",
     "check_gradient",
     "exp",
     "expm1",

@@ -13,7 +13,7 @@ EPSILON, TINY = np.finfo(np.float64).eps, np.finfo(np.float64).tiny
 def check_gradient(
     loss: Any,
     prediction: Any,
-    target: Any,
+    target: Any = None,
     *more: Any,
     step: float = 1e-3,
 ) -> float:
@@ -21,7 +21,7 @@ def check_gradient(
 
     Parameters
     ----------
-    loss : Elementwise, Softmax or Embedding
+    loss : Elementwise, Softmax, Embedding or MultiOutput
         The loss, a user's own or one of the registry.
     prediction, target, *more : array
         Where to look: what the loss takes, in its order; for losses of embeddings vectors, and a
@@ -55,19 +55,21 @@ def check_gradient(
     """
     if loss.contract.vectors:
         return _of_vectors(loss, (prediction, target, *more), step)
+    if loss.contract.named:
+        prediction, target = _stacked(prediction), _stacked(target)
     if more:
         raise TypeError(f"{type(loss).__name__} takes a prediction and a target, no more")
     p = np.array(prediction, dtype=np.float64)
-    t = np.asarray(target)
+    t = None if target is None else np.asarray(target)
     rows = loss.contract.of_classes
-    if not (rows and t.ndim < p.ndim):  # labels stay integers
+    if t is not None and not (rows and t.ndim < p.ndim):  # labels stay integers
         t = t.astype(np.float64)
     _, gradient = loss.value_and_grad(p, t, reduction="none")
 
     def values(at: np.ndarray) -> np.ndarray:
         return loss(at, t, reduction="none", check=False)
 
-    if not rows:
+    if not rows and not loss.contract.named:
         error = _error(values, p, gradient, step, 0.0)
         return float(error.max()) if error.size else 0.0
     worst = 0.0
@@ -84,6 +86,11 @@ def check_gradient(
         if np.isnan(error).any():
             return float("nan")
     return worst
+
+
+def _stacked(given: Any) -> Any:
+    """Arrays of one number a sample each as one array."""
+    return np.stack([np.asarray(one) for one in given], axis=-1) if type(given) is tuple else given
 
 
 def _of_vectors(loss: Any, given: tuple[Any, ...], step: float) -> float:

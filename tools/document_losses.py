@@ -31,6 +31,7 @@ STRUCTURES: dict[type, tuple[str, str]] = {
     ),
     nl.Linear: ("Hidden vectors and a weight", "dense targets"),
     nl.Embedding: ("Vectors", "takes"),
+    nl.MultiOutput: ("Several numbers a sample", "outputs; targets"),
 }
 NOTES: dict[type, str] = {
     nl.Softmax: "Targets are integer labels, or dense, for which the column holds; `MultiMargin` "
@@ -40,6 +41,10 @@ NOTES: dict[type, str] = {
 
 def takes(cls: type) -> str:
     """What a loss is given beside its prediction, or its vectors."""
+    if issubclass(cls, nl.MultiOutput):
+        names = ["; ".join(filter(None, [", ".join(cls.outputs), ", ".join(cls.targets)]))]
+        some = [f"{name} in `{domain(of)}`" for name, of in cls.domains.items()]
+        return ". ".join([*names, ", ".join(some)] if some else names)
     if issubclass(cls, nl.Embedding):
         # Names of the arguments, up to the options.
         names = list(inspect.signature(cls.__call__).parameters.values())[1:]

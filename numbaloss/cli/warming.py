@@ -80,6 +80,10 @@ def warm_gpu(
             f"{all_pairs[0]!r} takes products of matrices of another library's, and needs a GPU: "
             f"its code is kept from the first call on"
         )
+    of_samples = [loss for loss in vectors if loss.contract.named]
+    if texts and of_samples:
+        raise UsageFailure(f"{of_samples[0]!r}: losses of several outputs are computed on the CPU")
+    vectors = [loss for loss in vectors if loss.contract.vectors]
     chosen = [*losses, *(loss for loss in vectors if not loss.contract.in_batch)]
     rows = tuple(widths) or warming_gpu.WIDTHS
     tasks: list[Task] = [
@@ -117,13 +121,18 @@ def registered() -> list[Scorable]:
 
 def _asked_for(texts: list[str]) -> tuple[list[Scorable], list[Embedding]]:
     """The losses that were named: of columns of a table, and of vectors."""
-    of_vectors = [text for text in texts if read(text)[1].contract.vectors]
+    of_vectors = [text for text in texts if _of_several(read(text)[1])]
     others = [text for text in texts if text not in of_vectors]
     losses = [one.loss for one in choose(others)] if others else []
     vectors = [read(text)[1] for text in of_vectors]
     for text, loss in (*zip(others, losses), *zip(of_vectors, vectors)):
         _check_package(text, loss)
     return losses, vectors
+
+
+def _of_several(loss: Loss) -> bool:
+    """Whether columns of a table do not hold what a loss takes."""
+    return bool(loss.contract.vectors) or loss.contract.named
 
 
 def _check_package(text: str, loss: Loss) -> None:

@@ -30,6 +30,8 @@ class Contract(NamedTuple):
     vectors: int = 0
     # Whether a value depends on all rows of a call.
     in_batch: bool = False
+    # Whether a sample has several numbers with a name and a derivative each.
+    named: bool = False
 
 
 ELEMENTWISE = Contract("elementwise", prediction_and_target=True)
@@ -43,6 +45,7 @@ PAIRS = Contract("vectors", {"term": "difference", "root": "total"}, vectors=2)
 TRIPLETS = PAIRS._replace(vectors=3)
 KEYED = Contract("batch", host_only=frozenset({"mining"}), vectors=2, in_batch=True)
 LABELLED = KEYED._replace(vectors=1)
+OUTPUTS = Contract("multi_output", named=True)
 LINEAR = Contract("linear")  # whose maths is that of the loss of its logits
 
 

@@ -30,6 +30,14 @@ def point_of_value(self: Any, first: Any, second: Any) -> tuple[Any, ...]:
     return differentiated(cls.value, cls.point_slopes())(self, first, second)
 
 
+def point_of_sample(self: Any, *numbers: Any) -> tuple[Any, Any, Any]:
+    """The same for losses of several numbers a sample: slopes and hessians are tuples."""
+    from ..jets.translation import differentiated_by_each
+
+    cls = getattr(self, "loss_class", type(self))
+    return differentiated_by_each(cls.value, len(cls.outputs))(self, *numbers)
+
+
 class _Signature:
     """Compute the signature of a loss class when somebody asks for it."""
 

@@ -92,6 +92,38 @@ def _piece(operand: Operand, start: int, real: np.dtype) -> np.ndarray:
         return numbers(operand, operand.array.flat[start : start + _SEARCH]).astype(real)
 
 
+def raise_first_of_samples(
+    loss: Any,
+    prediction: Any,
+    target: Any,
+    weight: Operand | None,
+    mask: Operand | None,
+    check: bool,
+) -> None:
+    """Find the first number of a sample outside its domain, or weight, and raise an error.
+
+    Outputs come first, by their names and not by samples, then targets, then weights.
+    """
+    if not check:
+        return
+    real = np.dtype(prediction.compute)
+    planes = [*zip(loss.outputs, prediction.planes), *zip(loss.targets, target.planes)]
+    for name, operand in planes:
+        for term in loss.parts():
+            of = domain(term.domains.get(name, "(-inf, inf)"))
+            if of.everything:
+                continue
+            first = _first_of_domain(operand, name, of, real, [mask, weight])
+            if first is not None:
+                found = named(name, _index(operand, first), operand, first)
+                raise ValueError(f"{found}; {term!r} takes {name} in {of}")
+    if weight is not None:
+        first = _first_of_domain(weight, "sample_weight", _WEIGHTS, real, [mask])
+        if first is not None:
+            found = named("sample_weight", _index(weight, first), weight, first)
+            raise ValueError(f"{found}; weights are >= 0")
+
+
 def raise_first_row(
     loss: Any,
     prediction: Operand,

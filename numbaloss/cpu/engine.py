@@ -13,6 +13,7 @@ STRUCTURES = {
     "vectors": "embedding_rows",
     "batch": "embedding_batch",
     "linear": "linear",
+    "multi_output": "multi_output",
 }
 
 

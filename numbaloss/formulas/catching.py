@@ -67,6 +67,11 @@ def _compiled_for(caller: Any, arguments: tuple[types.Type, ...], context: Any) 
 
 def can_raise(generic: Callable, record: types.Type, real: types.Type) -> bool:
     """Whether a generic function of a loss, on numbers of ``real``, can end in an exception."""
+    return ends_in_exceptions(lambda: caller_of(generic), (record, real, real))
+
+
+def ends_in_exceptions(caller: Callable[[], Any], arguments: tuple[types.Type, ...]) -> bool:
+    """Whether a compiled function, on arguments of some types, can end in an exception."""
     forking.check()
     numba_settings.check()
     with global_compiler_lock:
@@ -76,7 +81,7 @@ def can_raise(generic: Callable, record: types.Type, real: types.Type) -> bool:
         install()
         context = cpu_target.typing_context
         context.refresh()
-        _, result = _compiled_for(caller_of(generic), (record, real, real), context)
+        _, result = _compiled_for(caller(), arguments, context)
         function = result.library._final_module.get_function(result.fndesc.llvm_func_name)
         for block in function.blocks:
             for instruction in block.instructions:

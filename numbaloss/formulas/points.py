@@ -169,7 +169,7 @@ def _whole_point(formula: Formula, kind: types.Type) -> Callable:
     shown = ("self", *cls.point_takes())
     if cls.point is not point_of_value:
         whole = _positional(specialised(cls.point, kind), 3, shown)
-        if not _checks_bounds(formula):
+        if not formula.checks_bounds:
             return whole
         single = compiled(whole, checked=True)
 
@@ -181,7 +181,7 @@ def _whole_point(formula: Formula, kind: types.Type) -> Callable:
 
     if compiling_for_gpu():
         engines.module("cuda", "backend").learn_jets()
-    checked = _checks_bounds(formula)
+    checked = formula.checks_bounds
     inner = compiled(_positional(specialised(cls.value, kind), 3, shown), checked)
 
     def of_value(self, prediction, target):
@@ -199,15 +199,11 @@ def _whole_point(formula: Formula, kind: types.Type) -> Callable:
     return _named_for(formula, by_slopes[cls.point_slopes()])
 
 
-def _checks_bounds(formula: Formula) -> bool:
-    return formula.cls.check_bounds and not formula.ours
-
-
 def _of_one(formula: Formula, method: str, kind: types.Type) -> Callable:
     """A method of one number, for a generic function that has a target too."""
     shown = "self", formula.cls.contract.methods[method]
     written = specialised(getattr(formula.cls, method), kind)
-    single = compiled(_positional(written, 2, shown), _checks_bounds(formula))
+    single = compiled(_positional(written, 2, shown), formula.checks_bounds)
 
     def of_one(self, prediction, target):
         return single(self, prediction)

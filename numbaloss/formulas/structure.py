@@ -20,7 +20,7 @@ from numba import types
 
 from ..core.composition import Sum
 from ..core.contracts import brings
-from ..core.loss import Loss, point_of_value
+from ..core.loss import Loss, point_of_sample, point_of_value
 from ..core.parameters import ByClass, NumberOrArray, Parameter
 from ..forking import protected
 from ..rewriting.watch import Watch, is_fixed
@@ -61,6 +61,11 @@ class Formula:
     def ours(self) -> bool:
         """Whether the class is the package's own, as the package defines it."""
         return _ours(self.cls)
+
+    @property
+    def checks_bounds(self) -> bool:
+        """Whether look-ups in arrays are tested."""
+        return self.cls.check_bounds and not self.ours
 
 
 class Known:
@@ -329,7 +334,7 @@ def parameter_values(loss: Loss) -> list[float]:
 
 
 def _is_by_value(cls: Any) -> bool:
-    return getattr(cls, "point", None) is point_of_value
+    return getattr(cls, "point", None) in (point_of_value, point_of_sample)
 
 
 def _of_package(cls: type) -> bool:

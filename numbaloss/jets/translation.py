@@ -53,6 +53,34 @@ def differentiated(function: Callable, slopes: int = 0) -> Callable[..., tuple[A
     return call
 
 
+def differentiated_by_each(function: Callable, count: int) -> Callable[..., tuple[Any, ...]]:
+    """``function(self, *numbers)`` with slopes and hessians by the first so many of them."""
+    translated = _translated(function)
+
+    def call(self: Any, *numbers: Any) -> tuple[Any, ...]:
+        real = type(numbers[0]) if isinstance(numbers[0], np.floating) else np.float64
+        given = [real(one) for one in numbers]
+        if any(one != one for one in given):
+            nothing = real(math.nan)
+            return nothing, (nothing,) * count, (nothing,) * count
+        found = []
+        with np.errstate(all="ignore"):
+            for place in range(count):
+                seeded: list[Any] = [*given]
+                seeded[place] = Jet.seed(given[place])
+                one = translated(self, *seeded)
+                if not isinstance(one, (Jet, int, float, np.floating, np.bool_)):
+                    raise TypeError(
+                        f"{function.__qualname__}: it must return one number, not {one!r}"
+                    )
+                whole = one if isinstance(one, Jet) else Jet(Parts(real(one), real(0.0)))
+                found.append(whole.derivatives())
+        values, slopes, hessians = zip(*found)
+        return values[0], slopes, hessians
+
+    return call
+
+
 _lock = protected(threading.RLock())  # a copy is kept before its names are: it may call itself
 _translations: WeakKeyDictionary[Callable, tuple[Callable, Watch]] = WeakKeyDictionary()
 

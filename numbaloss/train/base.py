@@ -147,9 +147,9 @@ class Optimizer:
             step = group.step = group.step + 1
             group.table.put((scale, *self._numbers(step, rate)))
             group.table.step(rule, group.kind, watched)
-        self.__dict__["steps"] += 1
         if monitor is not None and watched:
-            monitor.take(self.steps - 1, plan)
+            monitor.take(self.steps, plan)
+        self.__dict__["steps"] += 1
         return True
 
     def _clipped(self, plan: Plan, max_norm: float) -> float:

@@ -17,7 +17,7 @@ from .passes import GRADIENT, Table
 from .rules import Rule
 from .states import LeafState
 
-_BOTH, _OWNS = AS_IS | WRITEABLE, 4  # of `array.flags.num`
+_BOTH = AS_IS | WRITEABLE
 _SLOTS = Leaf.count - 3  # columns for states
 
 
@@ -116,9 +116,6 @@ class Plan:
             self._members.append((place, p, shape, getattr(p, "dtype", None)))
             if group.device is not None:
                 group.table.on_stream(*stream_of(p))
-        given = [parameters[place] for place in views.taking]
-        self._ids = set(map(id, given))
-        self._owning = self.plain and all(one.flags.num & _OWNS for one in given)
         arrays = [one.array for one in views.parameters.values() if one.array.size]
         ends = sorted((one.ctypes.data + one.nbytes, one.ctypes.data) for one in arrays)
         self._stops, self._starts = [one[0] for one in ends], [one[1] for one in ends]
@@ -130,40 +127,41 @@ class Plan:
         """
         if not self.plain or len(parameters) != self.count:
             return False
-        former, moved = self._former, []
-        for index, (place, known, shape, dtype) in enumerate(self._members):
+        former, moved = self._former, None
+        for (place, known, shape, dtype), was in zip(self._members, former):
             p, g = parameters[place], gradients[place]
             if (
                 p is not known
                 or p.shape != shape
                 or p.dtype is not dtype
                 or p.flags.num & _BOTH != _BOTH
+                or (g is not was and type(g) is not np.ndarray)
+                or g.shape != shape
+                or g.dtype is not dtype
+                or g.flags.num & AS_IS != AS_IS
             ):
                 return False
-            if g is not former[index]:
-                if type(g) is not np.ndarray or self._overlaps(g):
+            if g is not was:
+                start = threads.address(g)
+                # The first parameter that ends behind the start of the gradient.
+                behind = bisect_left(self._stops, start + 1)
+                if behind < len(self._stops) and self._starts[behind] < start + g.nbytes:
                     return False
-                moved.append(index)
-            if g.shape != shape or g.dtype is not dtype or g.flags.num & AS_IS != AS_IS:
-                return False
+                moved = True
         for place in self.idle:
             if gradients[place] is not None:
                 return False
-        for index in moved:
-            place = self._members[index][0]
-            group, row = self.where[place]
-            former[index] = gradients[place]
-            group.table.rows[row, GRADIENT] = threads.handle(gradients[place])
+        if moved:
+            self._move(gradients)
         return True
 
-    def _overlaps(self, gradient: np.ndarray) -> bool:
-        """Whether a gradient may share memory with a parameter."""
-        if self._owning and gradient.flags.num & _OWNS and id(gradient) not in self._ids:
-            return False  # each has memory of its own
-        start = threads.address(gradient)
-        # The first parameter that ends behind the start of the gradient.
-        behind = bisect_left(self._stops, start + 1)
-        return behind < len(self._stops) and self._starts[behind] < start + gradient.nbytes
+    def _move(self, gradients: list[Any]) -> None:
+        for index, (place, *_) in enumerate(self._members):
+            g = gradients[place]
+            if g is not self._former[index]:
+                group, row = self.where[place]
+                group.table.rows[row, GRADIENT] = threads.handle(g)
+                self._former[index] = g
 
 
 def grouped(views: Views, rule: Rule, states: dict[str, LeafState]) -> list[Group]:

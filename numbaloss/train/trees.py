@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 ROOT = "array"  # the name of a tree that is one leaf
 
 
@@ -71,7 +69,7 @@ def mapped(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
     return None if tree is None else function(tree, *others)
 
 
-def pair(tree: Any, other: Any, mine: list[Any], its: list[Any]) -> None:
+def pair(tree: Any, other: Any, mine: list[Any], its: list[Any], path: str = "") -> None:
     """The leaves of a tree, and what another of the same form has in their places.
 
     None in the other tree stands for a branch, or a leaf, that has nothing.
@@ -81,58 +79,27 @@ def pair(tree: Any, other: Any, mine: list[Any], its: list[Any]) -> None:
     ValueError
         Where the other tree has another form, with the place.
     """
-    if not _pair(tree, other, mine, its):
-        raise _misfit(tree, other, "")
-
-
-def _pair(tree: Any, other: Any, mine: list[Any], its: list[Any]) -> bool:
-    """The same; whether the forms are the same. Every step of an optimiser comes through here."""
     kind = type(tree)
     if kind is dict or isinstance(tree, Mapping):
         if other is None:
             other = dict.fromkeys(tree)
-        if not isinstance(other, Mapping) or len(other) != len(tree):
-            return False
+        if not isinstance(other, Mapping) or len(other) != len(tree) or other.keys() != tree.keys():
+            raise _another_form(tree, other, path)
         for key, value in tree.items():
-            if key not in other:
-                return False
-            if type(value) is np.ndarray:
-                mine.append(value)
-                its.append(other[key])
-            elif not _pair(value, other[key], mine, its):
-                return False
-        return True
-    if kind is list or isinstance(tree, (list, tuple)):
+            pair(value, other[key], mine, its, f"{path}.{key}")
+    elif kind is list or isinstance(tree, (list, tuple)):
         if other is None:
             other = (None,) * len(tree)
         if not isinstance(other, (list, tuple)) or len(other) != len(tree):
-            return False
-        for value, one in zip(tree, other):
-            if type(value) is np.ndarray:
-                mine.append(value)
-                its.append(one)
-            elif not _pair(value, one, mine, its):
-                return False
-        return True
-    if tree is None:
-        return other is None
-    mine.append(tree)
-    its.append(other)
-    return True
-
-
-def _misfit(tree: Any, other: Any, path: str) -> ValueError:
-    """The error for trees of different forms, with the first place where they are."""
-    if isinstance(tree, Mapping) and isinstance(other, Mapping) and tree.keys() == other.keys():
-        for key, value in tree.items():
-            if not _pair(value, other[key], [], []):
-                return _misfit(value, other[key], f"{path}.{key}")
-    lists = (list, tuple)
-    if isinstance(tree, lists) and isinstance(other, lists) and len(tree) == len(other):
-        for place, (value, one) in enumerate(zip(tree, other)):
-            if not _pair(value, one, [], []):
-                return _misfit(value, one, f"{path}.{place}")
-    return _another_form(tree, other, path)
+            raise _another_form(tree, other, path)
+        for place, value in enumerate(tree):
+            pair(value, other[place], mine, its, f"{path}.{place}")
+    elif tree is None:
+        if other is not None:
+            raise _another_form(tree, other, path)
+    else:
+        mine.append(tree)
+        its.append(other)
 
 
 def _another_form(tree: Any, other: Any, path: str) -> ValueError:

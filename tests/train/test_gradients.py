@@ -339,19 +339,3 @@ def test_trees_keep_their_form():
         "a": [2.0, (4.0, None)], "b": Pair(6.0, {"c": 8.0}),
     }  # fmt: skip
     assert tr.trees.leaves(3.0) == [3.0]
-
-
-def test_trees_of_other_forms_are_told_apart_with_the_place():
-    tree = {"a": [1.0, {"b": 2.0, "c": None}], "d": np.ones(2)}
-    for other, message in (
-        ({"a": [1.0, {"b": 2.0, "x": None}], "d": 1.0}, "parameters at a.1: a dict of 'b', 'c' th"),
-        ({"a": [1.0], "d": 1.0}, "at a: a list of 2 there, a list of 1 here"),
-        ({"a": [1.0, {"b": 2.0, "c": 3.0}], "d": 1.0}, r"at a.1.c: None there, a leaf \(float\)"),
-        ({"a": 1.0, "d": 1.0}, r"at a: a list of 2 there, a leaf \(float\) here"),
-        ([], "the parameters: a dict of 'a', 'd' there, a list of 0 here"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            tr.trees.pair(tree, other, [], [])
-    mine, its = [], []
-    tr.trees.pair(tree, {"d": 4.0, "a": None}, mine, its)
-    assert its == [None, None, 4.0]

@@ -179,7 +179,7 @@ def test_steps_are_pytorchs(make, options, dtype, steps):
     for one, tensor in zip(leaves, tensors):
         expected = tensor.detach().numpy()
         worst = max(worst, float(np.abs(one - expected).max() / np.abs(expected).max()))
-    assert worst < (1e-12 if dtype == "float64" else 3e-6), worst
+    assert worst < (1e-12 if dtype == "float64" else 3e-5 if steps > 100 else 3e-6), worst
 
 
 @pytest.mark.parametrize("dtype", [np.float16, pytest.param(ml_dtypes.bfloat16, marks=LONG)])

@@ -1,0 +1,1 @@
+"""Losses of several numbers a sample: loops over tiles, and over the rows of a chunk."""
