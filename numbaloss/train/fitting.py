@@ -126,8 +126,9 @@ def fit(
         that goes on from a checkpoint watches anew.
     one_thread : bool
         Let BLAS take one thread a product. Results are then the same bits for any number of
-        threads; models of this package share large products among Numba's threads themselves. Pays
-        off too, unless a model of your own has products of many millions of multiplications.
+        threads; models of this package share large products (of more than 256 rows or 2048
+        columns) among Numba's threads themselves. Small networks are faster so; for wide layers
+        and batches of up to 256 rows False may be, and bits then depend on BLAS's threads.
 
     Returns
     -------

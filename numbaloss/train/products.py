@@ -7,8 +7,9 @@ and large ones in tiles, which Numba's threads share: tiles depend on the shapes
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -19,19 +20,39 @@ from ..cpu.tiled_products import TILE_COLUMNS, TILE_ROWS, multiply_in_tiles
 LARGE = 1 << 24
 
 
-def one_blas_thread(wanted: bool = True) -> AbstractContextManager[None]:
-    """A block in which BLAS takes one thread for each product, if that is wanted.
+class _Free(threading.local):
+    """Whether BLAS may take all its threads, in this thread."""
 
+    on = False
+
+
+_free = _Free()
+
+
+@contextmanager
+def one_blas_thread(wanted: bool = True) -> Iterator[None]:
+    """A block in which BLAS takes one thread a product; if that is not wanted, all of them.
+
+    What is not wanted is not done in blocks within this one either.
     Where NumPy's BLAS is not OpenBLAS with threads of its own the block changes nothing.
     """
-    held: Callable[[], AbstractContextManager[None]] = one_thread_each
-    return held() if wanted else nullcontext()
+    if not wanted:
+        before, _free.on = _free.on, True
+        try:
+            yield
+        finally:
+            _free.on = before
+    elif _free.on:
+        yield
+    else:
+        with one_thread_each():
+            yield
 
 
 def product(left: np.ndarray, right: np.ndarray, into: np.ndarray) -> np.ndarray:
     """``into = left @ right``, all of one floating type; to be called in a block of one thread."""
     rows, columns = into.shape
-    large = rows > TILE_ROWS or columns > TILE_COLUMNS
+    large = (rows > TILE_ROWS or columns > TILE_COLUMNS) and not _free.on
     if large and rows * columns * left.shape[1] >= LARGE and usable(left) and usable(right):
         multiply_in_tiles(left, right, into)
         return into

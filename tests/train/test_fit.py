@@ -145,6 +145,37 @@ def test_the_same_seed_gives_the_same_bits_for_any_number_of_threads():
     assert bits(model) != found[0][0]
 
 
+@pytest.mark.parametrize("one_thread", [True, False])
+def test_blas_takes_as_many_threads_as_it_may(one_thread):
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+
+    def of_blas():
+        found = threadpoolctl.threadpool_info()
+        return [one["num_threads"] for one in found if one["prefix"] == "libscipy_openblas"]
+
+    class Spy(train.MLP):
+        def forward(self, inputs, training=False):
+            seen.append(of_blas())
+            return super().forward(inputs, training)
+
+        def backward(self, gradient, by_input=False):
+            found = super().backward(gradient, by_input)
+            seen.append(of_blas())
+            return found
+
+    seen = []
+    with threadpoolctl.threadpool_limits(2):
+        before = of_blas()
+        if 2 not in before:
+            pytest.skip("NumPy's BLAS is another one, or has one thread")
+        model = Spy(4, (5,), dtype=np.float64)
+        train.fit(model, "mse", (X, Y), epochs=1, one_thread=one_thread)
+        assert of_blas() == before
+    # SciPy may bring an OpenBLAS of its own, which stays as it is.
+    assert all((one == before) != one_thread for one in seen)
+    assert seen
+
+
 def test_restarts_keep_the_best_and_report_all():
     model = train.MLP(4, (3,), activation="tanh", dtype=np.float64)
     first = bits(model)
