@@ -68,7 +68,7 @@ def examine(
     except (ValueError, TypeError) as error:
         found.append(Finding("targets", str(error), "mend the targets, or take another loss"))
         return Report(repr(loss), tuple(found))
-    found.append(_of_targets(target))
+    found.append(_of_targets(loss, target))
     found += _of_start(loss, start)
     prediction = np.array(
         np.broadcast_to(start, (rows, *(np.shape(start) or target.shape[1:]))), np.float64
@@ -90,10 +90,14 @@ def _of_weights(weight: Any) -> Finding:
     return Finding("weights", said)
 
 
-def _of_targets(target: np.ndarray) -> Finding:
+def _of_targets(loss: Any, target: np.ndarray) -> Finding:
     kinds = np.unique(target[:10_000])
     if len(kinds) <= 10:
-        return Finding("targets", "values " + ", ".join(f"{one:g}" for one in kinds))
+        said = "values " + ", ".join(f"{one:g}" for one in kinds)
+        if getattr(loss, "targets", "") == "signed" and kinds.tolist() == [0.0, 1.0]:
+            # 0 is in the domain: a label that is as much the one as the other.
+            return Finding("targets", f"{said}, of a loss of -1 and 1", "take targets='binary'")
+        return Finding("targets", said)
     return Finding("targets", f"from {target.min():.4g} to {target.max():.4g}")
 
 

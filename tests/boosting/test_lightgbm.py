@@ -90,6 +90,7 @@ def test_the_scikit_learn_objective_gets_the_weights():
         (nl.AbsoluteError(), {"objective": "mae"}),
         (nl.Quantile(0.8), {"objective": "quantile", "alpha": 0.8}),
         (nl.Huber(20.0), {"objective": "huber", "alpha": 20.0}),
+        (nl.AbsolutePercentageError(), {"objective": "mape"}),
     ],
     ids=repr,
 )

@@ -274,6 +274,7 @@ def test_a_check_names_what_is_wrong():
     assert max(map(len, text.splitlines())) <= 90
     for loss, target, weight, hessian, title in (
         (nl.BinaryCrossEntropy(), 2.0 * LABELS - 1.0, None, "auto", "targets"),
+        (nl.BinaryCrossEntropy(targets="signed"), LABELS, None, "auto", "targets"),
         (nl.Gamma(), 0.0 * POSITIVE, None, "auto", "targets"),
         (nl.AbsoluteError(), SIGNAL, None, "exact", "hessian"),
         (nl.AbsoluteError(), SIGNAL, None, "exact", "leaves"),
