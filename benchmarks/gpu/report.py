@@ -18,7 +18,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from . import calls, cases, checks, compiling, embeddings, first_call, hosts, linear, race
+from . import calls, cases, checks, clusters, compiling, embeddings, first_call, hosts, linear, race
 
 ROOT = Path(__file__).parents[2]
 # Seconds after which the process ends, whatever it waits for.
@@ -50,13 +50,15 @@ def steps(work: race.Run, names: list[str], seed: int) -> list[Step]:
         Step("compile", 45.0, compiled),
         Step("checks", 45.0, lambda: checks.run(work)),
         Step("pytest", 80.0, lambda: tests(80.0, on_gpu)),
-        Step("rows", 90.0, lambda: race.run(work, chosen(cases.report_rows()))),
+        Step("rows", 82.0, lambda: race.run(work, chosen(cases.report_rows()))),
         Step("elementwise", 35.0, lambda: race.run(work, chosen(cases.report_elementwise()))),
         Step("calls", 15.0, lambda: calls.run(work, names, CALLS if on_gpu else DRY_CALLS)),
         Step("linear", 30.0, lambda: linear.run(work, linear.REPORTED)),
         Step("embeddings", 25.0, lambda: embeddings.report(work)),
         Step("hosts", 15.0, lambda: hosts.run(work, seed)),
         Step("first call", 25.0, lambda: first_call.run(work)),
+        # Last: nobody has run these kernels.
+        Step("clusters", 12.0, lambda: clusters.run(work)),
     ]
 
 

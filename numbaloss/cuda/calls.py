@@ -56,6 +56,7 @@ class Call:
         numerator: float = 1.0,
         shared: int = 0,
         threads: int | None = None,
+        cluster: int = 1,
     ) -> DeviceSums:
         """Run a kernel, whose last argument is a :class:`Tail`."""
         sums, tail = self.workspace.sums(), new(Tail)
@@ -67,7 +68,7 @@ class Call:
         tail.result = sums.address
         with backend.on_device(self.place.device), self._accessible():
             most, whole = min(blocks, MOST_BLOCKS), (*arguments, tail)
-            started = kernel.launch(self.place, most, whole, shared, threads)
+            started = kernel.launch(self.place, most, whole, shared, threads, cluster)
         recorder = repeats.recorder()
         if recorder is not None:
             kept = [*map(backend.address, self._kept), tail.partials, tail.counter]

@@ -10,6 +10,7 @@ from ..jobs.rows import MARGIN, PLAIN, SOFTMAX
 from . import (
     all_classes,
     backend,
+    clusters,
     dense_targets,
     kept_classes,
     kept_rows,
@@ -88,6 +89,18 @@ def kept(job: CudaRows, rows: Rows, by_label: bool) -> Choice | None:
     # Few rows at the same time, so that what is read again is in the cache.
     each = 2 if 2 * keeps <= most else 1
     return Choice(kernel, blocks_for(job.rows, device, each), keeps, threads)
+
+
+def in_clusters(job: CudaRows, rows: Rows) -> Any:
+    """The kernel for rows that blocks of a cluster keep together, of losses that read the
+    log-probability of the label alone; None where they cannot."""
+    if rows.derivatives != 1 or job.flags & _flag.smooth or not job.flags & _flag.labelled:
+        return None
+    if not (
+        _has_outputs(job, rows) and _cut_alike(job, rows.kind, None) and _whole(job, rows.kind)
+    ):
+        return None
+    return clusters.choose(job, rows.structure, rows.kind, rows.device)
 
 
 def _by_label(job: CudaRows, rows: Rows) -> Choice | None:

@@ -42,14 +42,14 @@ from .rows import describer, finisher, most_threads, signature
 _flag = RowFlags.bit
 
 
-def _at_once(kind: str, derivatives: int, whole: bool, smooth: bool) -> int:
+def at_once(kind: str, derivatives: int, whole: bool, smooth: bool) -> int:
     """Vectors of a thread that are on their way at the same time, as registers allow."""
     many = itemsize(kind) == 2 and (derivatives > 1 or not whole or smooth)
     return 2 if many else 4
 
 
 @cache
-def _measurer(kind: str, vectors: int, keeps: bool) -> Callable:
+def measurer(kind: str, vectors: int, keeps: bool) -> Callable:
     """``measure(address, at, shared, size, kept, own, powers, thread, top, total)``: a thread's
     maximum, and the sum of its exponentials relative to that, without the label's; ``top`` and
     ``total`` are those of its number outside of vectors."""
@@ -104,7 +104,7 @@ def _spreader(kind: str, vectors: int) -> Callable:
 
 
 @cache
-def _emitter(kind: str, vectors: int, with_hessian: bool, smooth: bool) -> Callable:
+def emitter(kind: str, vectors: int, with_hessian: bool = False, smooth: bool = False) -> Callable:
     """Gradient, and hessian, of a thread's vectors."""
     count, one = lanes(kind), compute_type(kind)(1)
     take, numbers = taker(kind, vectors), numbers_of(kind, vectors)
@@ -170,10 +170,10 @@ def _rows(kind: str, derivatives: int, whole: bool, smooth: bool) -> tuple[Calla
     zero, lowest, load, load_real = real(0), real(-np.inf), reader(kind), reader(computed)
     divide, power_of, weight_bytes = divider(kind, whole), power(kind), itemsize(computed)
     with_gradient, with_hessian = derivatives > 0, derivatives > 1
-    vectors = _at_once(kind, derivatives, whole, smooth)
-    measure_vectors = _measurer(kind, vectors, with_gradient or smooth)
+    vectors = at_once(kind, derivatives, whole, smooth)
+    measure_vectors = measurer(kind, vectors, with_gradient or smooth)
     spread_vectors = _spreader(kind, vectors)
-    emit_vectors = _emitter(kind, vectors, with_hessian, smooth)
+    emit_vectors = emitter(kind, vectors, with_hessian, smooth)
     emit_edge = _edge_emitter(kind, with_hessian, smooth)
 
     @device_function

@@ -84,8 +84,10 @@ class Kernel:
         arguments: tuple[Any, ...],
         shared: int = 0,
         threads: int | None = None,
+        cluster: int = 1,
     ) -> Any:
-        """Run so many blocks on a stream, with so many bytes of shared memory each.
+        """Run so many blocks on a stream, in clusters of some, with so many bytes of shared memory
+        each.
 
         What started them is returned: a :class:`Launch`, where it could be made.
         """
@@ -95,10 +97,10 @@ class Kernel:
             tuples = _as_tuples(arguments, self.arguments)
             cuda.jit(self.function)[blocks, threads, 0, shared](*tuples)
             return None
-        key = place.device, place.stream, blocks, shared, threads
+        key = place.device, place.stream, blocks, shared, threads, cluster
         ready = self._ready.get(key)
         if ready is None:
-            ready = self._configure(place, blocks, shared, threads)
+            ready = self._configure(place, blocks, shared, threads, cluster)
             self._ready[key] = ready
             while len(self._ready) > 256:
                 self._ready.popitem(last=False)
@@ -106,7 +108,7 @@ class Kernel:
         return ready
 
     def _configure(
-        self, place: Place, blocks: int, shared: int, threads: int
+        self, place: Place, blocks: int, shared: int, threads: int, cluster: int = 1
     ) -> Callable[..., None]:
         self._refuse()
         capability = backend.capability()
@@ -115,12 +117,14 @@ class Kernel:
             self._loaded[capability] = self._load(capability)
         loaded = self._loaded[capability]
         if loaded is None:
+            if cluster > 1:
+                raise RuntimeError("clusters of blocks need the driver's own launches")
             shared = min(shared, shared_memory.UNASKED)
             return self._by_numba(capability, place, (blocks, threads, shared))
         driver, handle, packing = loaded
         shared = shared_memory.granted(driver, handle, place.device, shared, self._granted)
         stream = backend.stream_handle(place)
-        return Launch(driver, handle, packing, stream, (blocks, threads, shared))
+        return Launch(driver, handle, packing, stream, (blocks, threads, shared), cluster)
 
     def _load(self, capability: tuple[int, int]) -> tuple[Any, Any, Packing] | None:
         """The driver, its handle of the kernel, and how the arguments lie.

@@ -79,10 +79,18 @@ class Launch:
     """One kernel in one configuration; called with its arguments, it starts the kernel."""
 
     def __init__(
-        self, driver: Any, handle: Any, packing: Packing, stream: Any, grid: tuple[int, int, int]
+        self,
+        driver: Any,
+        handle: Any,
+        packing: Packing,
+        stream: Any,
+        grid: tuple[int, int, int],
+        cluster: int = 1,
     ) -> None:
         self._driver, self._handle, self.packing, self._stream = driver, handle, packing, stream
         self._blocks, self._threads, self._shared = grid
+        # Of a launch in clusters of so many blocks, all in one.
+        self._whole = None if cluster == 1 else _in_clusters(driver, stream, grid, cluster)
         # A block for each thread: the driver has copied it when the launch returns.
         self._own = threading.local()
 
@@ -112,12 +120,32 @@ class Launch:
         return found
 
     def _start(self, extra: int) -> None:
+        if self._whole is not None:
+            (status,) = self._driver.cuLaunchKernelEx(self._whole, self._handle, 0, extra)
+            self._refused(status)
+            return
         (status,) = self._driver.cuLaunchKernel(
             self._handle, self._blocks, 1, 1, self._threads, 1, 1, self._shared, self._stream,
             0, extra,
         )  # fmt: skip
+        self._refused(status)
+
+    def _refused(self, status: Any) -> None:
         if status:
             raise RuntimeError(f"the GPU's driver refused to start a kernel: {status!r}")
+
+
+def _in_clusters(driver: Any, stream: Any, grid: tuple[int, int, int], cluster: int) -> Any:
+    """A launch whose blocks come in clusters, as the driver takes it."""
+    attribute, whole = driver.CUlaunchAttribute(), driver.CUlaunchConfig()
+    attribute.id = driver.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION
+    size = attribute.value.clusterDim
+    size.x, size.y, size.z = cluster, 1, 1
+    whole.gridDimX, whole.blockDimX, whole.sharedMemBytes = grid
+    whole.gridDimY = whole.gridDimZ = whole.blockDimY = whole.blockDimZ = 1
+    whole.hStream = stream
+    whole.attrs, whole.numAttrs = [attribute], 1
+    return whole
 
 
 def _described_block(size: int) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ from ..core.reductions import batch_length
 from ..core.request import Request
 from ..jobs.cuda_rows import EMIT, MEASURE, WHOLE_ROWS, CudaRows, RowFlags
 from ..jobs.rows import LabelPiece
-from . import backend, general, in_registers, long, reduce, rows, scan, staged
+from . import backend, clusters, general, in_registers, long, reduce, rows, scan, staged
 from .backend import Place
 from .calls import Call, Operands, address, blocks_for, code, layout
 from .dtypes import VECTOR_BYTES, itemsize
@@ -237,6 +237,11 @@ class _Run:
                 kernel, *shape = choice
                 return self._go(kernel, job, head, *shape, **options)
         pieces = self._pieces() if found.by_label else 1
+        if clusters.ENABLED and found.by_label and not traversed:
+            choice = in_registers.in_clusters(job, of_rows)
+            if choice is not None:
+                kernel, *shape = choice
+                return self._go(kernel, job, head, *shape, **options)
         if self.classes > LEAST_KEPT and not traversed and pieces < 2:
             choice = in_registers.kept(job, of_rows, found.by_label)
             if choice is not None:
@@ -269,12 +274,13 @@ class _Run:
         blocks: int,
         shared: int = 0,
         threads: int | None = None,
+        cluster: int = 1,
         **options: Any,
     ) -> DeviceSums:
         parameters, numbers = head
         arguments = parameters, job, numbers
         return self.call.launch(
-            kernel, blocks, arguments, shared=shared, threads=threads, **options
+            kernel, blocks, arguments, shared=shared, threads=threads, cluster=cluster, **options
         )
 
     def _pieces(self) -> int:

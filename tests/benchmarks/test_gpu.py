@@ -218,7 +218,7 @@ def test_the_report_runs_without_a_gpu_and_fits_a_terminal(tmp_path, capsys, mon
     assert command.main(["--report", "--dry-run", "--json", str(file), "--seed", "1"]) == 1
     found = json.loads(file.read_text())
     names = ["copy", "compile", "checks", "pytest", "rows", "elementwise", "calls", "linear",
-             "embeddings", "hosts", "first call", "copy again"]  # fmt: skip
+             "embeddings", "hosts", "first call", "clusters", "copy again"]  # fmt: skip
     assert list(found["steps"]) == names
     # The one that fails is told, and keeps no other from running.
     assert "ZeroDivisionError" in found["steps"].pop("pytest")["traceback"]
@@ -226,7 +226,7 @@ def test_the_report_runs_without_a_gpu_and_fits_a_terminal(tmp_path, capsys, mon
     assert [one for one in found["results"] if "error" in one] == []
     parts = {one["part"] for one in found["results"]}
     assert parts == {"checks", "rows", "elementwise", "calls", "linear", "embeddings", "hosts",
-                     "first call"}  # fmt: skip
+                     "first call", "clusters"}  # fmt: skip
     printed = capsys.readouterr().out
     assert "3 of 3 agree with the CPU" in printed
     assert all(len(line) <= tables.WIDTH for line in printed.splitlines())

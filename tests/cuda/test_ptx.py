@@ -99,7 +99,7 @@ def complaints(case):
     loads, stores = (
         {f"{access}.global.{vector}" for vector in VECTORS[case.kind]} for access in ("ld", "st")
     )
-    in_vectors = "vectors", "staged", "embedding_rows", *IN_REGISTERS, KEPT, *OF_CLASSES
+    in_vectors = "vectors", "staged", "embedding_rows", *IN_REGISTERS, KEPT, "clusters", *OF_CLASSES
     if case.kernel in (*in_vectors, "long") and not vectors & loads:
         # Values alone of rows in shared memory come in vectors too.
         yield f"has no loads of 16 bytes: {vectors}"

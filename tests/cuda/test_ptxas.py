@@ -120,7 +120,7 @@ def test_kernels_over_similarities_leave_room_for_many_threads(assembler, case):
 
 def test_the_list_has_every_kernel_and_capability():
     kernels = {"vectors", "strided", *IN_REGISTERS, *OF_CLASSES, "staged", "long", "general"}
-    kernels |= {"embedding_rows", KEPT}
+    kernels |= {"embedding_rows", KEPT, "clusters"}
     few = [case for case, few in of_one_loss() if few]
     assert {case.kernel for case in few} == kernels
     assert {case.capability for case in few} == set(CAPABILITIES)

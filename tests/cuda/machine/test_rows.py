@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import numbaloss as nl
-from numbaloss.cuda import backend, shared_memory, softmax, staged
+from numbaloss.cuda import backend, clusters, shared_memory, softmax, staged
 from tests.support.gpu.machine import DTYPES, MEMORY, Array, agree, launched, put, rows, same
 
 SMOOTHED = nl.CrossEntropy(label_smoothing=0.1, z_loss=0.01, temperature=0.7)
@@ -142,6 +142,61 @@ def test_kept_rows_with_all_options(machine, kept, kind):
     prediction[2, :700], prediction[3, 3] = -np.inf, np.nan
     agree(nl.CrossEntropy(), prediction, target, derivatives=2, reduction="none")
     assert set(launched(machine)) == {"softmax_kept", "softmax_scan"}
+
+
+@pytest.fixture
+def in_clusters(kept, monkeypatch):
+    """Rows that one block cannot keep are kept by several."""
+    monkeypatch.setattr(clusters, "ENABLED", True)
+    monkeypatch.setattr(clusters, "supported", lambda: True)
+    return kept
+
+
+def test_a_row_kept_by_two_blocks(machine, in_clusters, monkeypatch):
+    in_clusters(200)
+    prediction, target = rows("float32", 2, 72)
+    out = Array(MEMORY.array(prediction.shape, "f4"))
+    found = nl.CrossEntropy().value_and_grad(Array.copy(prediction), put(target), out=out)
+    same(found, nl.CrossEntropy().value_and_grad(prediction, target), "float32")
+    assert ("softmax_clusters", 2) in machine.launched
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("kind", ["float32", "bfloat16", "float64"])
+def test_rows_kept_by_clusters_of_blocks(machine, in_clusters, kind):
+    size, dtype = DTYPES[kind].itemsize, DTYPES[kind]
+    # Blocks of a cluster, and bytes that each may keep: more than its piece, or less.
+    for blocks, bytes_, classes in (
+        (2, 160 * size, 304),
+        (8, 64 * size, 520),
+        (8, 16 * size, 1040),
+    ):
+        in_clusters(bytes_)
+        prediction, target = rows(kind, 4, classes)
+        target[0], target[3] = -100, classes - 1
+        prediction[1, classes // 2 :] = -np.inf  # the whole of some blocks' pieces
+        target[1] = 3
+        weight = np.linspace(0.5, 2.0, 4)
+        for options in ({}, {"sample_weight": weight, "reduction": "none"}):
+            # In place too.
+            for gradient in (MEMORY.array(prediction.shape, dtype), None):
+                given = Array.copy(prediction)
+                out = given if gradient is None else Array(gradient)
+                own = {name: put(one) for name, one in options.items()}
+                found = nl.Poly1().value_and_grad(given, put(target), out=out, **own)
+                expected = nl.Poly1().value_and_grad(prediction, target, **options)
+                same(found, expected, kind)
+        assert set(launched(machine)) <= {"softmax_clusters", "softmax_scan"}
+        assert ("softmax_clusters", blocks) in machine.launched
+    # NaN in one block's piece is in every block's gradient; a label out of range is counted once.
+    prediction[2, 7] = np.nan
+    found = nl.CrossEntropy().value_and_grad(Array.copy(prediction), put(target),
+                                             out=Array(MEMORY.array(prediction.shape, dtype)),
+                                             reduction="sum")  # fmt: skip
+    same(found, nl.CrossEntropy().value_and_grad(prediction, target, reduction="sum"), kind)
+    target[2] = classes
+    with pytest.raises(ValueError, match=r"target\[2\] is"):
+        nl.CrossEntropy().value_and_grad(Array.copy(prediction), put(target))
 
 
 def test_rows_that_are_not_cut_alike_are_not_kept(machine, kept):

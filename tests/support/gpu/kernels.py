@@ -189,6 +189,7 @@ def of_one_loss() -> list[tuple[Case, bool]]:
         Case("register_rows", (nl.Poly1,), False, "float16", 0, False, (8, 0)),
         Case("kept_rows", (LogLikelihood,), False, "float32", 1),
         Case("kept_rows", (nl.Poly1,), False, "bfloat16", 1, False, (8, 0)),
+        Case("clusters", (LogLikelihood,), False, "float32", 1),
         Case("staged", (LogLikelihood,), False, "float32", 1),
         Case("staged", (nl.Brier,), False, "float16", 0),
         Case("long", (LogLikelihood,), False, "float32", 1, False, (8, 0)),
@@ -211,6 +212,8 @@ def of_one_loss() -> list[tuple[Case, bool]]:
         Case("register_rows", (nl.Poly1,), False, "float32", 0),
         Case("kept_rows", (LogLikelihood,), False, "float16", 2),
         Case("kept_rows", (LogLikelihood,), False, "float64", 1, False, (8, 0)),
+        Case("clusters", (nl.Poly1,), False, "bfloat16", 1),
+        Case("clusters", (LogLikelihood,), False, "float64", 1),
         Case("staged", (nl.Poly1,), False, "float32", 1, False, (8, 0)),
         Case("staged", (multiclass._WithZLoss,), False, "float32", 2, True, (8, 0)),
         Case("long", (nl.Brier,), False, "bfloat16", 2, True, (8, 0)),
@@ -313,6 +316,8 @@ def kernel_of(case: Case) -> Any:
     if case.kernel == "narrow_rows":
         rows = module.shape(case.kind, CLASSES).rows
         return module.kernel(structure, case.kind, case.derivatives, CLASSES, rows)
+    if case.kernel == "clusters":  # of value and gradient
+        return module.kernel(structure, case.kind)
     if case.kernel == KEPT:
         return module.kernel(structure, case.kind, case.derivatives, case.whole)
     if case.kernel == "register_rows":

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.gpu.kernels import without_gpu
 from tests.support.gpu.ptx_machine import Memory, Program
-from tests.support.gpu.stub import read_launch
+from tests.support.gpu.stub import Driver, read_launch
 
 pytest.importorskip("numba_cuda")
 
@@ -108,19 +108,31 @@ class Machine:
     def __init__(self):
         self.programs, self.launched = {}, []
 
-    def configure(self, kernel, place, blocks, shared, threads):
+    def configure(self, kernel, place, blocks, shared, threads, cluster=1):
         program = self.programs.get(kernel)
         if program is None:
             with without_gpu(CAPABILITY):
                 program = self.programs[kernel] = Program(kernel.ptx(CAPABILITY))
         handle = kernel.function.__name__, program
-        return Launch(self, handle, Packing(kernel.arguments), 0, (blocks, threads, shared))
+        grid = blocks, threads, shared
+        return Launch(self, handle, Packing(kernel.arguments), 0, grid, cluster)
+
+    CUlaunchAttributeID = Driver.CUlaunchAttributeID
+    CUlaunchAttribute, CUlaunchConfig = Driver.CUlaunchAttribute, Driver.CUlaunchConfig
+
+    def cuLaunchKernelEx(self, whole, handle, parameters, extra):
+        (attribute,) = whole.attrs
+        grid = whole.gridDimX, 1, 1, whole.blockDimX, 1, 1, whole.sharedMemBytes, whole.hStream
+        started = read_launch(handle, *grid, parameters, extra)
+        return self.start(started, attribute.value.clusterDim.x)
 
     def cuLaunchKernel(self, handle, *rest):
-        started = read_launch(handle, *rest)
+        return self.start(read_launch(handle, *rest))
+
+    def start(self, started, cluster=1):
         (name, program), blocks, threads, shared, parameters = started
         self.launched.append((name, blocks))
-        program.run(MEMORY, blocks, threads, parameters, shared)
+        program.run(MEMORY, blocks, threads, parameters, shared, cluster)
         return (0,)
 
 

@@ -119,6 +119,7 @@ class Driver:
         self.calls: list[str] = []
         self.captured: set[int] = set()  # streams of which a graph is made now
         self.started: list[Started] = []
+        self.clusters: list[dict[str, int]] = []  # their sizes
         # Bytes of shared memory that blocks may have, if the driver does not refuse them.
         self.shared, self.refuses = 227 * 1024, False
         self.asked: list[tuple[str, int, str]] = []
@@ -157,6 +158,28 @@ class Driver:
         self.started.append(read_launch(handle, *rest))
         return (self.status,)
 
+    CUlaunchAttributeID = SimpleNamespace(CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION="cluster")
+
+    def CUlaunchAttribute(self) -> Any:
+        return SimpleNamespace(value=SimpleNamespace(clusterDim=SimpleNamespace()))
+
+    def CUlaunchConfig(self) -> Any:
+        return SimpleNamespace()
+
+    def cuLaunchKernelEx(self, whole: Any, handle: Any, parameters: int, extra: int) -> tuple[int]:
+        self.calls.append("cuLaunchKernelEx")
+        (attribute,) = whole.attrs
+        assert (attribute.id, whole.numAttrs) == ("cluster", 1)
+        self.clusters.append(vars(attribute.value.clusterDim))
+        sizes = (whole.gridDimX, whole.gridDimY, whole.gridDimZ,
+                 whole.blockDimX, whole.blockDimY, whole.blockDimZ)  # fmt: skip
+        assert sizes[1:3] + sizes[4:] == (1, 1, 1, 1)
+        started = read_launch(
+            handle, *sizes, whole.sharedMemBytes, whole.hStream, parameters, extra
+        )  # fmt: skip
+        self.started.append(started)
+        return (self.status,)
+
 
 @contextmanager
 def stub_gpu(capability: tuple[int, int] | None = None) -> Iterator[Driver]:
@@ -170,9 +193,11 @@ def stub_gpu(capability: tuple[int, int] | None = None) -> Iterator[Driver]:
 
     driver = Driver()
 
-    def configure(self: Any, place: Any, blocks: int, shared: int, threads: int) -> Launch:
+    def configure(
+        self: Any, place: Any, blocks: int, shared: int, threads: int, cluster: int
+    ) -> Launch:
         grid = blocks, threads, shared
-        return Launch(driver, self, Packing(self.arguments), place.stream, grid)
+        return Launch(driver, self, Packing(self.arguments), place.stream, grid, cluster)
 
     def empty(shape: tuple[int, ...], dtype: Any) -> Array:
         assert not driver.captured, "no memory may be asked for"

@@ -6,6 +6,7 @@ import ctypes
 import math
 import re
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from .threads import Launch, Thread
 from .translation import Instruction, Translation
 
 EXIT = -1
+# What a warp waits at for others.
+_OF_BLOCKS = ["bar", "sync"], ["barrier", "cluster"]
 
 
 def _split(text: str) -> list[str]:
@@ -60,7 +63,7 @@ class Program(Translation):
         self.blocks: list[list[Instruction]] = [[]]
         self.labels: dict[str, int] = {}
         self.waits: dict[int, tuple[Instruction, Any]] = {}
-        for line in re.split(r"[;\n]", re.sub(r"(\$?\w+):", r"\1:\n", body)):
+        for line in re.split(r"[;\n]", re.sub(r"(\$?\w+):(?!:)", r"\1:\n", body)):
             line = line.strip()
             if not line or line.startswith((".", "{", "}")):
                 continue
@@ -116,20 +119,45 @@ class Program(Translation):
 
     # Running.
 
-    def run(self, memory: Memory, blocks: int, threads: int, given: bytes, shared: int = 0) -> None:
-        """Run so many blocks, one after another, the last one first."""
+    def run(
+        self,
+        memory: Memory,
+        blocks: int,
+        threads: int,
+        given: bytes,
+        shared: int = 0,
+        cluster: int = 1,
+    ) -> None:
+        """Run so many blocks, or clusters of blocks, one after another, the last one first."""
         if threads % WARP:
             raise ValueError(f"{threads} threads are not whole warps")
         parameters = self._read(given)
-        for block in reversed(range(blocks)):  # none may rely on those before it
-            own = Shared(self.static + shared)
-            launch = Launch(block, blocks, threads, shared, parameters, memory, own)
-            team = [Thread(number, len(self.numbers), launch) for number in range(threads)]
+        if blocks % cluster:
+            raise ValueError(f"{blocks} blocks are not whole clusters of {cluster}")
+        for first in reversed(range(0, blocks, cluster)):  # none may rely on those before it
+            together = [Shared(self.static + shared) for _ in range(cluster)]
+            running = []
+            for block, own in enumerate(together, first):
+                launch = Launch(block, blocks, threads, shared, parameters, memory, own, together)
+                team = [Thread(number, len(self.numbers), launch) for number in range(threads)]
+                running.append(self._block(team))
             try:
-                self._block(team)
+                self._cluster(running, together)
             except Exception as error:
-                error.add_note(f"in block {block}") if hasattr(error, "add_note") else None
+                error.add_note(f"in block {first}") if hasattr(error, "add_note") else None
                 raise
+
+    def _cluster(self, running: list[Any], together: list[Shared]) -> None:
+        """Run the blocks of a cluster, by turns from one of its barriers to the next."""
+        while True:
+            at = [next(block, EXIT) for block in running]
+            if set(at) == {EXIT}:
+                return
+            if len(set(at)) > 1:
+                raise RuntimeError("blocks of a cluster part at a barrier, or one is gone")
+            for shared in together:
+                shared.barrier()
+            running.reverse()
 
     def _read(self, block: bytes) -> list[Any]:
         """The parameters, each at a multiple of its size, as the driver copies them."""
@@ -139,8 +167,10 @@ class Program(Translation):
             raise TypeError(f"{len(block)} bytes for {struct.calcsize(layout)} of parameters")
         return list(struct.unpack(layout, block))
 
-    def _block(self, team: list[Thread]) -> None:
+    def _block(self, team: list[Thread]) -> Iterator[int]:
+        """Run a block; it stops where it has to wait for its cluster."""
         warps = [team[start : start + WARP] for start in range(0, len(team), WARP)]
+        arrived = False
         while True:
             for warp in warps:
                 self._warp(warp)
@@ -149,6 +179,13 @@ class Program(Translation):
                 return
             if len(at) > 1:
                 raise RuntimeError(f"threads of a block part at a barrier: {self._names(at)}")
+            name = self.waits[team[0].at][0].name
+            if name[:3] == ["barrier", "cluster", "wait"]:
+                if not arrived:
+                    raise RuntimeError("a block waits for its cluster and has not arrived")
+                arrived = False
+                yield team[0].at
+            arrived |= name[:3] == ["barrier", "cluster", "arrive"]
             team[0].shared.barrier()
             for thread in team:
                 thread.at = self.function(thread.at)(thread.registers, thread)
@@ -164,7 +201,7 @@ class Program(Translation):
                     at = (compiled[at] or self.function(at))(registers, thread)
                 thread.at = at
             shuffled = {thread.at for thread in warp} - {EXIT}
-            shuffled = {at for at in shuffled if self.waits[at][0].name[:2] != ["bar", "sync"]}
+            shuffled = {at for at in shuffled if self.waits[at][0].name[:2] not in _OF_BLOCKS}
             if not shuffled:
                 return
             at = {thread.at for thread in warp}

@@ -18,6 +18,7 @@ class Thread:
         self.block, self.blocks = launch.block, launch.blocks
         self.threads, self.dynamic = launch.threads, launch.dynamic
         self.parameters, self.memory, self.shared = launch.parameters, launch.memory, launch.shared
+        self.neighbours = launch.neighbours
 
     def read(self, cell: Any, address: int, count: int = 1) -> Any:
         size = ctypes.sizeof(cell)
@@ -38,6 +39,21 @@ class Thread:
         self.shared.check(address, struct.calcsize(kind), self.number, False)
         found = struct.unpack_from(kind, self.shared.bytes, address)
         return found if len(found) > 1 else found[0]
+
+    def neighbour(self, address: int, rank: int) -> int:
+        """The address of the same place in the shared memory of another block of the cluster."""
+        if not 0 <= rank < len(self.neighbours):
+            raise IndexError(f"block {rank} of a cluster of {len(self.neighbours)}")
+        return (rank + 1) << 20 | address
+
+    def read_neighbour(self, kind: str, address: int) -> Any:
+        rank, place = (address >> 20) - 1, address & ((1 << 20) - 1)
+        if rank < 0:
+            raise IndexError("an address of a cluster that says of no block")
+        there = self.neighbours[rank]
+        # As somebody else than any thread of that block.
+        there.check(place, struct.calcsize(kind), (1 + self.block) << 12 | self.number, False)
+        return struct.unpack_from(kind, there.bytes, place)[0]
 
     def write_shared(self, kind: str, address: int, *numbers: Any) -> None:
         self.shared.check(address, struct.calcsize(kind), self.number, True)
@@ -68,3 +84,4 @@ class Launch(NamedTuple):
     parameters: list[Any]
     memory: Memory
     shared: Shared
+    neighbours: list[Shared]  # that of all blocks of the cluster

@@ -107,6 +107,9 @@ class Translation:
             if name == "st" or self.parameters[place][0] != space[-1]:
                 raise NotImplementedError(one.text)
             return self.write(one.operands[0], kind, f"t.parameters[{place}]")
+        if name == "ld" and space[0] == "shared::cluster":
+            found = f"t.read_neighbour('<{_FORMATS[kind]}', {self.address(one.operands[1])})"
+            return self.write(one.operands[0], kind, found)
         if space[0] not in ("global", "shared"):
             raise NotImplementedError(one.text)
         count = int(space[1][1:]) if space[1][0] == "v" else 1
@@ -141,6 +144,11 @@ class Translation:
             return self._regrouped(one)
         if op == "cvt" and how in (["rn", "bf16x2", "f32"], ["rn", "f16x2", "f32"]):
             return self._pair(one)
+        if one.name in (["cvta", "shared", "u64"], ["cvta", "to", "shared", "u64"]):
+            return self.write(one.operands[0], "u64", self.read(one.operands[1], "u64"))
+        if op == "mapa":
+            place, rank = (self.read(operand, "u32") for operand in one.operands[1:])
+            return self.write(one.operands[0], "u32", f"t.neighbour({place}, {rank})")
         if op == "cvt":
             return self.write(one.operands[0], how[-2], self._converted(one))
         width = int(kind[1:]) if kind != "pred" else 1
