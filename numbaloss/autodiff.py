@@ -52,7 +52,8 @@ class Form(NamedTuple):
             return cls("batch", contract.vectors, contract.vectors == 1, True, False)
         if contract.name == "linear":
             return cls("linear", 2, True, True)
-        return cls(contract.name, 1, True, False)
+        has_target = not contract.named or bool(loss.targets)  # type: ignore[attr-defined]
+        return cls(contract.name, 1, has_target, False)
 
     def split(self, inputs: tuple[Any, ...], mask: Any, bias: Any) -> tuple[list[Any], Any]:
         """The arrays of a call that have a gradient, and the target.

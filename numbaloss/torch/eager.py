@@ -81,6 +81,7 @@ def _value_and_gradients(
         and first.dtype in _DIRECT
         and first.is_cpu
         and options[1:] == _USUAL
+        and target is not None
         and target.dtype in _NUMBERS
     ):
         # The shortest way through Python, which takes as long as the loss where arrays are small.

@@ -177,3 +177,13 @@ def test_functions_are_values():
     assert Loss(nl.Huber(0.5)) == pickle.loads(pickle.dumps(Loss(nl.Huber(0.5))))
     assert len({Loss(nl.Huber()), Loss(nl.Huber()), Loss(nl.Huber(), "sum")}) == 2
     assert repr(Loss(nl.Huber(0.5))) == "Loss(Huber(delta=0.5), reduction='mean')"
+
+
+def test_several_outputs_a_sample():
+    prediction = jnp.asarray(np.random.default_rng(0).normal(size=(9, 2)))
+    target = jnp.asarray(np.random.default_rng(1).normal(size=9))
+    module = Loss(nl.GaussianNLL())
+    found = jax.jit(jax.value_and_grad(module))(prediction, target)
+    value, gradient = nl.GaussianNLL().value_and_grad(np.asarray(prediction), np.asarray(target))
+    np.testing.assert_allclose(found[0], value, rtol=1e-6)
+    np.testing.assert_allclose(found[1], gradient, rtol=1e-6)
