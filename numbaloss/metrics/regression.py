@@ -142,15 +142,14 @@ class R2(_Explained):
     two rows NaN, as in scikit-learn.
     """
 
-    kinds = (
-        "square", "square_rest", "target", "target_rest", "target_square", "target_square_rest",
-    )  # fmt: skip
+    # From squares of residuals nothing is subtracted: what rounding took of them does not matter.
+    kinds = ("square", "target", "target_rest", "target_square", "target_square_rest")
 
     def of_output(self, output: int) -> float:
         if self.rows.count < 2 or not self.rows.of(output, "weight"):
             return math.nan
         spread = self.spread(output, "target", "target_square")
-        return self.quotient(self.rows.of(output, "square", True), spread)
+        return self.quotient(self.rows.of(output, "square"), spread)
 
 
 class ExplainedVariance(_Explained):
@@ -159,7 +158,7 @@ class ExplainedVariance(_Explained):
     Unlike :class:`R2` it does not see a constant that all predictions are off.
     """
 
-    kinds = (*R2.kinds, "residual", "residual_rest")
+    kinds = (*R2.kinds, "square_rest", "residual", "residual_rest")
 
     def of_output(self, output: int) -> float:
         if not self.rows.count or not self.rows.of(output, "weight"):

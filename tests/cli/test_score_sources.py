@@ -116,7 +116,7 @@ def test_a_bad_row_of_a_part_is_named(command, tmp_path):
         write(bad, folder / "two", ending)
         for more in ((), ("--workers", "2")):
             if more and ending == ".parquet":
-                continue
+                continue  # processes cost a second each to start
             found = command("score", folder, "--classes", "a,b", "--loss", "bce", *more)
             assert found.code == 1
             assert "'q'" in found.err
@@ -142,24 +142,32 @@ def test_standard_input(command, tmp_path, whole, ending, monkeypatch):
 
 
 def test_processes_give_the_same_bits(command, tmp_path):
-    rows = 3_000_000
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    for place, start in enumerate(range(0, ROWS, 2500)):
+        write(TABLE.slice(start, 2500), folder / f"part-{place}", ".parquet")
+    more = ("--by", "land", "--metric", "quantile_coverage")
+    here = without_times(command("score", folder, *ASKED, *more).json)
+    assert without_times(command("score", folder, *ASKED, *more, "--workers", "2").json) == here
+
+
+@pytest.mark.exhaustive
+def test_processes_share_row_groups(command, tmp_path):
+    rows = 2_200_000  # of two pieces
     chance = RNG.random(rows)
     target = (RNG.random(rows) < chance).astype(np.int64)
-    table = pa.table(
-        {"prediction": chance, "target": target, "weight": RNG.random(rows), "k": target}
-    )
+    table = pa.table({"prediction": chance, "target": target, "k": target})
     path = tmp_path / "rows.parquet"
-    pq.write_table(table, path, row_group_size=400_000)
+    pq.write_table(table, path, row_group_size=rows // 4)
     arguments = (path, "--loss", "mse", "--metric", "roc_auc", "--metric", "accuracy")
-    arguments += ("--weight", "weight", "--by", "k", "--bins", "4", "--json")
+    arguments += ("--by", "k", "--bins", "4", "--json")
     here = without_times(command("score", *arguments).json)
     there = without_times(command("score", *arguments, "--workers", "2").json)
     assert there == here
-    assert here["metrics"][1]["value"] == m.accuracy(
-        chance, target, sample_weight=table["weight"].to_numpy()
-    )
+    assert here["metrics"][1]["value"] == m.accuracy(chance, target)
 
 
+@pytest.mark.exhaustive
 def test_a_worker_that_dies_is_told(tmp_path):
     from numbaloss.cli import jobs
     from numbaloss.cli.failures import Failure
