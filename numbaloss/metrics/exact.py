@@ -21,6 +21,7 @@ import numpy as np
 from numba import njit, types
 
 from ..cpu.compile import python_function
+from ..cpu.intrinsics import prefer_wide_vectors
 from ..cpu.sums import add_in_lanes
 from ..vmath.bits import fma, to_bits
 
@@ -72,6 +73,7 @@ def add_bits(bits, total):
 
 @njit(**options)
 def _largest(bits, count):
+    prefer_wide_vectors()
     size = np.int64(0)
     for i in range(count):
         one = bits[i] & _SIZE_BITS
@@ -95,6 +97,7 @@ def _split(values, count, power):
 @njit(**options)
 def _split_twice(values, count, power, second):
     """Two of :func:`_split`, one after the other, in one trip: both sums, and the bits left."""
+    prefer_wide_vectors()
     total, other, left = 0.0, 0.0, np.int64(0)
     for i in range(count):
         above = (power + values[i]) - power
@@ -117,6 +120,7 @@ def _power(exponent, one, bits_of_one):
 @njit(**options)
 def add_block(values, count, total, one):
     """Add up to 1024 numbers to a sum; ``values`` is overwritten, ``one`` is room for a number."""
+    prefer_wide_vectors()
     bits = values.view(np.int64)
     bits_of_one = one.view(np.int64)
     size = _largest(bits, count)
@@ -166,6 +170,7 @@ def product_rest(a, b, product):
 
 def _add_array(values, total):
     """Add an array of numbers to a sum."""
+    prefer_wide_vectors()
     block = np.empty(BLOCK)
     one = np.empty(1)
     totals = total.reshape(1, WIDTH)

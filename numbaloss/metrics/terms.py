@@ -240,6 +240,7 @@ def _runner() -> Any:
 
 def _add(p, t, w, loops, parameter, totals):
     """Add rows to sums, a loop each."""
+    prefer_wide_vectors()
     block, one = np.empty(BLOCK), np.empty(1)
     out = block.ctypes.data
     for start in range(0, p.size, BLOCK):
