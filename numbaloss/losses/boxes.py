@@ -26,51 +26,61 @@ def _side(low, high):
     return max(high - low, 0.0)
 
 
-def _overlap(a, b, c, d, e, f, g, h):
-    """Areas of the intersection and of the union of two boxes, by their corners."""
+def _corners(form, x1, y1, x2, y2):
+    """Two corners of a box, from the numbers that it is given by."""
+    before, start, size = form
+    return x1 - before * x2, y1 - before * y2, start * x1 + size * x2, start * y1 + size * y2
+
+
+def _overlap(box, true):
+    """Areas of the intersection and of the union of two boxes."""
+    (a, b, c, d), (e, f, g, h) = box, true
     common = _side(max(a, e), min(c, g)) * _side(max(b, f), min(d, h))
     return common, _side(a, c) * _side(b, d) + _side(e, g) * _side(f, h) - common
 
 
-def _iou(a, b, c, d, e, f, g, h):
-    common, union = _overlap(a, b, c, d, e, f, g, h)
+def _iou(box, true):
+    common, union = _overlap(box, true)
     return 1.0 - _share(common, union)
 
 
-def _giou(a, b, c, d, e, f, g, h):
-    common, union = _overlap(a, b, c, d, e, f, g, h)
+def _giou(box, true):
+    (a, b, c, d), (e, f, g, h) = box, true
+    common, union = _overlap(box, true)
     hull = _side(min(a, e), max(c, g)) * _side(min(b, f), max(d, h))
     return 1.0 - _share(common, union) + _share(hull - union, hull)
 
 
-def _distance(a, b, c, d, e, f, g, h):
+def _distance(box, true):
     """The squared distance of the centres over that of the corners of the hull."""
+    (a, b, c, d), (e, f, g, h) = box, true
     across, along = (a + c) - (e + g), (b + d) - (f + h)
     width, height = max(c, g) - min(a, e), max(d, h) - min(b, f)
     return _share(0.25 * (across * across + along * along), width * width + height * height)
 
 
-def _diou(a, b, c, d, e, f, g, h):
-    return _iou(a, b, c, d, e, f, g, h) + _distance(a, b, c, d, e, f, g, h)
+def _diou(box, true):
+    return _iou(box, true) + _distance(box, true)
 
 
-def _aspect(width, height):
+def _aspect(box):
     """The angle of a diagonal, of a box that has one."""
+    a, b, c, d = box
+    width, height = _side(a, c), _side(b, d)
     if height > 0.0:
         return math.atan(width / height)
     return _HALF_PI if width > 0.0 else 0.0
 
 
-def _ciou(a, b, c, d, e, f, g, h):
-    iou = _iou(a, b, c, d, e, f, g, h)
-    turned = _aspect(_side(e, g), _side(f, h)) - _aspect(_side(a, c), _side(b, d))
+def _ciou(box, true):
+    iou, turned = _iou(box, true), _aspect(true) - _aspect(box)
     v = _OF_ASPECTS * turned * turned
     alpha = stop_gradient(_share(v, iou + v))
-    return iou + _distance(a, b, c, d, e, f, g, h) + alpha * v
+    return iou + _distance(box, true) + alpha * v
 
 
 class _Boxes(MultiOutput):
-    """Corners of both boxes, made of what they are given by."""
+    """Boxes by two corners, made of what they are given by."""
 
     outputs = _NUMBERS
     targets = _TRUE
@@ -81,42 +91,30 @@ class _Boxes(MultiOutput):
 
 class _IoU(_Boxes):
     def value(self, x1, y1, x2, y2, true_x1, true_y1, true_x2, true_y2):
-        s, u, v = self.before, self.start, self.size
-        return _iou(
-            x1 - s * x2, y1 - s * y2, u * x1 + v * x2, u * y1 + v * y2,
-            true_x1 - s * true_x2, true_y1 - s * true_y2,
-            u * true_x1 + v * true_x2, u * true_y1 + v * true_y2,
-        )  # fmt: skip
+        form = self.before, self.start, self.size
+        true = _corners(form, true_x1, true_y1, true_x2, true_y2)
+        return _iou(_corners(form, x1, y1, x2, y2), true)
 
 
 class _GIoU(_Boxes):
     def value(self, x1, y1, x2, y2, true_x1, true_y1, true_x2, true_y2):
-        s, u, v = self.before, self.start, self.size
-        return _giou(
-            x1 - s * x2, y1 - s * y2, u * x1 + v * x2, u * y1 + v * y2,
-            true_x1 - s * true_x2, true_y1 - s * true_y2,
-            u * true_x1 + v * true_x2, u * true_y1 + v * true_y2,
-        )  # fmt: skip
+        form = self.before, self.start, self.size
+        true = _corners(form, true_x1, true_y1, true_x2, true_y2)
+        return _giou(_corners(form, x1, y1, x2, y2), true)
 
 
 class _DIoU(_Boxes):
     def value(self, x1, y1, x2, y2, true_x1, true_y1, true_x2, true_y2):
-        s, u, v = self.before, self.start, self.size
-        return _diou(
-            x1 - s * x2, y1 - s * y2, u * x1 + v * x2, u * y1 + v * y2,
-            true_x1 - s * true_x2, true_y1 - s * true_y2,
-            u * true_x1 + v * true_x2, u * true_y1 + v * true_y2,
-        )  # fmt: skip
+        form = self.before, self.start, self.size
+        true = _corners(form, true_x1, true_y1, true_x2, true_y2)
+        return _diou(_corners(form, x1, y1, x2, y2), true)
 
 
 class _CIoU(_Boxes):
     def value(self, x1, y1, x2, y2, true_x1, true_y1, true_x2, true_y2):
-        s, u, v = self.before, self.start, self.size
-        return _ciou(
-            x1 - s * x2, y1 - s * y2, u * x1 + v * x2, u * y1 + v * y2,
-            true_x1 - s * true_x2, true_y1 - s * true_y2,
-            u * true_x1 + v * true_x2, u * true_y1 + v * true_y2,
-        )  # fmt: skip
+        form = self.before, self.start, self.size
+        true = _corners(form, true_x1, true_y1, true_x2, true_y2)
+        return _ciou(_corners(form, x1, y1, x2, y2), true)
 
 
 class BoxLoss(MultiOutput):
