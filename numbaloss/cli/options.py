@@ -31,7 +31,7 @@ class FileFormat(StrEnum):
 
 
 File = Annotated[Path, typer.Argument(metavar="FILE", show_default=False)]
-Files = Annotated[list[str], typer.Argument(metavar="FILE...", show_default=False)]
+Files = Annotated[list[str], typer.Argument(metavar="FILE", show_default=False)]
 Losses = Annotated[
     list[str] | None,
     typer.Option(
