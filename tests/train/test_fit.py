@@ -83,6 +83,7 @@ def test_training_loss_counts_rows_not_batches():
         assert history["validation_loss"][0] == pytest.approx(whole, rel=1e-12)
 
 
+@pytest.mark.exhaustive
 def test_metrics_see_probabilities_and_name_themselves():
     model = linear()
     history = train.fit(
@@ -246,6 +247,7 @@ class Tokens:
         return self.x.T @ by_hidden, by_weight
 
 
+@pytest.mark.exhaustive
 def test_losses_of_several_arrays_fit():
     model, labels = Tokens(), RANDOM.integers(0, 3, 300)
     assert train.check_model(model, X[:5]) < 1e-9
@@ -272,6 +274,7 @@ class Towers:
         return {name: x.T @ g for name, x, g in zip(self.parameters, self.x, gradient)}
 
 
+@pytest.mark.exhaustive
 def test_losses_without_a_target_fit():
     model, other = Towers(), X + 0.1 * RANDOM.normal(size=X.shape)
     assert train.check_model(model, (X[:5], other[:5])) < 1e-9

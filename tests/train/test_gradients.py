@@ -37,6 +37,7 @@ def test_the_global_norm_is_cut(dtype):
     np.testing.assert_array_equal(flat(g), after)
 
 
+@pytest.mark.exhaustive
 def test_clipping_is_pytorchs():
     torch = pytest.importorskip("torch")
     g = tree_of(np.random.default_rng(1), np.float64)

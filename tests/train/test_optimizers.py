@@ -109,6 +109,7 @@ def tree_of(rng, dtype=np.float64, scale=1.0):
     }
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize(("make", "options"), CASES, ids=NAMES)
 def test_steps_are_those_of_the_published_formula(make, options):
     rng = np.random.default_rng(0)

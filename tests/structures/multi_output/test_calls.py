@@ -12,7 +12,13 @@ from catalogue.several import several_inputs
 GAUSSIAN, GIOU = nl.GaussianNLL(), nl.GIoU()
 
 
-@pytest.fixture(scope="module", params=[GAUSSIAN, GIOU], ids=["two outputs", "four outputs"])
+BOTH = [
+    pytest.param(GAUSSIAN, id="two outputs"),
+    pytest.param(GIOU, id="four outputs", marks=pytest.mark.exhaustive),
+]
+
+
+@pytest.fixture(scope="module", params=BOTH)
 def call(request):
     prediction, target = several_inputs(request.param, 300, 3)
     return request.param, prediction.astype("f4"), target.astype("f4")

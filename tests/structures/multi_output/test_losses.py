@@ -150,7 +150,7 @@ def test_zeros_of_two_kinds_keep_their_digits(logit, log_rate):
     assert loss([logit, log_rate], 3.0) == pytest.approx(some, rel=1e-13)
 
 
-@pytest.mark.every(8)
+@pytest.mark.every(16)
 @pytest.mark.parametrize("loss", MULTI_OUTPUT_LOSSES, ids=identify)
 def test_derivatives_belong_to_the_values(loss):
     prediction, target = several_inputs(loss, 24, 1)
@@ -175,7 +175,7 @@ def test_derivatives_belong_to_the_values(loss):
         np.testing.assert_allclose(full[:, place], bend, rtol=1e-5, atol=2e-5)
 
 
-@pytest.mark.every(8)
+@pytest.mark.every(16)
 @pytest.mark.parametrize("loss", MULTI_OUTPUT_LOSSES, ids=identify)
 def test_float32_follows_float64_and_plain_python(loss):
     prediction, target = several_inputs(loss, 40, 2)
