@@ -11,7 +11,6 @@ from ..core.groups import Group
 from ..core.loss import domain
 from ..core.out_of_range import raise_first_of_samples, raise_first_weight
 from ..core.request import Request
-from ..formulas.structure import lower, terms
 from .arguments import check_options, gpu_of, row_weights
 from .outputs import NOT_WANTED, Results, check_values_out, model
 from .run import Errors, run
@@ -72,7 +71,11 @@ def evaluate(
 def _check_hessian(loss: Any, hessian: str) -> None:
     if hessian not in HESSIANS:
         raise ValueError(f"hessian must be one of {HESSIANS}, not {hessian!r}")
-    for _, term in () if hessian == "diagonal" else terms(lower(loss)):
+    if hessian == "diagonal":
+        return
+    from ..formulas.structure import lower, terms  # Numba: not where nothing is computed
+
+    for _, term in terms(lower(loss)):
         cls: Any = type(term)
         if hessian == "fisher" and not cls.declares_information():
             raise TypeError(
