@@ -293,6 +293,7 @@ def test_modes_that_a_loss_does_not_have_are_refused(loss, hessian, words):
         derivatives(loss, np.zeros(2), np.ones(2), hessian=hessian)
 
 
+@pytest.mark.exhaustive
 def test_inputs_stay_as_they_are_and_order_is_as_asked():
     rows = np.asfortranarray(np.random.default_rng(6).normal(size=(8, 3)))
     labels = np.array([0.0, 1.0, 2.0, 0.0, 1.0, 2.0, 0.0, 1.0])

@@ -42,6 +42,7 @@ def python(code: str, folder: Path) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize(
     ("arguments", "forbidden"),
     HEAVY,

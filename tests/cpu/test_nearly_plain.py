@@ -158,13 +158,21 @@ def taken(monkeypatch):
     return counts
 
 
-# Calls that are drawn: more of them where everything is tried.
-FEW_OR_MANY = pytest.mark.parametrize(
-    "calls", [30, pytest.param(500, marks=pytest.mark.exhaustive)]
-)
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda one: one.__name__)
+def test_layouts(taken, layout):
+    rng = np.random.default_rng(2)
+    targets = rng.normal(size=(60, 4)).astype("f4"), rng.integers(0, 4, 60)
+    for loss, target in zip((nl.Huber(), nl.CrossEntropy()), targets):
+        given = layout(rng.normal(size=(60, 4)).astype("f4")), layout(target)
+        weight = layout(rng.random(60).astype("f4"))
+        for options in ({}, {"sample_weight": weight, "reduction": "weighted_mean"}):
+            found = outcome(lambda: loss.value_and_grad(*given, **options))  # noqa: B023
+            wanted = outcome(lambda: loss.value_and_grad(*given, **options, device="cpu"))  # noqa: B023
+            assert_same(found, wanted)
 
 
-@FEW_OR_MANY
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("calls", [500])
 def test_numbers(taken, calls):
     rng = np.random.default_rng(0)
     loss = nl.BinaryCrossEntropy()
@@ -181,7 +189,8 @@ def test_numbers(taken, calls):
     assert taken["elements"] > 0.6 * calls
 
 
-@FEW_OR_MANY
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("calls", [500])
 def test_rows(taken, calls):
     rng = np.random.default_rng(1)
     losses = [

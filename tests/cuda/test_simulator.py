@@ -14,7 +14,8 @@ from tests.support.gpu.simulator_checks import CHECKS
 ROOT = Path(__file__).parents[2]
 # What takes long: the machine that runs PTX has the same losses, as they are compiled.
 LONG = {
-    "batches", "elementwise", "errors", "families", "linear", "long rows", "other families", "rows",
+    "batches", "boosting", "elementwise", "errors", "families", "linear", "long rows",
+    "options of calls", "other families", "rows",
     "rows of all dtypes", "rows with options", "training", "vectors", "vectors with options",
 }  # fmt: skip
 

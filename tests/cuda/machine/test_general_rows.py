@@ -23,7 +23,7 @@ def test_general_rows(machine, no_registers, kind, shape):
     assert "softmax_general" in launched(machine)
 
 
-@pytest.mark.every(32)
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("kind", DTYPES)
 @pytest.mark.parametrize("offset", [3, 0])
 @pytest.mark.parametrize("shape", [(70, 3), (5, 144), (40, 16), (3, 1032)], ids=str)
@@ -111,7 +111,7 @@ def test_targets_of_a_larger_dtype_come_in_vectors(machine, kind, of_targets):
     assert launched(machine) == ["softmax_classes"]
 
 
-@pytest.mark.every(2)
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("offset", [0, 2])
 def test_targets_that_are_cut_elsewhere_go_another_way(machine, offset):
     prediction, targets = rows("float32", 5, 40)[0], dense("float32", 5, 40)

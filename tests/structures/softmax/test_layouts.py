@@ -9,7 +9,7 @@ from catalogue.cases import EACH_ROW_CASE, identify, row_inputs, with_class_weig
 from tests.support.rows import CE, FEW_WIDTHS, FORMS, assert_same, everything, rows
 
 
-@pytest.mark.every(4)
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("loss", [CE, nl.Brier()], ids=identify)
