@@ -42,6 +42,7 @@ PAGES = {
     "docs/pytorch_and_jax.md": ("torch", "jax"),
     "docs/metrics.md": ("pyarrow", "dask"),
     "docs/training.md": (),
+    "docs/several_outputs.md": (),
 }
 
 
