@@ -73,8 +73,15 @@ def get(name: str, **parameters: Any) -> Any:
     return _classes[found](**parameters)
 
 
+# Abbreviations whose capitals begin no word.
+_ONE_WORD = {"GIoU": "Giou", "DIoU": "Diou", "CIoU": "Ciou", "IoU": "Iou", "SimPO": "Simpo"}
+_ONE_WORD["TNLL"] = "TNll"
+
+
 def snake_case(name: str) -> str:
     """``BinaryCrossEntropy`` to ``binary_cross_entropy``."""
+    for word, spelt in _ONE_WORD.items():
+        name = name.replace(word, spelt)
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 

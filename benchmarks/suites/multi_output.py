@@ -7,7 +7,7 @@ import numpy as np
 from .common import DTYPES, make
 
 # Outputs and targets of each.
-LOSSES = {"giou": (4, 4), "gaussian_nll": (2, 1), "student_tnll": (2, 1), "dpo": (2, 2)}
+LOSSES = {"giou": (4, 4), "gaussian_nll": (2, 1), "student_t_nll": (2, 1), "dpo": (2, 2)}
 
 
 class Samples:
