@@ -40,7 +40,7 @@ def test_elements(size, real, kind, reduction):
         np.testing.assert_array_equal(out, wanted[1])
 
 
-@pytest.mark.every(8)
+@pytest.mark.every(16)
 @pytest.mark.parametrize(
     "shape", [(1, 3), (10, 10), (4000, 10), (40, 700), (2, 9000), (33, 9000), (3, 90_000)]
 )

@@ -134,7 +134,7 @@ def test_in_float64_only_values_are_added_up(capability):
     assert (found["div.rn.f64"], found["cvt.f64.f32"]) == (2, 3)
 
 
-@pytest.mark.every(53)
+@pytest.mark.every(106)
 @pytest.mark.parametrize("case", list(every_case() if ALL else sums_of_all()), ids=str)
 def test_kernels_are_what_they_should_be(case):
     assert not list(complaints(case))
@@ -146,7 +146,7 @@ def test_kernels_over_similarities_are_what_they_should_be(case):
     assert not list(complaints(case))
 
 
-@pytest.mark.every(4)
+@pytest.mark.every(8)
 @pytest.mark.parametrize("case", OF_ONE_LOSS)
 def test_kernels_of_one_loss_are_what_they_should_be(case):
     assert not list(complaints(case))

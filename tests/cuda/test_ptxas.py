@@ -94,7 +94,7 @@ def assembled(program, case):
     )
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(8)
 @pytest.mark.parametrize("case", list(every_case()) if ALL else OFTEN)
 def test_kernels_leave_room_for_many_threads(assembler, case):
     use = assembled(assembler, case)

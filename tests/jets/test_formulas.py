@@ -15,7 +15,7 @@ def of_point(function, p, t):
     return np.array([at(function, x, target=y, near=1e-12) for x, y in zip(p, t)])[:, :, 0].T
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(6)
 @pytest.mark.parametrize(("function", "low", "high"), FORMULAS)
 @pytest.mark.parametrize(
     "compute", [of_point, pytest.param(of_kernel, marks=pytest.mark.exhaustive)]

@@ -74,7 +74,7 @@ LOOSE = {
 }
 
 
-@pytest.mark.every(9)
+@pytest.mark.every(18)
 @pytest.mark.parametrize(
     ("loss", "twin"),
     [(loss, twin_of(loss)) for loss in SINGLE]

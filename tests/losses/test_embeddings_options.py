@@ -55,7 +55,7 @@ def test_weight_0_removes_rows_that_hold_nan(loss):
         assert not one[weight == 0].any()
 
 
-@pytest.mark.every(5)
+@pytest.mark.every(10)
 @pytest.mark.parametrize("loss", BY_ROW, ids=repr)
 def test_weights_of_a_leading_part_hold_for_all_rows_behind(loss):
     rng = np.random.default_rng(7)
@@ -70,7 +70,7 @@ def test_weights_of_a_leading_part_hold_for_all_rows_behind(loss):
             np.testing.assert_allclose(one, other, rtol=1e-15)
 
 
-@pytest.mark.every(6)
+@pytest.mark.every(12)
 @pytest.mark.parametrize("family", EVERY, ids=name_of)
 def test_gradients_go_where_the_caller_wants_them(family):
     loss, rng = family[0], np.random.default_rng(8)
@@ -97,7 +97,7 @@ def test_gradients_go_where_the_caller_wants_them(family):
             np.testing.assert_allclose(one, expect, rtol=1e-12, atol=1e-15)
 
 
-@pytest.mark.every(6)
+@pytest.mark.every(12)
 @pytest.mark.parametrize("family", EVERY, ids=name_of)
 def test_inputs_stay_as_they_are(family):
     for loss in family:

@@ -72,7 +72,7 @@ def excuse(loss):
     return 16 if isinstance(loss, (nl.GeneralRobust, nl.AsymmetricFocal, nl.Tweedie)) else 6
 
 
-@pytest.mark.every(4)
+@pytest.mark.every(8)
 @pytest.mark.parametrize("loss", LOSSES, ids=identify)
 @pytest.mark.parametrize("spread", [1.5, 12.0], ids=["centre", "tails"])
 def test_float64_results_are_exact_to_a_few_ulp(loss, spread):
@@ -117,7 +117,7 @@ def test_gradient_check_notices_a_wrong_gradient():
     assert nl.check_gradient(Wrong(), [1.0, 2.0], [0.0, 0.5]) > 4e-4
 
 
-@pytest.mark.every(4)
+@pytest.mark.every(8)
 @pytest.mark.parametrize("loss", LOSSES, ids=identify)
 def test_float32_follows_float64(loss):
     prediction, target = inputs(loss, 5000, seed=8)
@@ -135,7 +135,7 @@ def test_float32_follows_float64(loss):
         assert np.mean(error > 2 * excuse(loss)) <= 0.001, np.sort(error)[-10:]
 
 
-@pytest.mark.every(4)
+@pytest.mark.every(8)
 @pytest.mark.parametrize("loss", EACH, ids=identify)
 def test_values_agree_whatever_is_computed_beside_them(loss):
     prediction, target = inputs(loss, 1000, seed=5)

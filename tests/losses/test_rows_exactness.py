@@ -125,7 +125,7 @@ def test_float32_follows_float64(loss, form):
     assert not wrong
 
 
-@pytest.mark.every(4)
+@pytest.mark.every(12)
 @pytest.mark.parametrize(("loss", "form"), ROW_CASES, ids=identify)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_order_of_the_classes_does_not_matter(loss, form, dtype):

@@ -62,7 +62,7 @@ METRICS = [
 ]  # fmt: skip
 
 
-@pytest.mark.every(2)
+@pytest.mark.every(5)
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("metric", METRICS, ids=lambda one: type(one).__name__)
 def test_any_parts_and_threads_give_the_same_bits(metric, weighted):

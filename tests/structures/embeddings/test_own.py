@@ -153,7 +153,7 @@ def user_loss(loss):
     return vectors, target, dense_of_rows
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(6)
 @pytest.mark.parametrize(
     "loss",
     [
