@@ -11,7 +11,8 @@ SYMBOLS = {
     "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "varepsilon": "ε",
     "lambda": "λ", "mu": "μ", "pi": "π", "sigma": "σ", "tau": "τ", "ell": "ℓ", "sum": "Σ",
     "cdot": "·", "times": "×", "pm": "±", "le": "≤", "ge": "≥", "ne": "≠", "in": "∈", "to": "→",
-    "infty": "∞", "lVert": "‖", "rVert": "‖", "|": "‖",
+    "infty": "∞", "lVert": "‖", "rVert": "‖", "|": "‖", "cap": "∩", "cup": "∪", "nu": "ν",
+    "Gamma": "Γ", "Delta": "Δ", "lfloor": "⌊", "rfloor": "⌋",
     "quad": APART, "qquad": APART, ",": " ", " ": " ", ";": " ",
 }  # fmt: skip
 # What only makes brackets larger, or text upright.

@@ -159,6 +159,8 @@ def _takes(cls: type[Loss]) -> list[str]:
     """What it is called with, and the numbers that these may be."""
     structure = registry.snake_case(cls.structure().__name__)
     found = [f"{structure}: {listing.use(cls.structure())}"]
+    if cls.contract.named:
+        return found + _numbers_of_samples(cls)
     for name in ("prediction", "target"):
         declared = getattr(cls, f"{name}_domain", None)
         default = ""
@@ -176,6 +178,18 @@ def _takes(cls: type[Loss]) -> list[str]:
     return found
 
 
+def _numbers_of_samples(cls: Any) -> list[str]:
+    """Outputs and targets by their names, and the numbers that these may be."""
+    found = []
+    for title, names in (("outputs", cls.outputs), ("targets", cls.targets)):
+        some = [
+            f"{name} in {tight(domain(cls.domains[name]))}" if name in cls.domains else name
+            for name in names
+        ]
+        found.append(f"{title}: {', '.join(some) or 'none'}")
+    return found
+
+
 def _call(cls: type[Loss]) -> list[str]:
     """How it is written on a command line and in Python, with its defaults."""
     given = [(one.name, 0.5 if one.required else one.default) for one in cls.parameters()]
@@ -186,6 +200,10 @@ def _call(cls: type[Loss]) -> list[str]:
     if cls.contract.prediction_and_target:
         lines.append(f"numbaloss score FILE --loss {_name(cls)}{option}")
         lines.append(f"nl.{cls.__name__}({python}).value_and_grad(prediction, target)")
+    elif cls.contract.named:
+        named: Any = cls
+        takes = "prediction, target" if named.targets else "prediction"
+        lines.append(f"nl.{cls.__name__}({python}).value_and_grad({takes})")
     else:
         lines.append(f"nl.{cls.__name__}({python})")
     return lines

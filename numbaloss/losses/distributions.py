@@ -61,6 +61,7 @@ class BetaNLL(LocationScale):
     Parameters
     ----------
     beta : float in [0, 1]
+        The power β.
 
     References
     ----------

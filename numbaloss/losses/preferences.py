@@ -119,6 +119,7 @@ class IPO(Policy):
     Parameters
     ----------
     beta : float > 0
+        How dear it is to leave the reference.
 
     References
     ----------
@@ -144,6 +145,7 @@ class SimPO(Preference):
     Parameters
     ----------
     beta : float > 0
+        What a difference of the means is multiplied by.
     gamma : float >= 0
         The margin that is asked for.
 
@@ -213,6 +215,7 @@ class KTO(MultiOutput):
     Parameters
     ----------
     beta : float > 0
+        How dear it is to leave the reference.
     desirable, undesirable : float >= 0
         The weights of either.
 
