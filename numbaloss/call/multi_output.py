@@ -11,8 +11,16 @@ from ..core.groups import Group
 from ..core.loss import domain
 from ..core.out_of_range import raise_first_of_samples, raise_first_weight
 from ..core.request import Request
-from .arguments import check_options, gpu_of, row_weights
-from .outputs import NOT_WANTED, Results, check_values_out, model
+from .arguments import check_options, gpu_of, predicted, row_weights
+from .outputs import (
+    NOT_WANTED,
+    Results,
+    check_output_kind,
+    check_values_out,
+    check_writable,
+    hessian_name,
+    model,
+)
 from .run import Errors, run
 
 HESSIANS = ("diagonal", "full", "fisher")
@@ -99,7 +107,7 @@ def _outputs(loss: Any, prediction: Any) -> tuple[tuple[Any, ...], list[arrays.F
     count = len(loss.outputs)
     if not isinstance(prediction, tuple):
         misuse.refuse_autograd(prediction)
-        operand, family = _floating(prediction, "prediction")
+        operand, family = predicted(prediction)
         shape = operand.array.shape
         if not shape or shape[-1] != count:
             raise ValueError(
@@ -109,10 +117,14 @@ def _outputs(loss: Any, prediction: Any) -> tuple[tuple[Any, ...], list[arrays.F
         return (prediction,), [family], Group.of_whole(operand)
     _check_count("prediction", prediction, loss.outputs)
     misuse.refuse_autograd(*prediction)
-    found = [_floating(one, name) for one, name in zip(prediction, loss.outputs)]
+    found = [predicted(one, name) for one, name in zip(prediction, loss.outputs)]
     first = found[0][0]
     for (operand, _), name in zip(found[1:], loss.outputs[1:]):
-        _check_alike(operand, name, first, loss.outputs[0])
+        if operand.array.shape != first.array.shape:
+            raise ValueError(
+                f"{loss.outputs[0]} and {name} must have one shape, not {first.array.shape} and "
+                f"{operand.array.shape}; shapes are never broadcast"
+            )
         if operand.kind != first.kind:
             raise TypeError(
                 f"{name} has dtype {operand.kind} and {loss.outputs[0]} {first.kind}; they must "
@@ -123,13 +135,6 @@ def _outputs(loss: Any, prediction: Any) -> tuple[tuple[Any, ...], list[arrays.F
         [family for _, family in found],
         Group.of_each(tuple([operand for operand, _ in found]), first.array.shape),
     )
-
-
-def _floating(given: Any, name: str) -> tuple[arrays.Operand, arrays.Family]:
-    operand, family = arrays.operand(given, name)
-    if operand.kind not in arrays.FLOATS:
-        raise misuse.no_float(name, operand.kind, None)
-    return operand, family
 
 
 def _targets(loss: Any, target: Any, shape: tuple[int, ...]) -> Group:
@@ -171,14 +176,6 @@ def _check_count(what: str, given: tuple[Any, ...], names: Sequence[str]) -> Non
         )
 
 
-def _check_alike(operand: arrays.Operand, name: str, first: arrays.Operand, of: str) -> None:
-    if operand.array.shape != first.array.shape:
-        raise ValueError(
-            f"{of} and {name} must have one shape, not {first.array.shape} and "
-            f"{operand.array.shape}; shapes are never broadcast"
-        )
-
-
 def _ranges(loss: Any, weighted: bool, check: bool) -> str:
     """What a call may find out of range, in words; empty where nothing can be."""
     found = ["weights >= 0"] if weighted and check else []
@@ -214,10 +211,10 @@ class _Results(Results):
         self.own: list[Any] = [None, None]
         self.made: list[Any] = [None, None]
         self.groups: list[Any] = [self.views[0], None, None]
+        self.names = "out", hessian_name(outs)
         for place, own in enumerate(outs):
             if own is not NOT_WANTED:
-                full = place == 1 and hessian == "full"
-                self._take(place, own, ("out", "hess_out")[place], full)
+                self._take(place, own, self.names[place], place == 1 and hessian == "full")
 
     def _take(self, place: int, own: Any, name: str, full: bool) -> None:
         """Take an array for a derivative, or make one."""
@@ -256,7 +253,8 @@ class _Results(Results):
 
     def check_outputs(self, inputs: Sequence[tuple[Any, str]]) -> bool:
         """Raise where an output does not fit; tell whether the gradient is the prediction."""
-        outputs: list[tuple[arrays.Operand, str]] = []
+        p = self.prediction.operands[0]
+        outputs: list[tuple[arrays.Operand, str, str]] = []
         if self.values_out is not None:
             (view, *_), shape = self.views, self.prediction.shape
             assert view is not None
@@ -264,22 +262,24 @@ class _Results(Results):
                 raise ValueError(
                     f"values_out must have the shape of the values, {shape}, not {view.array.shape}"
                 )
-            outputs.append((view, "values_out"))
-        for own, group, name in zip(self.own, self.groups[1:], ("out", "hess_out")):
+            outputs.append((view, "values_out", p.compute))
+        for own, group, name in zip(self.own, self.groups[1:], self.names):
             if own is not None:
-                outputs += [(one, name) for one in group.operands]
+                outputs += [(one, name, p.kind) for one in group.operands]
+        gradient = () if self.groups[1] is None else self.groups[1].operands
         in_place = False
-        for i, (one, name) in enumerate(outputs):
-            _check_writable(one, name)
+        for i, (one, name, kind) in enumerate(outputs):
+            check_output_kind(one, name, kind, False)
+            check_writable(one, name, p, "the prediction")
             for operand, of in inputs:
                 if operand is None or not layouts.overlap(one.array, operand.array):
                     continue
-                ours = any(operand is each for each in self.prediction.operands)
+                may = _among(one, gradient) and _among(operand, self.prediction.operands)
                 same = one.kind == operand.kind and layouts.same_memory(one.array, operand.array)
-                if name != "out" or not ours or not same:
+                if not may or not same:
                     raise ValueError(f"{name} shares memory with {of}; it must not")
                 in_place = True
-            for other, of in outputs[:i]:
+            for other, of, _ in outputs[:i]:
                 if layouts.overlap(one.array, other.array):
                     raise ValueError(f"{of} and {name} share memory")
         return in_place
@@ -303,10 +303,6 @@ class _Results(Results):
         return tuple(found)
 
 
-def _check_writable(one: arrays.Operand, name: str) -> None:
-    if one.kind not in arrays.FLOATS:
-        raise TypeError(f"{name} must have a floating dtype, not {one.kind}")
-    if not one.array.flags.writeable:
-        raise ValueError(f"{name} is read-only")
-    if layouts.overlaps_itself(one.array):
-        raise ValueError(f"{name} has elements that share memory; copy it first")
+def _among(one: Any, others: Sequence[Any]) -> bool:
+    """Whether it is one of them; arrays do not compare by identity."""
+    return any(one is other for other in others)

@@ -26,7 +26,7 @@ def model(family: arrays.Family, operand: arrays.Operand, given: Any) -> Any:
     return operand.array if from_list else given
 
 
-def _hessian_name(outs: tuple[Any, ...]) -> str:
+def hessian_name(outs: tuple[Any, ...]) -> str:
     """What the caller calls the array for the hessian."""
     return "out" if outs and outs[0] is NOT_WANTED else "hess_out"
 
@@ -52,7 +52,7 @@ class Results:
         self.outs = tuple(None if one is NOT_WANTED else one for one in outs)
         self.arrays = [family.empty_like(like, None) if one is None else one for one in outs]
         self.arrays = [None if one is NOT_WANTED else one for one in self.arrays]
-        names = ("values_out", "out", _hessian_name(outs))
+        names = ("values_out", "out", hessian_name(outs))
         nothing = [None] * (2 - len(outs))
         self.arrays += nothing
         self.views = [
@@ -139,7 +139,7 @@ def check_outputs(
     p = inputs[0]
     assert p is not None
     in_place = False
-    names = ("values_out", "out", _hessian_name(outs))
+    names = ("values_out", "out", hessian_name(outs))
     for which, (given, output, name) in enumerate(zip((values_out, *outs), outputs, names)):
         if given is None or output is None:
             continue
@@ -150,15 +150,8 @@ def check_outputs(
             raise ValueError(
                 f"{name} must have the shape of the {what}, {shape}, not {output.array.shape}"
             )
-        _check_output_kind(output, name, p.compute if of_samples else p.kind, on_gpu)
-        if output.device != p.device:
-            raise ValueError(
-                f"{name} lives on {output.place} and the prediction on {p.place}; "
-                f"it must be on the same device"
-            )
-        if not output.array.flags.writeable:
-            raise ValueError(f"{name} is read-only")
-        _refuse_windows(output, name)
+        check_output_kind(output, name, p.compute if of_samples else p.kind, on_gpu)
+        check_writable(output, name, p, "the prediction")
         for operand, of in zip(inputs, ("prediction", "target", "sample_weight", "mask")):
             if operand is None or not layouts.overlap(output.array, operand.array):
                 continue
@@ -180,7 +173,7 @@ def check_outputs(
     return in_place
 
 
-def _check_output_kind(output: arrays.Operand, name: str, kind: str, on_gpu: bool) -> None:
+def check_output_kind(output: arrays.Operand, name: str, kind: str, on_gpu: bool) -> None:
     """Raise where numbers cannot be written to an output; ``kind`` is what it is by default."""
     whose = "the computation's" if name == "values_out" else "the prediction's"
     if output.kind not in arrays.FLOATS:
@@ -197,6 +190,18 @@ def check_values_out(values_out: Any, reduction: str) -> None:
         raise ValueError(
             f"values_out receives the values of reduction='none', and reduction is {reduction!r}"
         )
+
+
+def check_writable(output: arrays.Operand, name: str, of: arrays.Operand, whose: str) -> None:
+    """Raise where an output lives elsewhere than an input, or cannot be written to as it lies."""
+    if output.device != of.device:
+        raise ValueError(
+            f"{name} lives on {output.place} and {whose} on {of.place}; "
+            f"it must be on the same device"
+        )
+    if not output.array.flags.writeable:
+        raise ValueError(f"{name} is read-only")
+    _refuse_windows(output, name)
 
 
 def _refuse_windows(output: arrays.Operand, name: str) -> None:
@@ -237,14 +242,7 @@ def check_outputs_apart(
             )
         if output.kind != of.kind:
             raise TypeError(f"{title} must have {name}'s dtype, {of.kind}, not {output.kind}")
-        if output.device != of.device:
-            raise ValueError(
-                f"{title} lives on {output.place} and {name} on {of.place}; "
-                f"it must be on the same device"
-            )
-        if not output.array.flags.writeable:
-            raise ValueError(f"{title} is read-only")
-        _refuse_windows(output, title)
+        check_writable(output, title, of, name)
         for operand, what in inputs:
             if operand is not None and layouts.overlap(output.array, operand.array):
                 raise ValueError(f"{title} shares memory with {what}; it must not")

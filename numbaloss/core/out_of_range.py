@@ -21,35 +21,40 @@ def raise_first_number(loss: Any, inputs: Sequence[Operand | None], check: bool)
 
     What the mask leaves out may be anything; so may what has the weight 0.
     """
+    if not check:
+        return
     prediction, target, weight, mask = inputs[:4]
-    domains = [domain(loss.prediction_domain), domain(loss.target_domain), _WEIGHTS]
-    names = ["prediction", "target", "sample_weight"]
-    for operand, of, name in zip((prediction, target, weight), domains, names):
-        if operand is None or not check or of.everything:
+    domains = domain(loss.prediction_domain), domain(loss.target_domain)
+    for operand, of, name in zip((prediction, target), domains, ("prediction", "target")):
+        if operand is None or of.everything:
             continue
         # Compared in the type of the computation, as the kernel does.
         real = np.dtype((prediction or operand).compute)
-        counting = [mask, None if name == "sample_weight" else weight]
-        first = _first_of_domain(operand, name, of, real, counting)
+        ends = of.near(real, operand.kind) if name == "target" else of.closed(real)
+        first = _first_of_domain(operand, of, ends, real, [mask, weight])
         if first is None:
             continue
         found = named(name, _index(operand, first), operand, first)
-        if name == "sample_weight":
-            raise ValueError(f"{found}; weights are >= 0")
         number = _piece(operand, first, real)[0]
         signed = number == -1 and getattr(loss, "targets", None) == "binary"
         hint = "; targets='signed' takes -1 and 1" if signed else ""
         raise ValueError(f"{found}; {loss!r} takes {name}s in {of}{hint}")
+    if weight is not None:
+        raise_first_weight(weight, mask, (prediction or weight).compute)
 
 
-def raise_first_weight(weight: Operand | None, mask: Operand | None) -> None:
+def raise_first_weight(
+    weight: Operand | None, mask: Operand | None, compute: str = "float64"
+) -> None:
     """Find the first weight that counts and is negative or NaN, and raise an error that names it.
 
-    Judged in float64, in which weights are summed.
+    Judged in the type of a computation; that in which weights are summed is float64.
     """
     if weight is None:
         return
-    first = _first_of_domain(weight, "sample_weight", _WEIGHTS, np.dtype(np.float64), [mask])
+    real = np.dtype(compute)
+    ends = _WEIGHTS.closed(real)
+    first = _first_of_domain(weight, _WEIGHTS, ends, real, [mask], nan=True)
     if first is not None:
         found = named("sample_weight", _index(weight, first), weight, first)
         raise ValueError(f"{found}; weights are >= 0")
@@ -57,19 +62,23 @@ def raise_first_weight(weight: Operand | None, mask: Operand | None) -> None:
 
 def _first_of_domain(
     operand: Operand,
-    name: str,
     of: Interval,
+    ends: tuple[float, float],
     real: np.dtype,
     counting: Sequence[Operand | None],
+    nan: bool = False,
 ) -> int | None:
-    """Position of the first number outside a domain, where nothing that counts it is 0."""
-    low, high = of.near(real, operand.kind) if name == "target" else of.closed(real)
+    """Position of the first number outside a domain, where nothing that counts it is 0.
+
+    Its ends are those that rounding leaves; ``nan`` is whether NaN is outside.
+    """
+    low, high = ends
     for start in range(0, operand.array.size, _SEARCH):
         piece = _piece(operand, start, real)
         bad = (piece < low) | (piece > high)
         if of.binary:
             bad = (piece != of.low) & (piece != of.high) & (piece == piece)
-        if name == "sample_weight":
+        if nan:
             bad |= piece != piece
         if not bad.any():
             continue
@@ -113,15 +122,11 @@ def raise_first_of_samples(
             of = domain(term.domains.get(name, "(-inf, inf)"))
             if of.everything:
                 continue
-            first = _first_of_domain(operand, name, of, real, [mask, weight])
+            first = _first_of_domain(operand, of, of.closed(real), real, [mask, weight])
             if first is not None:
                 found = named(name, _index(operand, first), operand, first)
                 raise ValueError(f"{found}; {term!r} takes {name} in {of}")
-    if weight is not None:
-        first = _first_of_domain(weight, "sample_weight", _WEIGHTS, real, [mask])
-        if first is not None:
-            found = named("sample_weight", _index(weight, first), weight, first)
-            raise ValueError(f"{found}; weights are >= 0")
+    raise_first_weight(weight, mask, prediction.compute)
 
 
 def raise_first_row(

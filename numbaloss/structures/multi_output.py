@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Never
 
 from .. import misuse
 from ..call.multi_output import evaluate
+from ..call.outputs import NOT_WANTED
 from ..core.composition import Sum
 from ..core.contracts import OUTPUTS, absent
 from ..core.loss import Loss, point_of_sample, point_of_value
@@ -261,7 +262,22 @@ class MultiOutput(Loss):
             (out, hess_out), gradient_scale, values_out, hessian,
         )  # fmt: skip
 
-    def hess(self, prediction: Any, target: Any = None, *, out: Any = None, **options: Any) -> Any:
+    def hess(
+        self,
+        prediction: Any,
+        target: Any = None,
+        *,
+        hessian: str = "diagonal",
+        sample_weight: Any = None,
+        mask: Any = None,
+        reduction: str = "mean",
+        out: Any = None,
+        gradient_scale: float = 1.0,
+        device: str | None = None,
+        check: bool = True,
+        wait: bool = True,
+        **unknown: Never,
+    ) -> Any:
         """The hessian alone.
 
         Parameters as in :meth:`value_grad_hess`, and
@@ -276,9 +292,13 @@ class MultiOutput(Loss):
         array, or tuple of arrays
             As the third result of :meth:`value_grad_hess`.
         """
-        if options.get("reduction") == "none":
-            options["reduction"] = "sum"  # of which it is the hessian too
-        return self.value_grad_hess(prediction, target, hess_out=out, **options)[2]
+        if unknown:
+            raise misuse.unknown_option(self, "hess", unknown)
+        reduction = "sum" if reduction == "none" else reduction  # of which it is the hessian too
+        return evaluate(
+            self, 2, prediction, target, sample_weight, mask, reduction, device, check, wait,
+            (NOT_WANTED, out), gradient_scale, None, hessian,
+        )[2]  # fmt: skip
 
 
 class MultiOutputSum(Sum, MultiOutput):

@@ -259,6 +259,28 @@ def test_what_does_not_fit_is_named(error, words, call):
         call()
 
 
+def test_what_receives_the_hessian_alone_is_called_out():
+    with pytest.raises(ValueError, match=re.escape("out must have the shape (4, 2), not (4,)")):
+        GAUSSIAN.hess(P, T, out=T.copy())
+    out = np.empty_like(P)
+    assert GAUSSIAN.hess(P, T, out=out) is out
+    np.testing.assert_array_equal(out, GAUSSIAN.value_grad_hess(P, T)[2])
+
+
+def test_outputs_live_where_predictions_do():
+    pytest.importorskip("numba_cuda")
+    from numbaloss.cuda.rehearsal import Nowhere
+    from tests.support.gpu.stub import stub_gpu
+
+    with stub_gpu():
+        with pytest.raises(ValueError, match="out lives on cuda:0 and the prediction on the CPU"):
+            GAUSSIAN.value_and_grad(P, T, out=Nowhere((4, 2), "float64"))
+        with pytest.raises(ValueError, match="values_out lives on cuda:0"):
+            GAUSSIAN(P, T, reduction="none", values_out=Nowhere((4,), "float64"))
+        with pytest.raises(NotImplementedError, match="are computed on the CPU"):
+            GAUSSIAN(Nowhere((4, 2), "float32"), Nowhere((4,), "float32"))
+
+
 def test_sums_are_the_sums_of_their_terms():
     prediction, target = several_inputs(GAUSSIAN, 200, 7)
     both = GAUSSIAN + 0.5 * nl.LaplaceNLL()
