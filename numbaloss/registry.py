@@ -74,8 +74,9 @@ def get(name: str, **parameters: Any) -> Any:
 
 
 # Abbreviations whose capitals begin no word.
-_ONE_WORD = {"GIoU": "Giou", "DIoU": "Diou", "CIoU": "Ciou", "IoU": "Iou", "SimPO": "Simpo"}
-_ONE_WORD["TNLL"] = "TNll"
+_ONE_WORD = {
+    "GIoU": "Giou", "DIoU": "Diou", "CIoU": "Ciou", "IoU": "Iou", "SimPO": "Simpo", "TNLL": "TNll"
+}  # fmt: skip
 
 
 def snake_case(name: str) -> str:

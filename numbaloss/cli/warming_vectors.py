@@ -21,7 +21,7 @@ ROWS, LENGTH = 6, 4
 
 
 def registered() -> list[Embedding]:
-    """The registered losses of vectors, and what their switches turn them into."""
+    """The registered losses of vectors and of several outputs, and what switches turn them into."""
     found: list[Any] = []
     for cls in registry.losses().values():
         if cls.contract.vectors or cls.contract.named:

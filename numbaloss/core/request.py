@@ -30,7 +30,8 @@ class Request(NamedTuple):
     loss: Any
     derivatives: int  # 0: the value alone, 1: and the gradient, 2: and the hessian
     # What has a gradient (of a linear loss hidden vectors, the weight as (H, C), and the bias or
-    # None), then target, weight and mask of the samples, and what the structure adds.
+    # None; of several outputs a `Group`), then target (there a `Group` too), weight and mask of the
+    # samples, and what the structure adds.
     inputs: Sequence[Operand | None]
     outputs: Sequence[Operand | None]  # a value a sample, gradients, hessian
     reduction: str

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Operand
+from ..arrays import Operand, numbers
 from ..core.loss import domain
 from ..core.probes import Inspection, Weights
 from ..core.reductions import batch_length
@@ -291,6 +291,15 @@ def divisor_of(
             return _sum_of_weights(mask, None, False)
         return Outcome(float(math.prod(shape)))
     return Outcome(batch_length(shape) if reduction == "batchmean" else 1.0)
+
+
+def weights_that_count(weight: Operand | None, mask: Operand | None) -> Operand | None:
+    """What samples of several numbers are weighed by, 0 for those that do not count."""
+    if weight is None or mask is None:
+        return mask if weight is None else weight  # True is a weight of 1
+    # A copy, small beside the samples.
+    counting = np.where(mask.array, numbers(weight, weight.array), 0).astype(np.float64)
+    return Operand(counting, "float64", weight.dimensions)
 
 
 def _sum_of_weights(weight: Operand, mask: Operand | None, check: bool) -> Outcome:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Operand, numbers
+from ..arrays import Operand
 from ..core.loss import domain
 from ..core.recoding import Recoding
 from ..core.request import Outcome, Request
@@ -18,7 +18,7 @@ from ..formulas.raised import Raised, exception_of, first_that_raises, place_of
 from ..formulas.structure import Structure, parameter_values
 from ..jobs.vectors import CpuVectorRows
 from . import threads
-from .elementwise import divisor_of
+from .elementwise import divisor_of, weights_that_count
 from .movers import describe
 from .vectors.kernels import kernel
 from .vectors.loops import chunk_code
@@ -40,12 +40,7 @@ def run(request: Request) -> Outcome:
     vectors, target, weight, mask = _parts(request)
     value = request.outputs[0]
     gradients: Any = request.outputs[1:]
-    if weight is None:
-        weight = mask  # True is a weight of 1
-    elif mask is not None:
-        # A copy, small beside the vectors: 0 for rows that do not count.
-        counting = np.where(mask.array, numbers(weight, weight.array), 0).astype(np.float64)
-        weight = Operand(counting, "float64", weight.dimensions)
+    weight = weights_that_count(weight, mask)
     try:
         total, out_of_range = _evaluate(
             loss, vectors, target, weight, value, gradients, scale, check

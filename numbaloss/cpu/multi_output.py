@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Operand, numbers
+from ..arrays import Operand
 from ..core.groups import Group
 from ..core.request import Outcome, Request
 from ..formulas.catching import HEADER
 from ..formulas.plans import plans_of
 from ..jobs.samples import SampleDescription
 from . import threads
-from .elementwise import divisor_of
+from .elementwise import divisor_of, weights_that_count
 from .movers import describe
 from .samples.chunk import chunk, planes_of
 from .samples.tile import WIDTH, Variant, kernel
@@ -24,6 +24,8 @@ from .tiles import transpose
 
 # Numbers of a chunk, of all its samples.
 CHUNK_NUMBERS = 32_768
+# Of a tile: 1.1 MB of the stack in float64.
+MOST_PLANES = 1024
 
 _FIRST_WORD = SampleDescription.memory.words
 
@@ -63,18 +65,20 @@ def _evaluate(
     size = math.prod(shape)
     if size == 0:
         return 0.0, 0.0
+    planes = _planes(loss, prediction, target, outputs[2])
     code, memory = _plan(loss, real, Variant(derivatives, hessian, check))
     value, gradient, second = outputs
     groups = prediction, target, gradient, second
-    weight = _weights(weight, mask)
+    weight = weights_that_count(weight, mask)
     count, targets = prediction.width, target.width
     hessians = 0 if second is None else second.width
+    plain = _plain(real, count, targets, hessians)
     if _as_they_lie(real, groups, (weight, value)):
-        description = _plain(real, count, targets, hessians)
+        description = plain
         arrays = [one.operands[0].array if one is not None and one.axes else None for one in groups]
         arrays[2:2] = [None if one is None else one.array for one in (weight, value)]
     else:
-        words = _Words(real)
+        words = _Words(real, plain)
         arrays = [
             words.group("prediction", prediction, "load"),
             words.group("target", target, "load"),
@@ -83,8 +87,8 @@ def _evaluate(
             words.group("gradient", gradient, "store"),
             words.group("hessian", second, "store"),
         ]
-        description = words.finished(count, targets, hessians)
-    of_chunk = chunk(real, planes_of(count, targets, hessians))
+        description = words.finished()
+    of_chunk = chunk(real, planes)
     step = _chunk_size(size, count + targets)
     handles = [0 if one is None else threads.handle(one) for one in arrays]
     arguments = (
@@ -93,6 +97,19 @@ def _evaluate(
     )  # fmt: skip
     serial = size * (count + targets) < threads.PARALLEL_SIZE
     return threads.launch_chunks(arguments, 1 if serial else -(-size // step))
+
+
+def _planes(loss: Any, prediction: Group, target: Group, hessian: Group | None) -> int:
+    """Planes of a tile, which lies on the stack of a thread."""
+    hessians = 0 if hessian is None else hessian.width
+    found = planes_of(prediction.width, target.width, hessians)
+    if found > MOST_PLANES:
+        numbers = 2 * prediction.width + target.width + hessians
+        raise ValueError(
+            f"{loss!r} has {numbers} numbers a sample, derivatives included; up to "
+            f"{MOST_PLANES - 2} are computed"
+        )
+    return found
 
 
 def _plan(loss: Any, real: str, variant: Variant) -> tuple[Any, np.ndarray]:
@@ -120,7 +137,7 @@ def _as_they_lie(
 
 @cache
 def _plain(real: str, count: int, targets: int, hessians: int) -> SampleDescription:
-    """The description of such arrays."""
+    """The description of arrays that are rows behind one another, of the compute type."""
     d = SampleDescription()
     d.outputs, d.targets, d.hessians = count, targets, hessians
     d.prediction_transpose = transpose(real, count, WIDTH, False).address
@@ -138,21 +155,12 @@ def _chunk_size(size: int, numbers_of_sample: int) -> int:
     return max(least, -(-size // (least * threads.MAX_CHUNKS)) * least)
 
 
-def _weights(weight: Operand | None, mask: Operand | None) -> Operand | None:
-    """What samples are weighed by, 0 for those that do not count."""
-    if weight is None or mask is None:
-        return mask if weight is None else weight  # True is a weight of 1
-    # A copy, small beside the samples.
-    counting = np.where(mask.array, numbers(weight, weight.array), 0).astype(np.float64)
-    return Operand(counting, "float64", weight.dimensions)
-
-
 class _Words:
     """The description of the arrays of a call, as it grows."""
 
-    def __init__(self, real: str) -> None:
+    def __init__(self, real: str, plain: SampleDescription) -> None:
         self.real, self.behind = real, list[int]()
-        self.description = SampleDescription()
+        self.description = plain.copy()
 
     def _append(self, numbers: Sequence[int]) -> int:
         """The word at which some numbers stand; 0 for none."""
@@ -179,8 +187,6 @@ class _Words:
         if whole is not None and whole.array.flags.c_contiguous:
             layout = describe(whole, self.real, direction)
             setattr(self.description, f"{name}_layout", self._append(layout))
-            code = transpose(self.real, group.width, WIDTH, direction == "store")
-            setattr(self.description, f"{name}_transpose", code.address)
             return whole.array
         table, planes = [], group.planes
         for plane in planes:
@@ -189,8 +195,6 @@ class _Words:
         setattr(self.description, f"{name}_planes", self._append(table))
         return planes[0].array
 
-    def finished(self, outputs: int, targets: int, hessians: int) -> SampleDescription:
-        d = self.description
-        d.outputs, d.targets, d.hessians = outputs, targets, hessians
+    def finished(self) -> SampleDescription:
         behind = np.array(self.behind, dtype=np.int64)
-        return SampleDescription(np.concatenate([d.words, behind]))
+        return SampleDescription(np.concatenate([self.description.words, behind]))

@@ -1,6 +1,7 @@
 """The generic functions that kernels call for losses of several numbers a sample.
 
-A sample is a tuple: its outputs, then its targets. See :mod:`.points` for those of one number.
+A sample is a tuple: its outputs, then its targets. They are compiled for the CPU alone; plain
+Python has :func:`..core.loss.point_of_sample`. See :mod:`.points` for those of one number.
 """
 
 from __future__ import annotations
@@ -13,9 +14,7 @@ from numba import types
 from numba.extending import intrinsic as _intrinsic
 from numba.extending import overload
 
-from .. import engines
 from ..rewriting.specialisation import OPTIONS, compiled, specialised
-from ..vmath.target import compiling_for_gpu, for_gpu
 from .catching import ends_in_exceptions
 from .structure import Formula, Structure
 
@@ -24,7 +23,7 @@ intrinsic: Any = _intrinsic
 
 def sample(self, numbers):
     """Value of a sample; slopes and second derivatives by each of its outputs, as tuples."""
-    return _in_python(self, "point", numbers)
+    raise NotImplementedError
 
 
 def crossed(self, numbers):
@@ -38,18 +37,6 @@ def informed(self, numbers):
 
 
 GENERIC = {"diagonal": sample, "full": crossed, "fisher": informed}
-
-
-def _in_python(self, method, numbers):
-    if isinstance(self, tuple) and not hasattr(self, "loss_class"):
-        terms = [
-            (weight, _in_python(term, method, numbers))
-            for weight, term in zip(self[::2], self[1::2])
-        ]
-        value = sum(weight * one[0] for weight, one in terms)
-        parts = [[[weight * x for x in one[i]] for weight, one in terms] for i in (1, 2)]
-        return value, *[tuple(map(sum, zip(*part))) for part in parts]
-    return getattr(self.loss_class, method)(self, *numbers)
 
 
 def _attach(kind: str) -> None:
@@ -76,14 +63,7 @@ def _attach(kind: str) -> None:
 
         return add_halves
 
-    def choose_for_gpu(self, numbers):
-        return choose(self, numbers) if compiling_for_gpu() else None
-
-    def choose_for_cpu(self, numbers):
-        return None if compiling_for_gpu() else choose(self, numbers)
-
-    overload(generic, jit_options=OPTIONS, strict=False)(choose_for_cpu)
-    overload(generic, jit_options=for_gpu(OPTIONS), strict=False)(choose_for_gpu)
+    overload(generic, jit_options=OPTIONS, strict=False)(choose)
 
 
 for _kind in GENERIC:
@@ -131,11 +111,8 @@ def _implementation(formula: Formula, kind: str, numbers: Any) -> Callable:
             return written(self, *numbers)
 
         return _named_for(formula, of_point)
-    from ..jets.compiled import seed  # noqa: F401  (Numba learns jets)
     from ..jets.samples import by_each, second_derivatives, seed_at, seed_both
 
-    if compiling_for_gpu():
-        engines.module("cuda", "backend").learn_jets()
     inner = compiled(specialised(cls.value, real), formula.checks_bounds)
 
     def alone(place):

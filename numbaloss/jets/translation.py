@@ -41,16 +41,19 @@ def differentiated(function: Callable, slopes: int = 0) -> Callable[..., tuple[A
             found = [translated(self, Jet.seed(first), second)]
             if slopes == 2:
                 found.append(translated(self, first, Jet.seed(second)))
-        for one in found:
-            if not isinstance(one, (Jet, int, float, np.floating, np.bool_)):
-                raise TypeError(f"{function.__qualname__}: it must return one number, not {one!r}")
-        # A branch may return a number, whose derivatives are 0.
-        jets = [one if isinstance(one, Jet) else Jet(Parts(real(one), real(0.0))) for one in found]
+        jets = [_jet_of(one, real, function) for one in found]
         if not slopes:
             return jets[0].derivatives()
         return jets[0].parts.value, *[one.parts.slope for one in jets]
 
     return call
+
+
+def _jet_of(found: Any, real: Any, function: Callable) -> Jet:
+    """What a function returned, as a jet: a branch may return a number, whose derivatives are 0."""
+    if not isinstance(found, (Jet, int, float, np.floating, np.bool_)):
+        raise TypeError(f"{function.__qualname__}: it must return one number, not {found!r}")
+    return found if isinstance(found, Jet) else Jet(Parts(real(found), real(0.0)))
 
 
 def differentiated_by_each(function: Callable, count: int) -> Callable[..., tuple[Any, ...]]:
@@ -68,13 +71,8 @@ def differentiated_by_each(function: Callable, count: int) -> Callable[..., tupl
             for place in range(count):
                 seeded: list[Any] = [*given]
                 seeded[place] = Jet.seed(given[place])
-                one = translated(self, *seeded)
-                if not isinstance(one, (Jet, int, float, np.floating, np.bool_)):
-                    raise TypeError(
-                        f"{function.__qualname__}: it must return one number, not {one!r}"
-                    )
-                whole = one if isinstance(one, Jet) else Jet(Parts(real(one), real(0.0)))
-                found.append(whole.derivatives())
+                one = _jet_of(translated(self, *seeded), real, function)
+                found.append(one.derivatives())
         values, slopes, hessians = zip(*found)
         return values[0], slopes, hessians
 

@@ -77,7 +77,7 @@ def _chunk(real: str, planes: int) -> Callable:
     block_sum, weighted_sum = tools(real)
     spare_bytes = planes * register_bytes()
     scratch_bytes = planes * step + spare_bytes
-    run = caller(types.void, *[types.int64] * 9, getattr(types, real), types.int64)
+    run = caller(types.void, *[types.int64] * 8, getattr(types, real), types.int64)
     cast = np.dtype(real).type
 
     def sample_chunk(address, scale, index, result):
@@ -114,7 +114,7 @@ def _chunk(real: str, planes: int) -> Callable:
             for k in range(size, WIDTH):
                 weights[k] = zero  # what fills the tile up counts for nothing
             given = (
-                0, call.parameters, prediction, target, weight, value, gradient, hessian, size,
+                0, call.parameters, prediction, target, weight, value, gradient, hessian,
                 cast(scale), result,
             )  # fmt: skip
             run(call.kernel, given)

@@ -160,9 +160,7 @@ def _loop(structure: Structure, variant: Variant, real: type[np.floating]) -> Ca
     check, outside = variant.check, outside_of(structure.classes, real)
     zero, one, nan, width = real(0), real(1), real(np.nan), WIDTH
 
-    def tile(
-        loss, parameters, prediction, target, weight, value, gradient, hessian, size, scale, result
-    ):
+    def tile(loss, parameters, prediction, target, weight, value, gradient, hessian, scale, result):
         prefer_wide_vectors()
         no_alias()
         self = unpack(loss, parameters)
@@ -206,7 +204,7 @@ def _compile(structure: Structure, loss: LossType, real: str, variant: Variant) 
     doubles, reals = types.CPointer(types.float64), types.CPointer(kind)
     return c_function(
         lambda: _loop(structure, variant, np.dtype(real).type),
-        types.void(loss, doubles, *[reals] * 6, types.int64, kind, doubles),
+        types.void(loss, doubles, *[reals] * 6, kind, doubles),
         f"samples {tuple(variant)} {loss.name}",
         cacheable=structure.cacheable,
         error_model="numpy",

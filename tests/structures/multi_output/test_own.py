@@ -1,6 +1,7 @@
 """Losses of several outputs of one's own."""
 
 import math
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -105,6 +106,26 @@ def test_faults_are_named():
         Few()(prediction, target)
     with pytest.raises(TypeError, match="neither value"):
         type("Empty", (nl.MultiOutput,), {"outputs": ("a",)})()([[1.0]], [1.0])
+
+
+def test_a_number_a_rounding_beyond_its_domain_is_named():
+    class Share(nl.MultiOutput):
+        outputs = ("a", "b")
+        domains: ClassVar = {"target": "[0, 1]"}
+
+        def value(self, a, b, target):
+            return (a * b - target) ** 2
+
+    target = np.array([0.5, np.nextafter(1.0, 2.0)])
+    with pytest.raises(ValueError, match=r"target\[1\] is 1\.0000000000000002; .* in \[0, 1\]"):
+        Share()(np.ones((2, 2)), target)
+
+
+def test_more_numbers_than_a_thread_has_room_for_are_refused():
+    names = tuple(f"output_{i}" for i in range(600))
+    many = type("Many", (nl.MultiOutput,), {"outputs": names})
+    with pytest.raises(ValueError, match=r"1201 numbers a sample.* up to 1022 are computed"):
+        many()(np.zeros((2, 600)), np.zeros(2))
 
 
 def test_declarations_that_contradict_themselves_are_refused():
