@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .passes import GRADIENT, Table
+from .passes import GRADIENT, Table, added
 
 # Squares of float64 numbers overflow beyond 2**512, and vanish below 2**-537.
 _FAR = 2.0**600
@@ -25,7 +25,7 @@ def global_norm(tables: Tables, column: int = GRADIENT) -> float:
         total = 0.0
         for table, kind in tables:
             table.square(kind, column, scale)
-            total += math.fsum(table.factors().tolist())
+            total += added(table.factors().tolist())
         if _LEAST < total < math.inf:
             return math.sqrt(total) / scale
         if scale < 1.0 and not math.isfinite(total):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
 from itertools import pairwise
 from typing import NamedTuple
@@ -133,14 +133,22 @@ class Table:
     def of_leaves(self) -> list[float]:
         """The pieces' numbers, added up exactly leaf by leaf."""
         numbers = self.factors().tolist()
-        return [math.fsum(numbers[start:stop]) for start, stop in pairwise(self.layout.begins)]
+        return [added(numbers[start:stop]) for start, stop in pairwise(self.layout.begins)]
 
     def watched(self) -> list[tuple[float, ...]]:
         """The three sums of squares of each leaf that a watched step has left."""
         return [
-            tuple(math.fsum(column) for column in self.sums[start:stop].T.tolist())
+            tuple(added(column) for column in self.sums[start:stop].T.tolist())
             for start, stop in pairwise(self.layout.begins)
         ]
+
+
+def added(numbers: Iterable[float]) -> float:
+    """Numbers >= 0, added exactly; infinite where their sum is."""
+    try:
+        return math.fsum(numbers)
+    except OverflowError:  # of numbers that are finite
+        return math.inf
 
 
 @cache

@@ -69,6 +69,13 @@ def test_squares_neither_overflow_nor_vanish():
         assert tr.clip_by_global_norm(g, math.inf) == pytest.approx(expected, rel=1e-12) or (
             size == 5e-324  # half of it is 0
         )
+    # Squares that are finite, whose sum is not: of two leaves, of two pieces of one.
+    two, long = [np.full(1, 1.2e154), np.full(1, 1.2e154)], np.full(65_536, 6e151)
+    assert tr.clip_by_global_norm(two, math.inf) == pytest.approx(math.sqrt(2) * 1.2e154, rel=1e-14)
+    assert tr.clip_by_global_norm(long, math.inf) == pytest.approx(256 * 6e151, rel=1e-14)
+    monitor = tr.Monitor(on_finding="ignore")
+    tr.SGD(0.0).step(np.zeros(65_536), long, monitor=monitor)
+    assert monitor.history["gradient_norm"]["array"] == [math.inf]
     assert tr.clip_by_global_norm([np.zeros(3)], 1.0) == 0.0
     assert tr.clip_by_global_norm([np.full(3, 3e38, np.float32)], 1.0) == pytest.approx(
         math.sqrt(3) * 3e38, rel=1e-6
