@@ -153,12 +153,14 @@ class Optimizer:
         return True
 
     def _clipped(self, plan: Plan, max_norm: float) -> float:
-        """What gradients are multiplied by; NaN where they are not finite."""
+        """What gradients are multiplied by; NaN where they are not to be taken."""
         if not max_norm > 0.0:
             raise ValueError(f"max_norm must be positive, not {max_norm}")
         norm = global_norm([(group.table, group.kind) for group in plan.groups])
         self.__dict__["gradient_norm"] = norm
-        return factor_of(norm, max_norm) if math.isfinite(norm) else math.nan
+        if self.on_nonfinite != "propagate" and not math.isfinite(norm):
+            return math.nan
+        return factor_of(norm, max_norm)
 
     def _refused(self, plan: Plan) -> bool:
         """Leave a step out, or raise."""

@@ -55,4 +55,5 @@ def first_bad(tables: Tables, places: Sequence[Sequence[int]]) -> int | None:
 
 def factor_of(norm: float, maximum: float) -> float:
     """What gradients of a norm are multiplied by, so that it is ``maximum`` at most: PyTorch's."""
-    return min(1.0, maximum / (norm + 1e-6))
+    factor = maximum / (norm + 1e-6)
+    return 1.0 if factor >= 1.0 else factor  # NaN stays NaN

@@ -113,6 +113,17 @@ def test_gradients_that_are_not_finite(bad):
     np.testing.assert_array_equal(values, [np.nan, 2.0, -2.0])
 
 
+@pytest.mark.parametrize(("bad", "others"), [(np.nan, np.nan), (np.inf, 0.0)])
+def test_what_propagates_is_what_the_formula_makes_of_it(bad, others):
+    # 0.5 over a norm that is NaN or infinite, times each number; a step clips alike.
+    g, p = {"x": np.ones(4), "y": np.array([bad])}, {"x": np.zeros(4), "y": np.zeros(1)}
+    tr.SGD(1.0, on_nonfinite="propagate").step(p, g, max_norm=0.5)
+    tr.clip_by_global_norm(g, 0.5, on_nonfinite="propagate")
+    for found in (g, p):
+        np.testing.assert_array_equal(found["x"], others)
+        assert np.isnan(found["y"][0])
+
+
 def test_each_norm_by_itself():
     g = {"x": np.array([3.0, 4.0]), "y": np.array([0.3])}
     assert tr.clip_by_norm(g, 1.0) == {"x": 5.0, "y": 0.3}
