@@ -39,17 +39,16 @@ class Accumulator:
 
     def __init__(self, mean: bool = True) -> None:
         self.mean = mean
+        self._tables: list[tuple[str, Table, list[int]]] = []
+        self._form: list[Any] = []
+        self._sums: list[np.ndarray] = []
+        self._made: list[Any] = []
         self.reset()
 
     def reset(self) -> None:
         """Begin anew; memory is kept."""
         self.count, self.parts, self.loss = 0.0, 0, 0.0
         self._fresh = True
-        if not hasattr(self, "_tables"):
-            self._tables: list[tuple[str, Table, list[int]]] = []
-            self._form: list[Any] = []
-            self._sums: list[np.ndarray] = []
-            self._made: list[Any] = []
 
     def add(self, gradients: Any, count: float, loss: float = 0.0) -> Accumulator:
         """Add the gradients of a part.
@@ -63,7 +62,7 @@ class Accumulator:
         loss : float
             The loss of the part, a mean or a sum as gradients are: see :meth:`value`.
         """
-        count = real_number(count, "count")
+        count, loss = real_number(count, "count"), real_number(loss, "loss")
         if not 0.0 < count < np.inf:
             raise ValueError(f"count must be positive, not {count}")
         named = named_leaves(gradients)
@@ -86,7 +85,7 @@ class Accumulator:
             table.add(kind)
         self._tree = gradients
         self.count += count
-        self.loss += factor * real_number(loss, "loss")
+        self.loss += factor * loss
         self.parts += 1
         return self
 

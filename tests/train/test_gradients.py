@@ -201,6 +201,8 @@ def test_accumulators_refuse_what_does_not_belong_together():
     for count in (0, -1, math.inf, math.nan):
         with pytest.raises(ValueError, match="count must be positive"):
             total.add({"a": np.ones(3)}, count)
+    with pytest.raises(TypeError, match="loss must be a real number"):
+        total.add({"a": np.full(3, 7.0)}, 1, loss="small")
     np.testing.assert_array_equal(total.gradients()["a"], 1.0)
 
 
