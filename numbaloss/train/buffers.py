@@ -26,8 +26,5 @@ class Buffers:
             found = self._memory[name] = np.empty(size, dtype)
         return found[:size].reshape(shape)
 
-    def __deepcopy__(self, memo: Any) -> Buffers:
-        return Buffers()
-
     def __reduce__(self) -> Any:
         return Buffers, ()

@@ -21,24 +21,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
 from .activations import ACTIVATIONS
 from .layers import Dropout, Linear, positive
 from .products import one_blas_thread
-
-
-@runtime_checkable
-class Model(Protocol):
-    """What every model has."""
-
-    parameters: Any
-
-    def forward(self, inputs: Any, training: bool = False) -> Any: ...
-
-    def backward(self, gradient: Any) -> Any: ...
 
 
 class MLP:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..misuse import real_number
-
-Schedule = Callable[[int], float]
 
 
 def _check(schedule: Any, **bounds: tuple[float, float]) -> None:
