@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ..metrics import Mean, Metric, find
+from ..metrics import NAMES, Mean, Metric, find
 from ..metrics.means import OfLoss, Perplexity
+from ..registry import snake_case
 from .data import Batch, Source
 from .products import one_blas_thread
 
@@ -43,9 +44,6 @@ def _metric(given: Any) -> Metric:
 
 
 def _name(metric: Any) -> str:
-    from ..metrics import NAMES
-    from ..registry import snake_case
-
     kind = metric.loss if isinstance(metric, OfLoss) else metric
     return NAMES.get(type(metric)) or snake_case(type(kind).__name__)
 

@@ -286,8 +286,7 @@ class _Restarts:
         )
 
     def _only(self, run: Run) -> History:
-        stopping = self.settings.early_stopping
-        if stopping is not None and stopping.restore_best and run.best_parameters is not None:
+        if self.settings.keep_best and run.best_parameters is not None:
             put_parameters(self.settings.model, run.best_parameters)
         return run.history
 

@@ -230,9 +230,10 @@ class Embedding:
             raise ValueError(f"{odd} is no row of an embedding of {len(vectors)} rows")
         self._places = np.ascontiguousarray(places, np.int64)
         shape = (*places.shape, vectors.shape[1])
-        result = np.empty(shape, self.dtype)
-        if training:
-            result = self._buffers.get("result", shape, self.dtype)
+        buffers = self._buffers
+        result = (
+            buffers.get("result", shape, self.dtype) if training else np.empty(shape, self.dtype)
+        )
         # Tested above; with mode="raise" NumPy would make another array first.
         return np.take(vectors, self._places, axis=0, out=result, mode="clip")
 

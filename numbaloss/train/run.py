@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -99,7 +98,7 @@ class Run:
         delta = stop.min_delta if stop is not None else 0.0
         self.best = Best(self.settings.monitor, self.settings.less_is_better, delta)
         self.history.monitor = self.settings.monitor
-        self._order = copy.deepcopy(self.random.bit_generator.state)
+        self._order = self.random.bit_generator.state
 
     def go(self, interrupts: Interrupts) -> None:
         """Epoch after epoch, until something ends it."""
@@ -125,7 +124,7 @@ class Run:
         """The rest of an epoch; whether it came to its end."""
         start, before = time.perf_counter(), self.sums.seconds
         # Where the order of rows began: a run that goes on draws it again.
-        self.random.bit_generator.state = copy.deepcopy(self._order)
+        self.random.bit_generator.state = self._order
         random = self.random if self.settings.shuffle else None
         seen = 0
         for batch in self.settings.training.batches(self.epoch, random, self.batch):
@@ -156,7 +155,7 @@ class Run:
         """What follows the last batch of an epoch."""
         row = self._row()
         self.epoch, self.batch = self.epoch + 1, 0
-        self._order = copy.deepcopy(self.random.bit_generator.state)
+        self._order = self.random.bit_generator.state
         self.history.add(row)
         self.sums = Sums()
         if self.settings.monitor not in row:
@@ -227,7 +226,6 @@ class Run:
         if state["schedule"] is not None:
             self.schedule.load_state(state["schedule"])
         self._order = state["order"]
-        self.random.bit_generator.state = copy.deepcopy(self._order)
         self.history = History.from_dict(state["history"])
         self.sums = Sums(**state["sums"])
         self.epoch, self.step, self.batch = state["counts"]

@@ -47,7 +47,7 @@ class Stepper:
         self.model, self.loss, self.optimizer = model, loss, optimizer
         self.reduction, self.on_nonfinite, self.monitor = reduction, on_nonfinite, monitor
         self._clip: Callable[[Any], float | None] | None = None
-        self._maximum = math.inf
+        self._maximum = math.inf  # with a function too
         if callable(clip):
             self._clip = clip
         elif clip is not None:
@@ -88,8 +88,7 @@ class Stepper:
         parameters, norm = self.model.parameters, math.nan
         own = isinstance(self.optimizer, Optimizer)
         if self._clip is not None or not own:
-            limit = math.inf if self._clip is not None else self._maximum
-            norm = clip_by_global_norm(gradients, limit, on_nonfinite="skip")
+            norm = clip_by_global_norm(gradients, self._maximum, on_nonfinite="skip")
             if not math.isfinite(norm):
                 return False, norm
         if self._clip is not None:
@@ -97,9 +96,8 @@ class Stepper:
         if not own:
             return self.optimizer.step(parameters, gradients, learning_rate) is not False, norm
         # The norm comes from the pass that looks for what is not finite.
-        limit = math.inf if self._clip is not None else self._maximum
         moved = self.optimizer.step(
-            parameters, gradients, learning_rate, max_norm=limit, monitor=self.monitor
+            parameters, gradients, learning_rate, max_norm=self._maximum, monitor=self.monitor
         )
         return moved, norm if self._clip is not None else self.optimizer.gradient_norm
 
