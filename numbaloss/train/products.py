@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from ..cpu.products import one_thread_each, usable
+from ..cpu.products import multiply, one_thread_each, usable
 from ..cpu.tiled_products import TILE_COLUMNS, TILE_ROWS, multiply_in_tiles
 
 # Below so many multiplications a launch of threads costs more than it saves.
@@ -55,6 +55,6 @@ def product(left: np.ndarray, right: np.ndarray, into: np.ndarray) -> np.ndarray
     large = (rows > TILE_ROWS or columns > TILE_COLUMNS) and not _free.on
     if large and rows * columns * left.shape[1] >= LARGE and usable(left) and usable(right):
         multiply_in_tiles(left, right, into)
-        return into
-    with np.errstate(all="ignore"):  # what is not finite is told by whoever looks for it
-        return np.matmul(left, right, out=into)
+    else:
+        multiply(left, right, into)
+    return into
