@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import zipfile
 from pathlib import Path
@@ -28,9 +27,8 @@ def save(path: str | Path, content: Any) -> None:
     arrays: list[np.ndarray] = []
     text = json.dumps(_packed(content, arrays))
     named = {f"array_{place}": one for place, one in enumerate(arrays)}
-    memory = io.BytesIO()
-    np.savez(memory, structure=np.frombuffer(text.encode(), np.uint8), **named)  # type: ignore
-    write_whole(path, lambda file: file.write(memory.getbuffer()))
+    named["structure"] = np.frombuffer(text.encode(), np.uint8)
+    write_whole(path, lambda file: np.savez(file, **named))  # type: ignore[arg-type]
 
 
 def load(path: str | Path) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from pathlib import Path
 from typing import Any
@@ -42,9 +41,7 @@ def draw(history: Any, path: str | Path | None = None, title: str = "") -> Any:
         figure.suptitle(title, fontsize=11)
     if path is not None:
         kind = Path(path).suffix.lstrip(".").lower() or "png"
-        memory = io.BytesIO()
-        figure.savefig(memory, format=kind, dpi=120)
-        write_whole(path, lambda file: file.write(memory.getbuffer()))
+        write_whole(path, lambda file: figure.savefig(file, format=kind, dpi=120))
     return figure
 
 
