@@ -55,7 +55,7 @@ class CudaTable(Table):
         """Take the stream of the arrays' library, or wait where that knows of none."""
         self.place, self.waits = Place(self.place.device, stream), waits
 
-    def _launch(self, kernel: Kernel, kind: str, column: int, numbers: np.ndarray) -> None:
+    def _launch(self, kernel: Kernel, kind: str, column: int = GRADIENT) -> None:
         """Start a kernel over all pieces."""
         if not self.job.count:
             return
@@ -69,7 +69,7 @@ class CudaTable(Table):
         job.leaves, job.pieces = address(self._leaves), address(self._pieces)
         job.sums, job.count, job.column = address(self._sums), self.job.count, column
         job.vectors = int(not np.any(self.rows % VECTOR_BYTES))
-        for name, number in zip(Numbers.memory.place, numbers.tolist()):
+        for name, number in zip(Numbers.memory.place, self.numbers.tolist()):
             setattr(given, name, number)
         blocks = min(self.job.count, MOST_BLOCKS)
         with backend.on_device(self.place.device), self._accessible(kind):
@@ -103,19 +103,19 @@ class CudaTable(Table):
         cuda_kernels.step(rule.name, kind, False)
 
     def step(self, rule: Rule, kind: str, watched: bool) -> None:
-        self._launch(cuda_kernels.step(rule.name, kind, watched), kind, GRADIENT, self.numbers)
+        self._launch(cuda_kernels.step(rule.name, kind, watched), kind)
         if watched:
             self._fetch(WATCHED * len(self.sums))
 
     def count_bad(self, kind: str) -> int:
-        self._launch(cuda_kernels.finite(kind), kind, GRADIENT, self.numbers)
+        self._launch(cuda_kernels.finite(kind), kind)
         self._fetch(len(self.sums))
         return int(self.factors().sum())
 
     def square(self, kind: str, column: int, scale: float) -> None:
         assert column in (PARAMETER, GRADIENT)
         self.numbers[0] = scale
-        self._launch(cuda_kernels.squares(kind), kind, column, self.numbers)
+        self._launch(cuda_kernels.squares(kind), kind, column)
         self._fetch(len(self.sums))
 
     def clip(self, kind: str, low: float, high: float) -> None:
@@ -124,7 +124,7 @@ class CudaTable(Table):
         self.put((low, high))
         with backend.on_device(self.place.device):
             self._sums = backend.upload(self.sums.ravel())
-        self._launch(cuda_kernels.clipping(kind), kind, GRADIENT, self.numbers)
+        self._launch(cuda_kernels.clipping(kind), kind)
 
     def add(self, kind: str) -> None:
         raise TypeError("sums of gradients are kept on the CPU")
