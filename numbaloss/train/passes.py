@@ -88,8 +88,6 @@ class Table:
 
     def _run(self, code: int) -> float:
         arguments = code, 0, 0, self.tasks, 1, self._words, 1.0, 0, 0, 0, 0, 0, 0
-        if self.tasks == 1:
-            return threads.serial()(*arguments)[0]
         return threads.launch_chunks(arguments, self.tasks)[0]
 
     def on_stream(self, stream: int, waits: bool) -> None:
